@@ -1,0 +1,51 @@
+"""Overt makes implicit regularization explicit: measure it, penalize it, solve with it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from overt._version import __version__
+
+if TYPE_CHECKING:
+    from overt import functional
+    from overt.linalg import Factored
+    from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
+    from overt.penalties import SpectralPenalty, VectorPenalty
+    from overt.training import train
+
+# Each public name has one home; it is imported when it is first asked for, so that `import overt` stays light.
+_HOMES = {
+    "DeepCircularConvolution": "overt.models",
+    "DeepDiagonal": "overt.models",
+    "DeepLinear": "overt.models",
+    "Factored": "overt.linalg",
+    "SpectralPenalty": "overt.penalties",
+    "VectorPenalty": "overt.penalties",
+    "train": "overt.training",
+}
+_ROOMS = {"completion", "functional", "linalg", "models", "penalties", "problems", "studies", "training"}
+
+__all__ = [
+    "DeepCircularConvolution",
+    "DeepDiagonal",
+    "DeepLinear",
+    "Factored",
+    "SpectralPenalty",
+    "VectorPenalty",
+    "__version__",
+    "functional",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"overt.{name}")
+    raise AttributeError(f"module 'overt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ROOMS})

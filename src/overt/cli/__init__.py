@@ -1,0 +1,54 @@
+"""The front door: ``overt list``, ``overt run``, ``overt report``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+import click
+
+from overt.cli.commands import front_door
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    The exit code is 0 where all went well, 1 where runs failed, 2 for anything that one line explains
+    (``overt: error: …`` on standard error), and 128 + the signal's number after an interruption.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a stream that a caller put in place
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from overt.studies.errors import StudyError
+
+    try:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        command = shlex.join(["overt", *given])
+        code = front_door.main(args=given, prog_name="overt", standalone_mode=False, obj=command)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except StudyError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # Whoever read the output has had enough, as with ``overt list | head``.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())
+    print(f"overt: error: {line}", file=sys.stderr)
+    return 2

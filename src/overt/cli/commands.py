@@ -1,0 +1,149 @@
+"""The commands. Each imports what it needs when it runs, so that ``overt --help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from overt._version import __version__
+
+__all__ = ["front_door"]
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="overt", message="%(prog)s %(version)s")
+def front_door() -> None:
+    """Make implicit regularization explicit: studies that measure what gradient descent prefers, put a
+    written penalty in its place, and say for each claim of the field whether it holds.
+
+    \b
+    overt list             what can be run, and what came of it
+    overt run story        the main claims, in a few minutes
+    overt report DIR       the report again, from stored runs alone
+    """
+
+
+@front_door.command("list")
+@click.option(
+    "--runs",
+    type=_FOLDER,
+    default=Path("overt-runs"),
+    show_default=True,
+    help="Folder to look in for the last verdicts.",
+)
+def list_(runs: Path) -> None:
+    """Show the studies, their claims and last verdicts."""
+    from overt.cli.tables import print_study
+    from overt.studies import registry
+    from overt.studies.verdicts import last_verdicts
+
+    for name in registry.names():
+        print_study(registry.get(name), last_verdicts(runs, name))
+
+
+@front_door.command()
+@click.argument("study")
+@click.option("--preset", help="How much to run.  [default: the study's first, which is the quickest]")
+@click.option("--out", type=_FOLDER, help="Folder of runs.  [default: overt-runs/STUDY-PRESET]")
+@click.option("--jobs", type=int, help="Runs made side by side.  [default: one a core]")
+@click.option(
+    "--backend",
+    default="loky",
+    show_default=True,
+    help="loky (processes here), dask, or another of joblib's.",
+)
+@click.option("--address", help="A Dask scheduler's address, for more than one machine.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Shifts the seeds of all runs.")
+@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set a field in all runs.")
+@click.option("--config", type=_FOLDER, help="TOML file with fields to set in all runs.")
+@click.pass_obj
+def run(
+    command: str | None,
+    study: str,
+    preset: str | None,
+    out: Path | None,
+    jobs: int | None,
+    backend: str,
+    address: str | None,
+    seed: int,
+    assignments: tuple[str, ...],
+    config: Path | None,
+) -> int:
+    """Run a study and print its verdicts.
+
+    STUDY is a name that `overt list` shows, "all", or the place of your own as module:attribute.
+    Runs that are stored already are kept, so the same command goes on where an earlier one stopped, and
+    only what is missing is made. The last line is the report's path.
+    """
+    from overt.cli.tables import print_verdicts
+    from overt.studies import overrides, registry
+    from overt.studies.interrupts import Interrupted
+    from overt.studies.runner import run_studies
+
+    fields = {**(overrides.read_toml(config) if config else {}), **overrides.parse(assignments)}
+    names = registry.names() if study == "all" else [study]
+    try:
+        summaries = run_studies(
+            names,
+            preset=preset,
+            out=out,
+            jobs=jobs,
+            backend=backend,
+            address=address,
+            seed=seed,
+            overrides=fields,
+            progress=True,
+            command=command,
+        )
+    except Interrupted as interruption:
+        click.echo(
+            f"overt: {interruption}; {interruption.stored} of {interruption.planned} runs are stored. "
+            f"To go on from there: {command}",
+            err=True,
+        )
+        return 128 + interruption.signum
+    print_verdicts([summary.section for summary in summaries])
+    failures = {hash_: why for summary in summaries for hash_, why in summary.failures.items()}
+    if failures:
+        hash_, why = next(iter(failures.items()))
+        many = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+        where = summaries[0].out / "failed"
+        click.echo(f"overt: {many} failed, {hash_} with {why}; tracebacks are in {where}", err=True)
+    click.echo(str(summaries[0].report))
+    return 1 if failures else 0
+
+
+@front_door.command()
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option("--output", type=_FOLDER, help="The HTML file to write.  [default: DIR/report.html]")
+@click.option(
+    "--study", "extra", multiple=True, metavar="MODULE:ATTRIBUTE", help="A study that is not listed."
+)
+def report(folder: Path, output: Path | None, extra: tuple[str, ...]) -> None:
+    """Rebuild the report of stored runs.
+
+    It is made from the records in DIR alone; the verdicts are printed as well.
+    """
+    from overt.cli.tables import print_verdicts
+    from overt.studies import registry
+    from overt.studies.errors import StoreError, UsageError
+    from overt.studies.runner import judge, write_report
+    from overt.studies.store import Store
+
+    store = Store.open(folder)
+    given = {study.name: study for study in map(registry.get, extra)}
+    found = []
+    for name in store.studies():
+        try:
+            found.append(given.get(name) or registry.get(name))
+        except UsageError:
+            click.echo(f"overt: the runs of study {name!r} are left out: it is not known here", err=True)
+    if not found:
+        raise StoreError(f"{folder} holds no runs of a known study; make some with: overt run STUDY")
+    sections = judge(store, found)
+    path = write_report(store, sections, output)
+    print_verdicts(sections)
+    click.echo(str(path))

@@ -1,0 +1,57 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from overt.studies.base import Estimate, Study
+from overt.studies.report.build import StudySection
+
+__all__ = ["print_study", "print_verdicts"]
+
+_STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "skipped": "dim"}
+
+
+def print_verdicts(sections: Iterable[StudySection]) -> None:
+    """Print each claim with its verdict and the reason."""
+    console = _Console()
+    for section in sections:
+        missing = (section.planned or len(section.runs)) - len(section.runs)
+        partial = f" (partial: {missing} of {section.planned} runs missing)" if missing > 0 else ""
+        table = Table(title=Text(f"{section.title}{partial}"), title_justify="left")
+        for name in ("Claim", "Verdict", "Why"):
+            table.add_column(name, overflow="fold")
+        for claim, verdict in section.judged:
+            outcome = Text(verdict.outcome, style=_STYLES[verdict.outcome])
+            why = "\n".join([verdict.reason, *map(_estimate, verdict.estimates)])
+            table.add_row(Text(f"{claim.id} {claim.title}"), outcome, Text(why))
+        console.print(table)
+
+
+def print_study(study: Study[Any], verdicts: Mapping[str, str]) -> None:
+    """Print a study with its claims, their sources and the last verdicts."""
+    console = _Console()
+    console.print(Text(study.name, style="bold") + Text(f"  {study.title}", style="not bold"))
+    console.print(Text(f"  presets: {', '.join(study.presets)}"))
+    for claim in study.claims:
+        outcome = verdicts.get(claim.id, "not run")
+        line = Text(f"  {claim.id} {claim.title} [{claim.source}]: ")
+        console.print(line + Text(outcome, style=_STYLES.get(outcome, "dim")))
+
+
+class _Console(Console):
+    """Leaves it to the command line's own handling that the reader of the output has gone."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def _estimate(estimate: Estimate) -> str:
+    unit = f" {estimate.unit}" if estimate.unit else ""
+    interval = "" if estimate.low is None else f" [{estimate.low:.3g}, {estimate.high:.3g}]"
+    return f"{estimate.label}: {estimate.value:.3g}{interval}{unit} (n = {estimate.n})"

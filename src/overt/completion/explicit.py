@@ -1,0 +1,312 @@
+"""The explicit route: depth 1, a normalized penalty and Adam; hold the weight, release it, refit exactly.
+
+Zhao (2022) trains a full matrix, without depth, on the loss plus ``λ ‖W‖_* / ‖W‖_F``. Three things are added here:
+
+* the weight is held until the spectrum has collapsed and released then (annealing from the first step on fails);
+* the penalty cannot be cheated by one huge unobserved entry: above a cap on the Frobenius norm, which the data
+  suggest, growth costs again (see ``SpectralPenalty``);
+* a refit at the found rank removes the penalty's bias. Where the data are exact it need not wait for the collapse:
+  once the spectrum shows a stable gap, a refit at that rank is tried, and accepted only if it meets every
+  observation to machine precision with fewer degrees of freedom than observations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from overt.completion.refit import refit
+from overt.completion.result import Completion
+from overt.linalg import svd
+from overt.models import DeepLinear
+from overt.penalties import SpectralPenalty
+from overt.problems import CompletionProblem, SensingProblem
+from overt.training import HoldUntilCollapse, State, TrainResult, train
+
+__all__ = ["ExplicitRun", "explicit", "explicit_run", "largest_rank", "normalized_problem"]
+
+Matrices = CompletionProblem | SensingProblem
+
+_CAP = 1.2  # times the Frobenius norm that the observations suggest
+_LARGEST_ENTRY = 100.0  # a refit with an entry above this many times the largest observed one is refused
+_SCALE_INVARIANT = {
+    "normalized_nuclear_norm",
+    "normalized_schatten_norm",
+    "effective_rank",
+    "stable_rank",
+    "participation_ratio",
+}
+
+
+@dataclass(frozen=True)
+class ExplicitRun:
+    """An explicit run in all its parts.
+
+    Attributes
+    ----------
+    completion : Completion
+        The answer, in the units of the data.
+    training : TrainResult
+        The penalized training, in units in which the observations have mean square 1.
+    penalized : Tensor, shape (m, n)
+        What the penalized training ended with, before any refit, in the units of the data.
+    collapsed_at : int or None
+        The step at which the spectrum had collapsed.
+    accepted_at : int or None
+        The step at which an early refit was accepted.
+    """
+
+    completion: Completion
+    training: TrainResult
+    penalized: Tensor
+    collapsed_at: int | None
+    accepted_at: int | None
+
+
+def normalized_problem(problem: Matrices) -> tuple[Matrices, float]:
+    """Return the problem in units in which ``mean(y²) = 1`` and ``‖W‖_F ≈ √(m n)``, and the unit of W.
+
+    The second holds for observations that are spread evenly, as entries at random or Gaussian measurements are:
+    then ``E ‖A(W)‖² = ‖A‖_F² ‖W‖_F² / (m n)``.
+
+    Raises
+    ------
+    ValueError
+        If all observations are zero: any scale would do.
+    """
+    level = float(problem.y.abs().max())
+    if level == 0.0:
+        raise ValueError("problem: all observations are zero, so the data have no scale; the zero matrix fits")
+    rms = level * float((problem.y / level).square().mean().sqrt())
+    y = problem.y / level / (rms / level)
+    if isinstance(problem, CompletionProblem):
+        unit, changed = rms, cast(Matrices, replace(problem, y=y, heldout=None))
+    else:
+        per_measurement = float(torch.linalg.vector_norm(problem.A)) / math.sqrt(problem.n_observed)
+        if per_measurement == 0.0:
+            raise ValueError("problem: all measurement matrices are zero; they say nothing about the matrix")
+        unit, changed = rms / per_measurement, replace(problem, A=problem.A / per_measurement, y=y)
+    truth = None if problem.truth is None else problem.truth / unit
+    if isinstance(changed, CompletionProblem) and isinstance(problem, CompletionProblem):
+        heldout = problem.heldout
+        if heldout is not None:
+            heldout = (heldout[0], heldout[1], heldout[2] / unit)
+        return replace(changed, truth=truth, truth_factors=None, heldout=heldout), unit
+    return replace(changed, truth=truth), unit
+
+
+def largest_rank(shape: tuple[int, int], n_observed: int) -> int:
+    """Return the largest r with fewer degrees of freedom ``r (m + n − r)`` than observations (at least 1)."""
+    m, n = shape
+    ranks = [r for r in range(1, min(m, n)) if r * (m + n - r) < n_observed]
+    return ranks[-1] if ranks else 1
+
+
+@dataclass
+class _EarlyRefit:
+    """Try a refit whenever the spectrum shows the same gap twice in a row, at log-spaced steps."""
+
+    problem: Matrices
+    largest: int
+    enabled: bool
+    tell: Callable[[State], bool | None] | None
+    first: int = 100
+    spacing: float = 1.15
+    gap: float = 0.6
+    next_step: int = 0
+    last_rank: int | None = None
+    found: Completion | None = None
+    step: int | None = None
+    tried: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, state: State) -> bool:
+        stop = bool(self.tell(state)) if self.tell is not None else False
+        if not self.enabled or state.step < max(self.first, self.next_step):
+            return stop
+        self.next_step = math.ceil(state.step * self.spacing)
+        rank = self._gap_rank(state.singular_values())
+        stable, self.last_rank = rank is not None and rank == self.last_rank, rank
+        if stable and rank is not None:
+            self.found = self._smallest_exact(state, rank)
+            self.step = state.step if self.found is not None else None
+        return stop or self.found is not None
+
+    def _gap_rank(self, s: Tensor) -> int | None:
+        top = min(self.largest, s.shape[0] - 1)
+        if top < 1 or not bool(torch.isfinite(s).all()) or float(s[0]) == 0.0:
+            return None
+        ratios = s[1 : top + 1] / s[:top].clamp_min(torch.finfo(s.dtype).tiny)
+        return int(ratios.argmin()) + 1 if float(ratios.min()) < self.gap else None
+
+    def _smallest_exact(self, state: State, rank: int) -> Completion | None:
+        """The exact fit of the smallest rank that is reached by going down from ``rank``."""
+        U, s, Vt = svd(state.W)
+        exact = None
+        while rank >= 1:
+            start = (U, s, Vt) if exact is None else (exact.U, exact.singular_values, exact.Vt)
+            fit = refit(self.problem, *start, rank=rank, max_iter=30)
+            self.tried.append({"step": state.step, "rank": rank, "residual": fit.residual})
+            if not (fit.converged and sane(self.problem, fit)):
+                break
+            exact = without_zeros(fit)
+            rank = exact.rank - 1
+        return exact
+
+
+def sane(problem: Matrices, fit: Completion) -> bool:
+    """Whether no entry is above 100 times the largest observed one (for completion), and all are finite."""
+    largest = float(fit.W.abs().max()) if fit.rank else 0.0
+    bound = problem.max_abs_observed if isinstance(problem, CompletionProblem) else math.inf
+    return math.isfinite(largest) and largest <= _LARGEST_ENTRY * bound
+
+
+def without_zeros(fit: Completion, tolerance: float = 1e-9) -> Completion:
+    """Drop the singular values at or below ``tolerance · σ_1``."""
+    s = fit.singular_values
+    rank = int((s > tolerance * s[0]).sum()) if s.numel() else 0
+    return replace(fit, U=fit.U[:, :rank], singular_values=s[:rank], Vt=fit.Vt[:rank])
+
+
+def explicit_run(
+    problem: Matrices,
+    *,
+    functional: str = "normalized_nuclear_norm",
+    functional_options: Mapping[str, Any] | None = None,
+    weight: float = 1e-2,
+    optimizer: str = "adam",
+    lr: float = 1e-2,
+    optimizer_options: Mapping[str, Any] | None = None,
+    init_scale: float = 1e-3,
+    norm_cap: float | None = _CAP,
+    seed: int = 0,
+    max_steps: int = 20_000,
+    max_seconds: float | None = None,
+    early_refit: bool = True,
+    final_refit: bool = True,
+    schedule: HoldUntilCollapse | None = None,
+    callback: Callable[[State], bool | None] | None = None,
+    **training: Any,
+) -> ExplicitRun:
+    """Run :func:`explicit` and return all its parts; see there for the parameters."""
+    scaled, unit = normalized_problem(problem)
+    m, n = scaled.shape
+    model = DeepLinear((n, m), init="gaussian", scale=init_scale, seed=seed, dtype=scaled.y.dtype)
+    model = model.to(scaled.y.device)
+    capped = norm_cap is not None and functional in _SCALE_INVARIANT
+    penalty = SpectralPenalty(
+        model,
+        functional,
+        of="product",
+        weight=weight,
+        norm_cap=norm_cap * math.sqrt(m * n) if capped and norm_cap is not None else None,
+        options=functional_options,
+    )
+    schedule = HoldUntilCollapse(release_steps=100) if schedule is None else schedule
+    early = _EarlyRefit(scaled, largest_rank((m, n), scaled.n_observed), early_refit, callback)
+    result = train(
+        model,
+        scaled,
+        optimizer=optimizer,
+        lr=lr,
+        optimizer_options=optimizer_options,
+        penalty=penalty,
+        schedule=schedule,
+        max_steps=max_steps,
+        max_seconds=max_seconds,
+        callback=early,
+        **training,
+    )
+    fit = early.found
+    if fit is None:
+        fit = _finish(scaled, result, schedule, final_refit)
+    history = [*result.trace, *({"early_refit": tried} for tried in early.tried)]
+    answer = replace(fit.scaled(unit), n_iter=result.steps, seconds=result.seconds, history=history)
+    return ExplicitRun(answer, result, result.W * unit, schedule.collapsed_at, early.step)
+
+
+def _finish(
+    problem: Matrices, result: TrainResult, schedule: HoldUntilCollapse, refit_allowed: bool
+) -> Completion:
+    """After the training: the refit at the rank of the collapse, or the penalized matrix as it is."""
+    residual = float((problem.measure(result.W) - problem.y).norm() / problem.y.norm())
+    plain = Completion.from_dense(
+        result.W,
+        converged=schedule.rank is not None and result.status == "converged",
+        residual=residual,
+        message=f"penalized training: {result.message}",
+    )
+    if schedule.rank is None:
+        advice = "no rank stood out; raise max_steps or the weight, or observe more"
+        return replace(plain, converged=False, message=f"{plain.message}; {advice}")
+    if not refit_allowed:
+        return plain
+    U, s, Vt = svd(result.W)
+    fit = refit(problem, U, s, Vt, rank=schedule.rank)
+    if not sane(problem, fit) or fit.residual > residual:
+        message = f"{plain.message}; the refit at rank {schedule.rank} was refused (it blew up or fits worse)"
+        return replace(plain, converged=False, message=message)
+    message = f"the spectrum collapsed to rank {schedule.rank} at step {schedule.collapsed_at}, then refit"
+    return replace(without_zeros(fit), converged=True, message=message)
+
+
+def explicit(problem: Matrices, **options: Any) -> Completion:
+    """Complete by training one full matrix on the loss plus an explicit low-rank penalty.
+
+    Minimizes ``mean((A(W) − y)²) + weight · f(W)`` over a full m×n matrix W, with observations scaled to mean
+    square 1, so that the weight has no unit; f is the normalized nuclear norm ``‖W‖_* / ‖W‖_F`` (Zhao 2022,
+    "Combining explicit and implicit regularization for efficient learning in deep networks"). The weight is held
+    until the spectrum has collapsed and released then; a refit at the found rank ends the run.
+
+    Parameters
+    ----------
+    problem : CompletionProblem or SensingProblem
+    functional : str
+        Name of a function of ``overt.functional``; ``functional_options`` are its further arguments.
+    weight : float
+        Of the penalty.
+    optimizer, lr, optimizer_options
+        See ``overt.training.make_optimizer``.
+    init_scale : float
+        Standard deviation of the initial entries, in units of the observations' root mean square.
+    norm_cap : float or None
+        Cap on the Frobenius norm for scale-invariant functionals, in units of the norm that the observations
+        suggest, ``√(m n / k) ‖y‖`` for completion. None leaves the penalty as published, which can blow up.
+    seed : int
+        Of the initialization.
+    max_steps, max_seconds
+        Budget of the training.
+    early_refit : bool
+        Try refits before the collapse. Only an exact fit with fewer degrees of freedom than observations and
+        no entry above 100 times the largest observed one is ever accepted.
+    final_refit : bool
+        Refit at the rank of the collapse.
+    schedule : HoldUntilCollapse, optional
+    callback
+        As in ``overt.training.train``; further keywords go there too.
+
+    Returns
+    -------
+    Completion
+        ``converged`` says whether a rank stood out; ``message`` how the run ended; ``history`` holds the trace of
+        the training, in which errors are relative and singular values are in units of the observations' scale.
+
+    Raises
+    ------
+    ValueError
+        If all observations are zero, or an argument is out of its range.
+
+    Examples
+    --------
+    >>> from overt.completion import explicit
+    >>> from overt.problems import matrix_completion
+    >>> problem = matrix_completion((30, 30), rank=1, n_observed=300, seed=0)
+    >>> found = explicit(problem)
+    >>> found.rank, problem.error(found.W) < 1e-10
+    (1, True)
+    """
+    return explicit_run(problem, **options).completion

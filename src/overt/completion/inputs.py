@@ -1,0 +1,191 @@
+"""Observed entries out of whatever a user brings: arrays with NaN, sparse matrices, triplets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from overt.problems import CompletionProblem
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Observed entries of a matrix, each position once.
+
+    Parameters
+    ----------
+    rows, cols : ndarray of int64, shape (k,)
+    values : ndarray of float64, shape (k,)
+        Finite.
+    shape : (int, int)
+    """
+
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    values: NDArray[np.float64]
+    shape: tuple[int, int]
+
+    @property
+    def n_observed(self) -> int:
+        """Number of entries."""
+        return int(self.values.shape[0])
+
+    @property
+    def scale(self) -> float:
+        """Root mean square of the values, computed so that neither 1e300 nor 1e-300 overflows; 0 if all are zero."""
+        top = float(np.abs(self.values).max(initial=0.0))
+        if top == 0.0:
+            return 0.0
+        return max(top * float(np.sqrt(np.mean((self.values / top) ** 2))), 5e-324)
+
+    def tensors(self, device: torch.device | str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows, columns and values as tensors."""
+        parts = (self.rows, self.cols, self.values)
+        rows, cols, values = (torch.as_tensor(np.ascontiguousarray(part)).to(device) for part in parts)
+        return rows, cols, values
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A completion problem over the rows and columns that hold an observation, in units of their RMS.
+
+    ``kept_rows[i]`` is the caller's row of the problem's row i.
+    """
+
+    problem: CompletionProblem
+    scale: float
+    kept_rows: Tensor
+    kept_cols: Tensor
+    shape: tuple[int, int]
+
+    @property
+    def empty_rows(self) -> Tensor:
+        """The caller's rows without any observation."""
+        return _missing(self.kept_rows, self.shape[0])
+
+    @property
+    def empty_cols(self) -> Tensor:
+        """The caller's columns without any observation."""
+        return _missing(self.kept_cols, self.shape[1])
+
+
+def _missing(kept: Tensor, size: int) -> Tensor:
+    absent = torch.ones(size, dtype=torch.bool, device=kept.device)
+    absent[kept] = False
+    return absent.nonzero()[:, 0]
+
+
+def compress(observations: Observations, device: torch.device | str | None = None) -> Compressed:
+    """Leave out empty rows and columns and divide by the root mean square.
+
+    Raises
+    ------
+    ValueError
+        If nothing is observed.
+    """
+    if not observations.n_observed:
+        raise ValueError("X holds no observed entry: every entry is missing; give at least one")
+    rows, cols, values = observations.tensors(device)
+    kept_rows, inner_rows = torch.unique(rows, return_inverse=True)
+    kept_cols, inner_cols = torch.unique(cols, return_inverse=True)
+    scale = observations.scale
+    y = values / scale if scale > 0 else values
+    shape = (kept_rows.numel(), kept_cols.numel())
+    problem = CompletionProblem(inner_rows, inner_cols, y, shape, name="estimator input")
+    return Compressed(problem, scale if scale > 0 else 1.0, kept_rows, kept_cols, observations.shape)
+
+
+def from_matrix(X: Any) -> Observations:
+    """Observations of a validated array (NaN: unobserved) or sparse matrix (stored entries are observed)."""
+    if sparse.issparse(X):
+        coo = X.tocoo()
+        rows, cols = (np.asarray(index, dtype=np.int64) for index in (coo.row, coo.col))
+        values = np.asarray(coo.data, dtype=np.float64)
+        seen = ~np.isnan(values)
+        return Observations(rows[seen], cols[seen], values[seen], (int(X.shape[0]), int(X.shape[1])))
+    X = np.asarray(X)
+    rows, cols = np.nonzero(~np.isnan(X))
+    values = np.asarray(X[rows, cols], dtype=np.float64)
+    return Observations(
+        rows.astype(np.int64), cols.astype(np.int64), values, (int(X.shape[0]), int(X.shape[1]))
+    )
+
+
+def from_triplets(rows: Any, cols: Any, values: Any, shape: tuple[int, int] | None = None) -> Observations:
+    """Observations from three equally long vectors.
+
+    Parameters
+    ----------
+    rows, cols : array-like of int
+        Positions from 0; no position twice.
+    values : array-like of float
+        NaN entries are left out.
+    shape : (int, int), optional
+        By default one more than the largest row and column.
+
+    Raises
+    ------
+    TypeError
+        If the positions are not whole numbers or the values not real.
+    ValueError
+        If lengths differ, a position lies outside ``shape`` or comes twice, or a value is infinite.
+    """
+    rows, cols = _positions(rows, "rows"), _positions(cols, "cols")
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"values must be real numbers; got dtype {values.dtype}")
+    values = values.astype(np.float64)
+    if not rows.shape == cols.shape == values.shape or rows.ndim != 1:
+        raise ValueError(
+            "rows, cols and values must be vectors of one length; got shapes "
+            f"{rows.shape}, {cols.shape} and {values.shape}"
+        )
+    if np.isinf(values).any():
+        raise ValueError("values holds infinity; leave unobserved entries out instead")
+    seen = ~np.isnan(values)
+    rows, cols, values = rows[seen], cols[seen], values[seen]
+    if not values.size:
+        raise ValueError("no entry is observed: values is empty or NaN throughout")
+    if shape is None:
+        shape = (int(rows.max()) + 1, int(cols.max()) + 1)
+    m, n = _shape(shape)
+    for index, size, name in ((rows, m, "rows"), (cols, n, "cols")):
+        if index.min() < 0 or index.max() >= size:
+            raise ValueError(f"{name} must lie in 0 … {size - 1}; got {index.min()} … {index.max()}")
+    _refuse_duplicates(rows, cols, n)
+    return Observations(rows, cols, values, (m, n))
+
+
+def _positions(index: Any, name: str) -> NDArray[np.int64]:
+    array = np.asarray(index)
+    if array.size == 0:
+        return array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers; got dtype {array.dtype}. Number other ids first")
+    return array.astype(np.int64)
+
+
+def _shape(shape: Any) -> tuple[int, int]:
+    try:
+        m, n = (int(size) for size in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"shape must be two whole numbers; got {shape!r}") from None
+    if m < 1 or n < 1:
+        raise ValueError(f"shape must be positive; got {shape!r}")
+    return m, n
+
+
+def _refuse_duplicates(rows: NDArray[np.int64], cols: NDArray[np.int64], n: int) -> None:
+    flat = np.sort(rows * n + cols)
+    twice = flat[1:][flat[1:] == flat[:-1]]
+    if twice.size:
+        row, col = divmod(int(twice[0]), n)
+        raise ValueError(
+            f"{np.unique(twice).size} position(s) come more than once, first ({row}, {col}); merge them first"
+        )

@@ -1,0 +1,304 @@
+"""Singular value, QR and symmetric eigenvalue decompositions that hold up at extreme scales.
+
+Nothing else in the library calls ``torch.linalg`` for these.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
+
+from overt.linalg.checks import check_matrix, compute_dtype, require_finite
+from overt.linalg.factored import Factored
+
+
+class _NoGradient(torch.autograd.Function):
+    """Identity whose backward pass is refused in words."""
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, reason: str) -> Tensor:
+        ctx.reason = reason
+        return X.view_as(X)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise RuntimeError(ctx.reason)
+
+
+_SVD_REFUSAL = (
+    "overt.linalg.svd is not differentiable: singular vectors have no derivative at ties and rank "
+    "deficiency. Differentiate overt.functional.singular_values, or a functional of it"
+)
+
+
+def svd(W: Tensor | Factored) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin singular value decomposition W = U diag(S) Vh.
+
+    Matrices whose entries are so small or large that squares under- or overflow are rescaled by a power of
+    two first. Where LAPACK's divide-and-conquer routine fails to converge, its QR iteration (``gesvd``) is
+    used. Half precision is decomposed in float32 and the result cast back.
+
+    Parameters
+    ----------
+    W : Tensor or Factored, shape (..., m, n)
+        A :class:`Factored` matrix of inner dimension r costs two thin QR decompositions and an SVD of size r;
+        W itself is not formed.
+
+    Returns
+    -------
+    U : Tensor, shape (..., m, k)
+    S : Tensor, shape (..., k)
+        Descending. k = min(m, n), and min(m, n, r) for a :class:`Factored` matrix.
+    Vh : Tensor, shape (..., k, n)
+
+    Raises
+    ------
+    TypeError
+        If ``W`` is not a real floating-point matrix.
+    ValueError
+        If ``W`` has fewer than two dimensions, or holds NaN or infinite entries.
+    RuntimeError
+        When a gradient is asked of the result: differentiate
+        :func:`overt.linalg.singular_values` instead.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.linalg import svd
+    >>> U, S, Vh = svd(torch.diag(torch.tensor([1.0, 2.0])))
+    >>> S
+    tensor([2., 1.])
+    """
+    if isinstance(W, Factored):
+        require_finite(W.U, "U")
+        require_finite(W.V, "V")
+        parts = factored_svd(W.U.detach(), W.V.detach())
+        needs_grad = W.U.requires_grad or W.V.requires_grad
+    else:
+        check_matrix(W)
+        require_finite(W)
+        parts, needs_grad = dense_svd(W.detach()), W.requires_grad
+    U, S, Vh = (part.to(W.dtype) for part in parts)
+    if needs_grad and torch.is_grad_enabled():
+        U, S, Vh = (_refuse_gradient(part) for part in (U, S, Vh))
+    return U, S, Vh
+
+
+def _refuse_gradient(X: Tensor) -> Tensor:
+    return cast(Tensor, _NoGradient.apply(X.detach().requires_grad_(), _SVD_REFUSAL))  # type: ignore[no-untyped-call]
+
+
+def dense_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVD of a detached, finite matrix; half precision comes back in float32."""
+    scaled, scale = rescale(W.to(compute_dtype(W.dtype)))
+    U, S, Vh = _svd(scaled)
+    return U, S if scale is None else S * scale, Vh
+
+
+def _svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    try:
+        U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    except LinAlgError:
+        return _gesvd(W)
+    return U, S, Vh
+
+
+def dense_singular_values(W: Tensor) -> Tensor:
+    """Singular values alone of a detached, finite matrix: less than half of the work of the SVD."""
+    S, scale = scaled_singular_values(W)
+    return S if scale is None else S * scale
+
+
+def scaled_singular_values(W: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Singular values, and the scale, or None, that they are to be multiplied by."""
+    scaled, scale = rescale(W.to(compute_dtype(W.dtype)))
+    try:
+        S: Tensor = torch.linalg.svdvals(scaled)
+    except LinAlgError:
+        S = _gesvd(scaled)[1]
+    return S, scale
+
+
+def rank_tolerance(S: Tensor, m: int, n: int) -> Tensor:
+    """Size up to which a singular value of an m×n matrix is rounding error: eps·max(m, n)·σ₁.
+
+    Parameters
+    ----------
+    S : Tensor, shape (..., k)
+        Singular values, descending.
+    m, n : int
+        Shape of the matrix.
+
+    Returns
+    -------
+    Tensor, shape (..., 1)
+    """
+    if S.shape[-1] == 0:
+        return S.new_zeros((*S.shape[:-1], 1))
+    return S[..., :1] * (torch.finfo(S.dtype).eps * max(m, n))
+
+
+def spectral_parts(W: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Singular values of a finite float32 or float64 matrix, and what a gradient U diag(g) Vᵀ needs.
+
+    Returns left, S, Vh for :func:`spectral_gradient` and the scale, or None, that S is to be multiplied by.
+    An elongated matrix is reduced by a QR decomposition whose orthogonal factor is never formed, because
+    U = W V diag(1/σ): left is then W itself. This saves half of the work. The error of such a u_i is of the
+    order eps·σ₁/σ_i, which is also how far rounding W moves u_i.
+    """
+    scaled, scale = rescale(W)
+    m, n = W.shape[-2:]
+    if _elongated(m, n):
+        left = (scaled if m > n else scaled.mT).detach()
+        _, S, Vh = _svd(torch.linalg.qr(left, mode="r")[1])
+    else:
+        left, S, Vh = _svd(scaled)
+    return left, S, Vh, scale
+
+
+def spectral_gradient(left: Tensor, S: Tensor, Vh: Tensor, slope: Tensor, shape: torch.Size) -> Tensor:
+    """U diag(g) Vᵀ for a matrix of the given shape, from its :func:`spectral_parts` and the slopes g.
+
+    Slopes at or below the rank tolerance count as 0, whatever they are.
+    """
+    m, n = shape[-2:]
+    noise = rank_tolerance(S, m, n) >= S
+    with full_precision(left.device):
+        if not _elongated(m, n):
+            return left @ (slope.masked_fill(noise, 0).unsqueeze(-1) * Vh)
+        slope = (slope / S).masked_fill(noise, 0)
+        gradient = left @ ((Vh.mT * slope.unsqueeze(-2)) @ Vh)
+    return gradient if m > n else gradient.mT
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Switch automatic mixed precision off, which would multiply matrices in half precision."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def _elongated(m: int, n: int) -> bool:
+    return max(m, n) >= 2 * min(m, n)
+
+
+def rescale(W: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Divide each matrix by a power of two near its largest entry where squares would under- or overflow.
+
+    Returns the matrix and the scale, shape (..., 1), to multiply singular values by; the scale is None where
+    nothing had to be done. A power of two makes the division exact.
+    """
+    if W.numel() == 0:
+        return W, None
+    info = torch.finfo(W.dtype)
+    safe = math.sqrt(info.tiny) / info.eps
+    if W.ndim == 2:  # the hot path: no copy of W
+        low, high = W.aminmax()
+        largest = max(-low.item(), high.item())
+        if largest == 0 or safe < largest < 1 / safe:
+            return W, None
+    peak = W.abs().amax(dim=(-2, -1), keepdim=True)
+    if bool((((peak > safe) & (peak < 1 / safe)) | (peak == 0)).all()):
+        return W, None
+    scale: Tensor = torch.where(peak > 0, peak / (2 * torch.frexp(peak).mantissa), 1.0)
+    return W / scale, scale.squeeze(-1)
+
+
+def _gesvd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """SVD by QR iteration: slower than divide and conquer, and converges where that fails."""
+    if W.device.type == "cuda":
+        U, S, Vh = torch.linalg.svd(W, full_matrices=False, driver="gesvd")
+        return U, S, Vh
+    from scipy.linalg import svd as scipy_svd
+
+    flat = W.reshape(-1, *W.shape[-2:]).cpu().numpy()
+    results = [scipy_svd(matrix, full_matrices=False, lapack_driver="gesvd") for matrix in flat]
+    U, S, Vh = (torch.stack([torch.as_tensor(r[i]) for r in results]).to(W) for i in range(3))
+    batch = W.shape[:-2]
+    return U.reshape(*batch, *U.shape[1:]), S.reshape(*batch, *S.shape[1:]), Vh.reshape(*batch, *Vh.shape[1:])
+
+
+def factored_svd(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVD of U Vᵀ from the QR decompositions of its detached, finite factors."""
+    dtype = compute_dtype(U.dtype)
+    with full_precision(U.device):
+        Qu, Ru = torch.linalg.qr(U.to(dtype))
+        Qv, Rv = torch.linalg.qr(V.to(dtype))
+        Ru, u_scale = rescale(Ru)
+        Rv, v_scale = rescale(Rv)
+        A, S, Bh = dense_svd(Ru @ Rv.mT)
+        left, right = Qu @ A, Bh @ Qv.mT
+    for scale in (u_scale, v_scale):
+        S = S if scale is None else S * scale
+    return left, S, right
+
+
+def qr(W: Tensor) -> tuple[Tensor, Tensor]:
+    """Thin QR decomposition W = Q R with a non-negative diagonal of R, which makes it unique at full rank.
+
+    With Gaussian ``W`` the factor Q is then uniform (Haar) over matrices with orthonormal columns
+    (Mezzadri 2007). Differentiable where ``torch.linalg.qr`` is.
+
+    Parameters
+    ----------
+    W : Tensor, shape (..., m, n)
+
+    Returns
+    -------
+    Q : Tensor, shape (..., m, min(m, n))
+    R : Tensor, shape (..., min(m, n), n)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`svd`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.linalg import qr
+    >>> Q, R = qr(torch.tensor([[-3.0], [4.0]]))
+    >>> R
+    tensor([[5.]])
+    """
+    check_matrix(W)
+    require_finite(W)
+    Q, R = torch.linalg.qr(W.to(compute_dtype(W.dtype)))
+    signs = torch.where(R.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(R.dtype)
+    return (Q * signs.unsqueeze(-2)).to(W.dtype), (signs.unsqueeze(-1) * R).to(W.dtype)
+
+
+def orthonormal_basis(W: Tensor) -> Tensor:
+    """Orthonormal columns spanning those of ``W``: the Q of :func:`qr`, shape (..., m, min(m, n))."""
+    return qr(W)[0]
+
+
+def eigh(A: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, descending, and eigenvectors of a symmetric matrix; only its lower triangle is read.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., n, n)
+
+    Returns
+    -------
+    values : Tensor, shape (..., n)
+    vectors : Tensor, shape (..., n, n)
+        In columns, in the order of the values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`svd`, and if ``A`` is not square.
+    """
+    check_matrix(A, "A")
+    if A.shape[-1] != A.shape[-2]:
+        raise ValueError(f"A: expected square matrices (..., n, n), got shape {tuple(A.shape)}")
+    require_finite(A, "A")
+    values, vectors = torch.linalg.eigh(A.to(compute_dtype(A.dtype)))
+    return values.flip(-1).to(A.dtype), vectors.flip(-1).to(A.dtype)

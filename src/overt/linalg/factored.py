@@ -1,0 +1,101 @@
+"""A matrix held as a product of two thin factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from overt.linalg.checks import check_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Factored:
+    """The matrix W = U Vᵀ, held as its two factors and never formed unless asked.
+
+    Parameters
+    ----------
+    U : Tensor, shape (..., m, r)
+        Left factor.
+    V : Tensor, shape (..., n, r)
+        Right factor: same batch shape, ``r``, dtype and device as ``U``.
+
+    Raises
+    ------
+    TypeError
+        If a factor is not a real floating-point tensor, or the dtypes differ.
+    ValueError
+        If the shapes do not fit, or the devices differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.linalg import Factored
+    >>> W = Factored(torch.ones(4, 1), torch.ones(3, 1))
+    >>> W.shape
+    torch.Size([4, 3])
+    >>> W.dense().sum()
+    tensor(12.)
+    """
+
+    U: Tensor
+    V: Tensor
+
+    def __post_init__(self) -> None:
+        check_matrix(self.U, "U")
+        check_matrix(self.V, "V")
+        u, v = tuple(self.U.shape), tuple(self.V.shape)
+        if u[:-2] != v[:-2] or u[-1] != v[-1]:
+            raise ValueError(
+                f"V: expected shape (..., n, r) with the batch shape and r of U; got U {u} and V {v}. "
+                "Note that W = U Vᵀ: pass the right factor as (n, r), not (r, n)"
+            )
+        if self.U.dtype != self.V.dtype:
+            raise TypeError(
+                f"V: expected the dtype of U ({self.U.dtype}), got {self.V.dtype}; convert one of them"
+            )
+        if self.U.device != self.V.device:
+            raise ValueError(
+                f"V: expected the device of U ({self.U.device}), got {self.V.device}; move one of them"
+            )
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of W: (..., m, n)."""
+        return torch.Size((*self.U.shape[:-1], self.V.shape[-2]))
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of W."""
+        return self.U.ndim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Common dtype of the factors."""
+        return self.U.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Common device of the factors."""
+        return self.U.device
+
+    @property
+    def mT(self) -> Factored:  # noqa: N802 - the name that tensors use
+        """The transpose Wᵀ = V Uᵀ."""
+        return Factored(self.V, self.U)
+
+    def dense(self) -> Tensor:
+        """Form W, shape (..., m, n)."""
+        return self.U @ self.V.mT
+
+    def matmul(self, X: Tensor) -> Tensor:
+        """Multiply W X without forming W; ``X`` has shape (..., n, k) or (n,)."""
+        return self.U @ (self.V.mT @ X)
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        return self.matmul(X)
+
+    def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Factored:
+        """Return the same matrix with its factors converted to ``dtype`` and moved to ``device``."""
+        return Factored(self.U.to(dtype=dtype, device=device), self.V.to(dtype=dtype, device=device))

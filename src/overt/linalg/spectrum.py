@@ -1,0 +1,167 @@
+"""Singular values with a gradient that is finite everywhere.
+
+For a function f of the singular values, symmetric in them, df/dW = U diag(∂f/∂σ) Vᵀ (Lewis 1995). Neither
+differences nor inverses of singular values occur in it, unlike in the derivative of the singular vectors, so
+ties are harmless.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from overt.linalg.checks import check_finite_matrix, compute_dtype, require_finite
+from overt.linalg.decompositions import (
+    dense_singular_values,
+    factored_svd,
+    full_precision,
+    rank_tolerance,
+    spectral_gradient,
+    spectral_parts,
+)
+from overt.linalg.factored import Factored
+
+SECOND_ORDER_REFUSAL = (
+    "overt: second derivatives of functions of singular values are not implemented (they do not exist at "
+    "ties and rank deficiency). Take first derivatives only, or use finite differences of them"
+)
+
+
+class FirstOrderOnly(torch.autograd.Function):
+    """Identity on a first derivative; differentiating it again is refused in words."""
+
+    @staticmethod
+    def forward(gradient: Tensor, *_: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Nothing to keep."""
+
+    @staticmethod
+    def backward(*_: Any) -> Any:
+        raise RuntimeError(SECOND_ORDER_REFUSAL)
+
+
+def first_order_only(gradient: Tensor, *sources: Tensor) -> Tensor:
+    """Mark ``gradient`` as not differentiable with respect to ``sources`` if a graph of it is being built."""
+    if torch.is_grad_enabled():
+        return cast(Tensor, FirstOrderOnly.apply(gradient, *sources))  # type: ignore[no-untyped-call]
+    return gradient
+
+
+class _SingularValues(torch.autograd.Function):
+    """σ(W), with what the gradient needs kept from the same decomposition."""
+
+    @staticmethod
+    def forward(W: Tensor) -> tuple[Tensor, ...]:
+        left, S, Vh, scale = spectral_parts(W)
+        return S.clone() if scale is None else S * scale, left, S, Vh
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(inputs[0], *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        if grads[0] is None:
+            return None
+        W, left, S, Vh = ctx.saved_tensors
+        with torch.no_grad():
+            gradient = spectral_gradient(left, S, Vh, grads[0], W.shape)
+        return first_order_only(gradient, W, grads[0])
+
+
+class _FactoredSingularValues(torch.autograd.Function):
+    """σ(U Vᵀ) from the factors. With G = ∂f/∂W, ∂f/∂U = G V and ∂f/∂V = Gᵀ U, both formed thin."""
+
+    @staticmethod
+    def forward(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        left, S, right = factored_svd(U, V)
+        return S, left, right
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, *output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        if grads[0] is None:
+            return None, None
+        U, V, S, left, right = ctx.saved_tensors
+        with torch.no_grad():
+            slope = grads[0].masked_fill(rank_tolerance(S, U.shape[-2], V.shape[-2]) >= S, 0)
+            with full_precision(U.device):
+                dU = (left * slope.unsqueeze(-2)) @ (right @ V)
+                dV = (right.mT * slope.unsqueeze(-2)) @ (left.mT @ U)
+        return first_order_only(dU, U, V, grads[0]), first_order_only(dV, U, V, grads[0])
+
+
+def singular_values(W: Tensor | Factored) -> Tensor:
+    """Singular values, descending, with the gradient U diag(g) Vᵀ.
+
+    Here g is the incoming gradient, set to 0 for singular values at or below the rank tolerance
+    eps·max(m, n)·σ₁. There the singular values are not differentiable, U and V are arbitrary, and 0 is the
+    subgradient of smallest norm for every function that does not decrease in them; at the zero matrix the
+    gradient is therefore 0. At ties, a function that treats tied values alike gets its true gradient; one
+    that picks a single one of them (such as ``S[0]``) gets that of the singular vectors that LAPACK chose.
+
+    Second derivatives are refused. Half precision is computed in float32 and cast back.
+
+    Parameters
+    ----------
+    W : Tensor or Factored, shape (..., m, n)
+        A :class:`Factored` matrix of inner dimension r costs two thin QR decompositions and an SVD of size r;
+        neither W nor its gradient is formed.
+
+    Returns
+    -------
+    Tensor, shape (..., k)
+        k = min(m, n); for a :class:`Factored` matrix k = min(m, n, r), the rest being zero.
+
+    Raises
+    ------
+    TypeError
+        If ``W`` is not a real floating-point matrix.
+    ValueError
+        If ``W`` has fewer than two dimensions, or holds NaN or infinite entries.
+    RuntimeError
+        When a second derivative is taken.
+
+    References
+    ----------
+    Lewis, A. S. (1995). The convex analysis of unitarily invariant matrix functions. Journal of Convex
+    Analysis 2, 173–183.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.linalg import singular_values
+    >>> W = torch.diag(torch.tensor([3.0, 0.0])).requires_grad_()
+    >>> singular_values(W).sum().backward()
+    >>> W.grad
+    tensor([[1., 0.],
+            [0., 0.]])
+    """
+    return spectrum(W).to(W.dtype)
+
+
+def spectrum(W: Tensor | Factored) -> Tensor:
+    """Singular values in the dtype that they were computed in (float32 for half precision)."""
+    if isinstance(W, Factored):
+        require_finite(W.U, "U")
+        require_finite(W.V, "V")
+        dtype = compute_dtype(W.dtype)
+        factors = W.U.to(dtype), W.V.to(dtype)
+        return cast(Tensor, _FactoredSingularValues.apply(*factors)[0])  # type: ignore[no-untyped-call]
+    W = check_finite_matrix(W)
+    W = W.to(compute_dtype(W.dtype))
+    if torch.is_grad_enabled() and W.requires_grad:
+        return cast(Tensor, _SingularValues.apply(W)[0])  # type: ignore[no-untyped-call]
+    return dense_singular_values(W)

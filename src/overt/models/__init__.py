@@ -1,0 +1,10 @@
+"""Deep models of one linear map: products of matrices, powers of vectors, chains of convolutions."""
+
+from __future__ import annotations
+
+from overt.models.base import EndToEnd
+from overt.models.convolution import DeepCircularConvolution
+from overt.models.diagonal import DeepDiagonal
+from overt.models.linear import DeepLinear
+
+__all__ = ["DeepCircularConvolution", "DeepDiagonal", "DeepLinear", "EndToEnd"]

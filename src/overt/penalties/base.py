@@ -1,0 +1,106 @@
+"""What all penalties of this room have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["Penalty"]
+
+
+class Penalty(nn.Module):
+    """A scalar that is added to a training loss; the model it watches is held, not owned.
+
+    The model is no submodule of the penalty, so that its parameters are listed once, by the model, and moving
+    the penalty to a device leaves the model alone.
+
+    Parameters
+    ----------
+    model
+        Whose parameters are penalized.
+    weight
+        Finite number ≥ 0; may be set at any time, see `weight`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `model` is no ``torch.nn.Module``; `weight` is no number, negative, NaN or infinite.
+    """
+
+    def __init__(self, model: nn.Module, weight: float) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        # In a tuple, which nn.Module does not register.
+        self._held = (model,)
+        self.weight = weight
+
+    @property
+    def model(self) -> nn.Module:
+        """The model whose parameters are penalized."""
+        return self._held[0]
+
+    @property
+    def weight(self) -> float:
+        """Factor of the penalty; setting it to 0 switches the penalty off, at no cost a step."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, value: float) -> None:
+        self._weight = check_weight(value)
+
+    def value(self, product: Tensor | None = None) -> Tensor:
+        """The penalty without its weight, a 0-d tensor.
+
+        Parameters
+        ----------
+        product
+            The model's end-to-end tensor if the caller has it already, so that it is not computed twice.
+            Penalties that look at something else ignore it.
+        """
+        raise NotImplementedError
+
+    def penalty(self, product: Tensor | None = None) -> Tensor:
+        """weight × value, a 0-d tensor to be added to the loss. See `value` for `product`."""
+        if self._weight == 0.0:
+            return self._zero()
+        return self._weight * self.value(product)
+
+    def forward(self, product: Tensor | None = None) -> Tensor:
+        """The same as `penalty`."""
+        return self.penalty(product)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain data, from which a stored run can be told apart from another."""
+        return {"penalty": type(self).__name__, "weight": self._weight}
+
+    def _zero(self) -> Tensor:
+        parameter = next(self.model.parameters())
+        return parameter.new_zeros(())
+
+    def extra_repr(self) -> str:
+        settings = {**self.describe(), "model": type(self.model).__name__}
+        del settings["penalty"]
+        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+
+
+def check_weight(value: object) -> float:
+    """`value` as a finite float ≥ 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"weight must be a number ≥ 0, got {value!r}")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"weight must be a finite number ≥ 0, got {value}; 0 switches the penalty off")
+    return float(value)
+
+
+def check_norm_cap(value: object) -> float | None:
+    """`value` as a finite positive float, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"norm_cap must be a positive number or None, got {value!r}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"norm_cap must be a finite positive number or None (no cap), got {value}")
+    return float(value)

@@ -1,0 +1,54 @@
+"""The end-to-end linear map of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["product_of"]
+
+
+def product_of(model: nn.Module) -> Callable[[], Tensor]:
+    """A function that computes the model's end-to-end tensor from its present parameters, differentiably.
+
+    Parameters
+    ----------
+    model
+        A module with a method ``product()``, or an ``nn.Linear``, or an ``nn.Sequential`` of them (identities
+        between them are passed over; biases shift the output and are no part of the linear map).
+
+    Raises
+    ------
+    ValueError
+        The model has no single linear map that could be read off its weights.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.penalties import product_of
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3, bias=False), torch.nn.Linear(3, 2, bias=False))
+    >>> x = torch.randn(5, 4)
+    >>> torch.allclose(model(x), x @ product_of(model)().T, atol=1e-6)
+    True
+    """
+    product = getattr(model, "product", None)
+    if callable(product):
+        return cast(Callable[[], Tensor], product)
+    layers = list(model) if isinstance(model, nn.Sequential) else [model]
+    chained = [layer for layer in layers if not isinstance(layer, nn.Identity)]
+    linear = [layer for layer in chained if isinstance(layer, nn.Linear)]
+    if not linear or len(linear) < len(chained):
+        raise ValueError(
+            f"{type(model).__name__} has no end-to-end matrix: it needs a method product(), or must be an "
+            "nn.Sequential of nn.Linear layers with nothing between them"
+        )
+
+    def chain() -> Tensor:
+        weights = [layer.weight for layer in linear]
+        # In the order of application, W_N … W_1.
+        return weights[0] if len(weights) == 1 else torch.linalg.multi_dot(weights[::-1])
+
+    return chain

@@ -1,0 +1,125 @@
+"""Norms of a vector and their ratios as a penalty."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from overt.penalties.base import Penalty, check_norm_cap
+from overt.penalties.end_to_end import product_of
+
+__all__ = ["VectorPenalty"]
+
+
+class VectorPenalty(Penalty):
+    """weight × ‖w‖_p / ‖w‖_q, or weight × ‖w‖_p^p, of a model's end-to-end vector w.
+
+    The ratio is scale-invariant and lies between 1 (one nonzero) and d^{1/p − 1/q}; with p = 1, q = 2 it is
+    to sparsity what the normalized nuclear norm is to rank.
+
+    Parameters
+    ----------
+    model
+        With a method ``product()``; its value is flattened to w (d,).
+    p
+        Positive. For p < 1 the penalty is not differentiable at zero entries; they get the subgradient 0.
+    q
+        Positive and larger than p; None for ‖w‖_p^p instead of the ratio.
+    weight
+        Finite number ≥ 0. May be changed at any time.
+    norm_cap
+        Guard against growth of one coordinate that no data determine: the denominator is min(‖w‖_q,
+        norm_cap). None for no guard.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad p, q, weight or cap; a model without an end-to-end map; a cap without a ratio.
+
+    Notes
+    -----
+    At w = 0 the ratio is 0/0; its value is taken as 0 and its gradient as 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.penalties import VectorPenalty
+    >>> class Vector(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    ...     def product(self):
+    ...         return self.w
+    >>> VectorPenalty(Vector()).value().detach()
+    tensor(1.4000)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        p: float = 1.0,
+        q: float | None = 2.0,
+        weight: float = 1e-2,
+        *,
+        norm_cap: float | None = None,
+    ) -> None:
+        super().__init__(model, weight)
+        self.p = _check_power(p, "p")
+        self.q = None if q is None else _check_power(q, "q")
+        if self.q is not None and self.q <= self.p:
+            raise ValueError(f"q must be larger than p for the ratio to favour sparsity, got p={p}, q={q}")
+        self.norm_cap = check_norm_cap(norm_cap)
+        if norm_cap is not None and q is None:
+            raise ValueError(
+                "norm_cap is for the ratio; with q=None the penalty grows with w by itself, leave it out"
+            )
+        self._product = product_of(model)
+
+    def value(self, product: Tensor | None = None) -> Tensor:
+        """The ratio or the power of the norm without the weight, a 0-d tensor."""
+        w = (self._product() if product is None else product).reshape(-1)
+        if self.q is None:
+            return _sum_of_powers(w, self.p)
+        numerator, denominator = _norm(w, self.p), _norm(w, self.q)
+        if self.norm_cap is not None:
+            denominator = denominator.clamp_max(self.norm_cap)
+        # The numerator is 0 with gradient 0 at w = 0, so any positive denominator gives the documented value
+        # there.
+        return numerator / torch.where(denominator > 0, denominator, torch.ones_like(denominator))
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain data."""
+        return {**super().describe(), "p": self.p, "q": self.q, "norm_cap": self.norm_cap}
+
+
+def _check_power(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a positive number, got {value!r}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite positive number, got {value}")
+    return float(value)
+
+
+def _sum_of_powers(w: Tensor, p: float) -> Tensor:
+    """Σ |w_i|^p with the subgradient 0 at zero entries."""
+    if p == 1.0:
+        return w.abs().sum()
+    # Zeros are replaced before the power: its derivative there is infinite for p < 1, and 0 · inf is NaN.
+    zero = w == 0
+    return torch.where(zero, torch.zeros_like(w), torch.where(zero, torch.ones_like(w), w).abs().pow(p)).sum()
+
+
+def _norm(w: Tensor, p: float) -> Tensor:
+    """‖w‖_p, a quasi-norm for p < 1, with gradient 0 at w = 0."""
+    if p == 1.0:
+        return w.abs().sum()
+    if p == 2.0:
+        norm: Tensor = torch.linalg.vector_norm(w)
+        return norm
+    total = _sum_of_powers(w, p)
+    positive = total > 0
+    root = torch.where(positive, total, torch.ones_like(total)).pow(1.0 / p)
+    return torch.where(positive, root, torch.zeros_like(root))

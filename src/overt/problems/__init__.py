@@ -1,0 +1,30 @@
+"""Linear inverse problems with or without a known truth: seeded random instances and real data."""
+
+from __future__ import annotations
+
+from overt.problems.base import Problem
+from overt.problems.completion import CompletionProblem
+from overt.problems.fetch import DataUnavailableError
+from overt.problems.generators import linear_regression, matrix_completion, matrix_sensing
+from overt.problems.movielens import movielens_100k
+from overt.problems.offsets import Offsets, fit_offsets
+from overt.problems.photograph import photograph, psnr, to_image
+from overt.problems.regression import RegressionProblem
+from overt.problems.sensing import SensingProblem
+
+__all__ = [
+    "CompletionProblem",
+    "DataUnavailableError",
+    "Offsets",
+    "Problem",
+    "RegressionProblem",
+    "SensingProblem",
+    "fit_offsets",
+    "linear_regression",
+    "matrix_completion",
+    "matrix_sensing",
+    "movielens_100k",
+    "photograph",
+    "psnr",
+    "to_image",
+]

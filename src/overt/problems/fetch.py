@@ -1,0 +1,152 @@
+"""Data files: a local folder first, then the cache, then the publisher, and always their checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["MOVIELENS_100K", "DataFile", "DataUnavailableError", "cache_folder", "fetch"]
+
+VARIABLE = "OVERT_DATA"
+"""Environment variable that names a folder with the data files."""
+
+_TIMEOUT = 30  # seconds without an answer from the publisher
+
+
+class DataUnavailableError(RuntimeError):
+    """A data file is in no local place and cannot be downloaded either."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A published file.
+
+    Parameters
+    ----------
+    name
+        File name, in the folder and in the cache.
+    url
+        Where its publisher offers it.
+    published_sha256
+        Of the publisher's file: what a download must have.
+    other_sha256
+        Of other archives known to hold the same members, accepted in a local folder and in the cache.
+    """
+
+    name: str
+    url: str
+    published_sha256: str
+    other_sha256: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> tuple[str, ...]:
+        """All accepted checksums."""
+        return (self.published_sha256, *self.other_sha256)
+
+
+MOVIELENS_100K = DataFile(
+    name="ml-100k.zip",
+    url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+    # Its published md5 is 0e33842e24a9c977be4e0107933c0723.
+    published_sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    # The same ratings and splits, compressed anew and without the scripts.
+    other_sha256=("eb3f7d98afd79980862073acc4f5f9c4a4f7b33c5a4410affdc615d358ea8589",),
+)
+
+
+def cache_folder() -> Path:
+    """Folder in which downloads are kept: the user's cache directory, ``overt`` below it."""
+    import pooch
+
+    return Path(pooch.os_cache("overt"))
+
+
+def fetch(file: DataFile) -> Path:
+    """Path of a verified copy of `file`.
+
+    Looked for in this order: the folder named by the environment variable ``OVERT_DATA``, the cache, the
+    publisher.
+
+    Raises
+    ------
+    DataUnavailableError
+        The file is in neither place and the download fails or brings another file than the published one,
+        or ``OVERT_DATA`` names no folder.
+    ValueError
+        A file in the ``OVERT_DATA`` folder does not have the expected checksum; it is never replaced by a
+        download.
+    """
+    local = _in_data_folder(file)
+    if local is not None:
+        return local
+    cached = cache_folder() / file.name
+    if _accepted(cached, file):
+        return cached
+    return _download(file, cached.parent)
+
+
+def _in_data_folder(file: DataFile) -> Path | None:
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return None
+    folder = Path(named)
+    if not folder.is_dir():
+        raise DataUnavailableError(
+            f"{VARIABLE} names {named!r}, which is not a folder; correct it or unset it"
+        )
+    path = folder / file.name
+    if not path.is_file():
+        return None
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise ValueError(f"{path} (found through {VARIABLE}) cannot be read: {_brief(error)}") from error
+    if found not in file.sha256:
+        raise ValueError(
+            f"{path} (found through {VARIABLE}) has SHA-256 {found}, expected {' or '.join(file.sha256)}; "
+            f"replace it by {file.url} or remove it"
+        )
+    return path
+
+
+def _download(file: DataFile, folder: Path) -> Path:
+    import pooch
+
+    try:
+        path = pooch.retrieve(
+            url=file.url,
+            known_hash=f"sha256:{file.published_sha256}",
+            fname=file.name,
+            path=folder,
+            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT),
+        )
+    # OSError: those of requests too, and of a cache that cannot be written. ValueError: a wrong
+    # checksum; pooch has then deleted what came.
+    except (OSError, ValueError) as error:
+        raise DataUnavailableError(
+            f"{file.name} is not here and could not be downloaded from {file.url} ({_brief(error)}). "
+            f"Set {VARIABLE} to a folder that holds it, or connect to a network that reaches that address"
+        ) from error
+    return Path(path)
+
+
+def _accepted(path: Path, file: DataFile) -> bool:
+    try:
+        return path.is_file() and _sha256(path) in file.sha256
+    except OSError:
+        return False  # an unreadable cache is no cache
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -1,0 +1,286 @@
+"""Seeded random instances, drawn in double precision and then cast: dtype never changes an instance."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from overt.linalg import Factored
+from overt.models._draws import generator_from, normal, orthonormal
+from overt.problems._indices import check_shape
+from overt.problems.base import rms
+from overt.problems.completion import CompletionProblem
+from overt.problems.factors import entries_of, frobenius
+from overt.problems.regression import RegressionProblem
+from overt.problems.sampling import Sampling, sample_entries
+from overt.problems.sensing import SensingProblem
+
+__all__ = ["linear_regression", "low_rank_factors", "matrix_completion", "matrix_sensing"]
+
+_DENSE_TRUTH = 2**25  # entries; a larger truth is kept as factors only
+
+
+def low_rank_factors(
+    shape: tuple[int, int],
+    rank: int,
+    *,
+    condition_number: float | None = None,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """U (m, r) and V (n, r), float64, with ‖U Vᵀ‖_F = √(m n), that is with entries of root mean square 1.
+
+    Without a `condition_number`, two Gaussian factors. With κ, U and V come from the QR factors of Gaussian
+    matrices and the singular values are proportional to ``geomspace(κ, 1, r)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `rank` not an int in 1 … min(m, n); `condition_number` below 1, not finite, or not 1 at rank 1.
+    """
+    m, n = check_shape(shape)
+    if isinstance(rank, bool) or not isinstance(rank, int):
+        raise TypeError(f"rank must be an int, got {rank!r}")
+    if not 1 <= rank <= min(m, n):
+        raise ValueError(f"rank must lie in 1 … {min(m, n)}, got {rank}")
+    if condition_number is None:
+        U, V = normal(m, rank, generator=generator), normal(n, rank, generator=generator)
+    else:
+        if not 1 <= condition_number < math.inf:
+            raise ValueError(f"condition_number must be finite and at least 1, got {condition_number}")
+        if rank == 1 and condition_number != 1:
+            raise ValueError(
+                f"a matrix of rank 1 has condition number 1, got condition_number={condition_number}"
+            )
+        U, V = orthonormal(m, rank, generator=generator), orthonormal(n, rank, generator=generator)
+        U = U * torch.logspace(math.log10(condition_number), 0.0, rank, dtype=torch.float64)
+    scale = math.sqrt(math.sqrt(m * n) / frobenius(U, V))
+    return U * scale, V * scale
+
+
+def matrix_completion(
+    shape: tuple[int, int],
+    *,
+    rank: int,
+    n_observed: int,
+    seed: int,
+    condition_number: float | None = None,
+    noise: float = 0.0,
+    sampling: Sampling = "uniform",
+    min_per_line: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> CompletionProblem:
+    """A random low-rank matrix of which some entries are seen.
+
+    Parameters
+    ----------
+    shape
+        (m, n).
+    rank, condition_number
+        Of the truth, which is scaled to ‖W‖_F = √(m n); see `low_rank_factors`.
+    n_observed
+        Number of entries, drawn without replacement.
+    seed
+        Of everything random.
+    noise
+        Standard deviation of the Gaussian noise on the observations, relative to the root mean square entry
+        of the truth.
+    sampling
+        ``"uniform"``; ``"nonuniform"``: row and column weights exp(N(0, 1)); ``"blocks"``: every second of
+        four row blocks a quarter as dense. See `overt.problems.sampling.line_weights`.
+    min_per_line
+        The positions are redrawn until each row and column holds at least this many: a line with fewer
+        entries than the rank cannot be determined.
+    dtype, device
+        Of the result.
+
+    Returns
+    -------
+    CompletionProblem
+        With `true_rank`, `noise_std` and `truth_factors`; `truth` too where the matrix has at most 2²⁵
+        entries.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Any argument out of its range, or `min_per_line` not met in 20 000 draws.
+
+    Examples
+    --------
+    >>> from overt.problems import matrix_completion
+    >>> problem = matrix_completion((100, 80), rank=5, n_observed=2000, seed=0)
+    >>> problem
+    CompletionProblem('completion 100×80 rank 5', 100×80, 2000 observed, torch.float64, cpu)
+    >>> round(problem.oversampling(5), 2), problem.error(problem.truth)
+    (2.29, 0.0)
+    """
+    _check_noise(noise)
+    m, n = check_shape(shape)
+    generator = _generator(seed)
+    U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
+    rows, cols = sample_entries(
+        (m, n), n_observed, generator=generator, sampling=sampling, min_per_line=min_per_line
+    )
+    truth = U @ V.mT if m * n <= _DENSE_TRUTH else None
+    factors = Factored(U, V)
+    clean = truth[rows, cols] if truth is not None else entries_of(U, V, rows, cols)
+    problem = CompletionProblem(
+        rows,
+        cols,
+        clean + noise * normal(n_observed, generator=generator) if noise else clean,
+        (m, n),
+        truth=truth,
+        truth_factors=factors,
+        true_rank=rank,
+        noise_std=noise,
+        name=f"completion {m}×{n} rank {rank}",
+    )
+    return problem.to(dtype=dtype, device=device)
+
+
+def matrix_sensing(
+    shape: tuple[int, int],
+    *,
+    rank: int,
+    n_measurements: int,
+    seed: int,
+    condition_number: float | None = None,
+    noise: float = 0.0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> SensingProblem:
+    """Gaussian measurements y_i = ⟨A_i, W⟩ of a random low-rank matrix.
+
+    The entries of A_i are normal with standard deviation 1/√(m n) and ‖W‖_F = √(m n), so that y has standard
+    deviation 1.
+
+    Parameters
+    ----------
+    shape, rank, condition_number
+        As for `matrix_completion`.
+    n_measurements
+        Number k of measurements; A has k·m·n entries.
+    seed
+        Of everything random.
+    noise
+        Standard deviation of the Gaussian noise relative to the root mean square of the clean measurements.
+    dtype, device
+        Of the result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Any argument out of its range.
+
+    Examples
+    --------
+    >>> from overt.problems import matrix_sensing
+    >>> problem = matrix_sensing((10, 8), rank=2, n_measurements=50, seed=0)
+    >>> problem.A.shape, problem.error(problem.truth)
+    (torch.Size([50, 80]), 0.0)
+    """
+    _check_noise(noise)
+    _check_count(n_measurements, "n_measurements")
+    m, n = check_shape(shape)
+    generator = _generator(seed)
+    U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
+    truth = U @ V.mT
+    A = normal(n_measurements, m * n, generator=generator) / math.sqrt(m * n)
+    y, noise_std = _add_noise(A @ truth.view(-1), noise, generator)
+    problem = SensingProblem(
+        A, y, (m, n), truth, true_rank=rank, noise_std=noise_std, name=f"sensing {m}×{n} rank {rank}"
+    )
+    return problem.to(dtype=dtype, device=device)
+
+
+def linear_regression(
+    dim: int,
+    *,
+    n_samples: int,
+    seed: int,
+    nonzeros: int | None = None,
+    noise: float = 0.0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> RegressionProblem:
+    """y = X w with a standard Gaussian design and a random dense or sparse truth of norm 1.
+
+    Parameters
+    ----------
+    dim
+        Number d of unknowns.
+    n_samples
+        Number k of rows of X, whose entries are standard normal.
+    seed
+        Of everything random.
+    nonzeros
+        None: w is a Gaussian vector scaled to ‖w‖ = 1. A number s: s random places hold ±1/√s, all others 0,
+        as in Woodworth et al. 2020 (there without the signs).
+    noise
+        Standard deviation of the Gaussian noise relative to the root mean square of the clean targets.
+    dtype, device
+        Of the result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Any argument out of its range.
+
+    Examples
+    --------
+    >>> from overt.problems import linear_regression
+    >>> problem = linear_regression(50, n_samples=20, nonzeros=3, seed=0)
+    >>> problem.shape, int((problem.truth != 0).sum())
+    ((50,), 3)
+    """
+    _check_noise(noise)
+    _check_count(dim, "dim")
+    _check_count(n_samples, "n_samples")
+    generator = _generator(seed)
+    if nonzeros is None:
+        truth = normal(dim, generator=generator)
+        truth = truth / torch.linalg.vector_norm(truth)
+    else:
+        _check_count(nonzeros, "nonzeros")
+        if nonzeros > dim:
+            raise ValueError(f"nonzeros must lie in 1 … {dim}, got {nonzeros}")
+        places = torch.randperm(dim, generator=generator)[:nonzeros]
+        signs = torch.randint(2, (nonzeros,), generator=generator).to(torch.float64) * 2 - 1
+        truth = torch.zeros(dim, dtype=torch.float64).index_put((places,), signs / math.sqrt(nonzeros))
+    X = normal(n_samples, dim, generator=generator)
+    y, noise_std = _add_noise(X @ truth, noise, generator)
+    kind = "dense" if nonzeros is None else f"{nonzeros}-sparse"
+    problem = RegressionProblem(
+        X, y, truth, n_nonzero=nonzeros, noise_std=noise_std, name=f"regression {dim} {kind}"
+    )
+    return problem.to(dtype=dtype, device=device)
+
+
+def _generator(seed: int) -> torch.Generator:
+    if seed is None:
+        raise TypeError("seed must be an int, got None")
+    return cast("torch.Generator", generator_from(seed))
+
+
+def _check_noise(noise: float) -> None:
+    if isinstance(noise, bool) or not isinstance(noise, (int, float)):
+        raise TypeError(f"noise must be a number, got {noise!r}")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise must be finite and at least 0, got {noise}")
+
+
+def _check_count(value: int, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _add_noise(clean: Tensor, noise: float, generator: torch.Generator) -> tuple[Tensor, float]:
+    std = noise * rms(clean)
+    if std == 0:
+        return clean, 0.0
+    return clean + std * normal(clean.numel(), generator=generator), std

@@ -1,0 +1,140 @@
+"""Global, row and column offsets of partly observed matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, overload
+
+import torch
+from torch import Tensor
+
+from overt.linalg import Factored
+
+if TYPE_CHECKING:
+    from overt.problems.completion import CompletionProblem
+
+__all__ = ["Offsets", "center", "fit_offsets"]
+
+_TOLERANCE = 1e-12
+_MAX_SWEEPS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Offsets:
+    """The matrix μ + b_i + c_j, kept as a number and two vectors.
+
+    Parameters
+    ----------
+    mean
+        μ, a 0-d tensor.
+    row, col
+        b (m,) and c (n,).
+    """
+
+    mean: Tensor
+    row: Tensor
+    col: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return self.row.numel(), self.col.numel()
+
+    def at(self, rows: Tensor, cols: Tensor) -> Tensor:
+        """Values at the given places, of the shape of `rows`."""
+        return self.mean + self.row[rows] + self.col[cols]
+
+    def dense(self) -> Tensor:
+        """The whole m×n matrix."""
+        return self.mean + self.row[:, None] + self.col
+
+    def factored(self) -> Factored:
+        """The same matrix as a product of two factors; its rank is at most two."""
+        ones_row, ones_col = torch.ones_like(self.row), torch.ones_like(self.col)
+        return Factored(
+            torch.stack([self.mean + self.row, ones_row], 1), torch.stack([ones_col, self.col], 1)
+        )
+
+    @overload
+    def add(self, W: Tensor) -> Tensor: ...
+    @overload
+    def add(self, W: Factored) -> Factored: ...
+    def add(self, W: Tensor | Factored) -> Tensor | Factored:
+        """W (m, n) plus the offsets; a Factored stays one, with two more columns in each factor."""
+        return W + self.dense() if isinstance(W, Tensor) else _plus(W, self.factored())
+
+
+def fit_offsets(problem: CompletionProblem, how: str = "biases", *, ridge: float = 5.0) -> Offsets:
+    """Offsets of the observed entries.
+
+    Parameters
+    ----------
+    problem
+        Its observations are used, its truth and held-out entries are not.
+    how
+        ``"mean"``: μ is the mean of y and b = c = 0. ``"biases"``: with that μ, b and c minimise
+        Σ_Ω (y_ij − μ − b_i − c_j)² + ridge (‖b‖² + ‖c‖²), the bias baseline of Koren, Bell & Volinsky 2009
+        (eq. 3), by alternating exact minimisation to a relative change below 1e-12.
+    ridge
+        Shrinks lines with few entries towards the mean, as if each held that many entries equal to it; 0 is
+        plain least squares. A line without entries gets offset 0.
+
+    Raises
+    ------
+    ValueError
+        Unknown `how`, negative or non-finite `ridge`.
+    """
+    if how not in ("biases", "mean"):
+        raise ValueError(f"how must be 'biases' or 'mean', got {how!r}")
+    if not 0 <= ridge < float("inf"):
+        raise ValueError(f"ridge must be finite and at least 0, got {ridge}")
+    m, n = problem.shape
+    mean = problem.y.mean()
+    row, col = problem.y.new_zeros(m), problem.y.new_zeros(n)
+    if how == "biases":
+        row, col = _biases(problem.rows, problem.cols, problem.y - mean, row, col, ridge)
+    return Offsets(mean, row, col)
+
+
+def center(problem: CompletionProblem, how: str, *, ridge: float) -> tuple[CompletionProblem, Offsets]:
+    """`problem` less its offsets, and these; see `CompletionProblem.center`."""
+    offsets = fit_offsets(problem, how, ridge=ridge)
+    factors, shift = problem.truth_factors, offsets.factored()
+    heldout = problem.heldout
+    if heldout is not None:
+        rows, cols, values = heldout
+        heldout = (rows, cols, values - offsets.at(rows, cols))
+    centered = replace(
+        problem,
+        y=problem.y - offsets.at(problem.rows, problem.cols),
+        truth=None if problem.truth is None else problem.truth - offsets.dense(),
+        truth_factors=None if factors is None else _plus(factors, Factored(-shift.U, shift.V)),
+        true_rank=None,
+        heldout=heldout,
+        name=f"{problem.name} (less {how})",
+    )
+    return centered, offsets
+
+
+def _plus(first: Factored, second: Factored) -> Factored:
+    return Factored(torch.cat([first.U, second.U], 1), torch.cat([first.V, second.V], 1))
+
+
+def _biases(
+    rows: Tensor, cols: Tensor, y: Tensor, row: Tensor, col: Tensor, ridge: float
+) -> tuple[Tensor, Tensor]:
+    def line_step(index: Tensor, residual: Tensor, count: Tensor) -> Tensor:
+        # A line without entries has residual sum 0; the floor keeps 0/0 away when ridge is 0.
+        return torch.zeros_like(count).index_add(0, index, residual) / (count + ridge).clamp_min(1.0)
+
+    per_row = torch.zeros_like(row).index_add(0, rows, torch.ones_like(y))
+    per_col = torch.zeros_like(col).index_add(0, cols, torch.ones_like(y))
+    scale = float(y.abs().max())
+    for _ in range(_MAX_SWEEPS):
+        new_row = line_step(rows, y - col[cols], per_row)
+        new_col = line_step(cols, y - new_row[rows], per_col)
+        change = max(float((new_row - row).abs().max()), float((new_col - col).abs().max()))
+        row, col = new_row, new_col
+        if change <= _TOLERANCE * scale:
+            break
+    return row, col

@@ -1,0 +1,321 @@
+"""What a study is: frozen configurations, claims, verdicts, and the runs they are read from.
+
+A study states its claims and the rule of each verdict before anything runs. It then
+
+1. ``plan``\\ s the runs of a preset, each one frozen configuration;
+2. ``execute``\\ s one configuration, which gives records (plain JSON) and arrays;
+3. ``judge``\\ s stored runs and draws ``figures`` from them, both as pure functions, so that a report
+   can be rebuilt from stored records alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from overt.studies.report.figures import Figure
+
+    Array = NDArray[Any]
+
+__all__ = [
+    "Claim",
+    "Estimate",
+    "Outcome",
+    "Run",
+    "RunContext",
+    "RunOutput",
+    "Skip",
+    "Study",
+    "StudyConfig",
+    "Verdict",
+    "config_hash",
+    "run_name",
+]
+
+Outcome = Literal["reproduced", "not reproduced", "inconclusive", "skipped"]
+OUTCOMES: tuple[Outcome, ...] = ("reproduced", "not reproduced", "inconclusive", "skipped")
+
+_STUDY_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_HASH = re.compile(r"[0-9a-f]{12}")
+
+
+class StudyConfig(BaseModel):
+    """The settings of one run. Subclass it with the fields of a study; unknown fields are refused.
+
+    Attributes
+    ----------
+    seed : int
+        The seed of everything random in the run; mandatory.
+    exclusive : bool
+        Whether the run measures time and so must be executed alone, after the parallel ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: int = Field(ge=0, lt=2**63)
+    exclusive: bool = False
+
+
+ConfigT = TypeVar("ConfigT", bound=StudyConfig)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that runs can support or contradict.
+
+    Attributes
+    ----------
+    id : str
+        Short name, such as ``"S1"``; unique within its study.
+    title : str
+        A few words for tables.
+    statement : str
+        The claim, in one or two sentences.
+    source : str
+        Where it was made: author, year, theorem or figure.
+    rule : str
+        When it counts as reproduced, when as not reproduced; anything else is inconclusive.
+    """
+
+    id: str
+    title: str
+    statement: str
+    source: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval.
+
+    Attributes
+    ----------
+    label : str
+        What was measured.
+    value : float
+        The estimate.
+    low, high : float or None
+        The interval's ends; None where there is none, as for a single value.
+    n : int
+        How many values (runs, seeds) it rests on.
+    unit : str
+        The unit, empty for a pure number.
+    """
+
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the stored runs say about one claim.
+
+    Attributes
+    ----------
+    claim : str
+        The id of the claim.
+    outcome : {"reproduced", "not reproduced", "inconclusive", "skipped"}
+    reason : str
+        The numbers against the rule, in one sentence.
+    estimates : tuple of Estimate
+        What the outcome rests on.
+    """
+
+    claim: str
+    outcome: Outcome
+    reason: str
+    estimates: tuple[Estimate, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"outcome must be one of {', '.join(OUTCOMES)}; got {self.outcome!r}")
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """What one run gives.
+
+    Attributes
+    ----------
+    records : list of dict
+        JSON-able rows: text, numbers (non-finite ones too), booleans, None, lists and dicts of these.
+    arrays : dict of str to ndarray
+        Numbers too many for a record, such as pictures and spectra over time; no Python objects.
+    """
+
+    records: list[dict[str, Any]]
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a running study may use besides its configuration.
+
+    Attributes
+    ----------
+    directory : Path
+        A folder for checkpoints. It survives an interruption, so that ``execute`` can continue where
+        it was, and is removed once the run is stored.
+    progress : callable
+        Takes one line that says how far the run is.
+    """
+
+    directory: Path
+    progress: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stored run.
+
+    Attributes
+    ----------
+    study : str
+        The study's name.
+    hash : str
+        The hash of the configuration, twelve hexadecimal digits.
+    config : dict
+        The configuration's fields.
+    records : list of dict
+    arrays : Mapping of str to ndarray
+        Read from disk when asked for.
+    meta : dict
+        Status, seconds, versions, commit, machine, command.
+    """
+
+    study: str
+    hash: str
+    config: dict[str, Any]
+    records: list[dict[str, Any]]
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the run could not be made here; ``reason`` says why."""
+        return self.meta.get("status") == "skipped"
+
+    @property
+    def reason(self) -> str:
+        """Why the run was skipped; empty otherwise."""
+        return str(self.meta.get("reason", ""))
+
+
+class Skip(Exception):  # noqa: N818  (not an error: the run says that it cannot be made here)
+    """Raised by ``execute`` when a run cannot be made here, as when a data set is out of reach.
+
+    Parameters
+    ----------
+    reason : str
+        Why, in one sentence; it is stored and shown in the report.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Study(ABC, Generic[ConfigT]):
+    """Base class of studies.
+
+    Attributes
+    ----------
+    name : str
+        Lower-case letters, digits and underscores; what the user types.
+    title : str
+        One line.
+    version : int
+        Raise it whenever ``execute`` changes what a configuration gives: older runs then no longer count.
+    config_type : type
+        The study's subclass of `StudyConfig`.
+    claims : tuple of Claim
+    presets : tuple of str
+        The presets' names, the quickest first.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    version: ClassVar[int] = 1
+    config_type: type[ConfigT]
+    claims: ClassVar[tuple[Claim, ...]]
+    presets: ClassVar[tuple[str, ...]] = ("quick", "full")
+
+    @abstractmethod
+    def plan(self, preset: str, seed: int) -> list[ConfigT]:
+        """Return the configurations of all runs of a preset; ``seed`` shifts every run's seed."""
+
+    @abstractmethod
+    def execute(self, config: ConfigT, context: RunContext) -> RunOutput:
+        """Make one run. It must depend on ``config`` alone, and may raise `Skip`."""
+
+    @abstractmethod
+    def judge(self, runs: Sequence[Run]) -> list[Verdict]:
+        """Return one verdict for each claim, as a pure function of stored runs."""
+
+    @abstractmethod
+    def figures(self, runs: Sequence[Run]) -> list[Figure]:
+        """Return the report's figures, as a pure function of stored runs."""
+
+    def concerns(self, config: Mapping[str, Any], claim: str) -> bool:  # noqa: ARG002
+        """Whether a claim's verdict needs the run of this configuration; by default each needs all.
+
+        Where a planned run is missing, the verdicts that need it are inconclusive.
+        """
+        return True
+
+    def label(self, config: ConfigT) -> str:
+        """Return a few words for the progress display; by default the fields that are not as usual."""
+        fields = type(config).model_fields
+        unusual = {
+            name: value
+            for name, value in config.model_dump(mode="json").items()
+            if value != fields[name].default and name != "exclusive"
+        }
+        return ", ".join(f"{name}={value}" for name, value in unusual.items())
+
+
+def config_hash(study_name: str, version: int, config: StudyConfig | Mapping[str, Any]) -> str:
+    """Return twelve hexadecimal digits that name a configuration of a version of a study.
+
+    They are the start of the SHA-256 of the canonical JSON (sorted keys, no spaces) of the three.
+
+    Examples
+    --------
+    >>> config_hash("story", 1, StudyConfig(seed=0))
+    '4f29b30aaae2'
+    """
+    fields = config.model_dump(mode="json") if isinstance(config, StudyConfig) else dict(config)
+    text = json.dumps([study_name, version, fields], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_name(study_name: str, hash_: str) -> str:
+    """Return the name of a run's folder, ``<study>-<hash>``, refusing anything that is not a plain name.
+
+    Raises
+    ------
+    ValueError
+        If the name or the hash holds other characters, so that it can never lead out of its folder.
+    """
+    if not _STUDY_NAME.fullmatch(study_name):
+        raise ValueError(
+            f"a study's name must be lower-case letters, digits and underscores; got {study_name!r}"
+        )
+    if not _HASH.fullmatch(hash_):
+        raise ValueError(f"a run's hash must be twelve hexadecimal digits; got {hash_!r}")
+    return f"{study_name}-{hash_}"

@@ -1,0 +1,82 @@
+"""Where studies are found: by name, imported only when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from overt.studies.base import Study, run_name
+from overt.studies.errors import UsageError
+
+__all__ = ["get", "names", "register"]
+
+_BUILT_IN = {"story": "overt.studies.story:study"}
+_GROUP = "overt.studies"
+_registered: dict[str, Study[Any]] = {}
+
+
+def register(study: Study[Any]) -> None:
+    """Make a study known by its name, as the built-in ones are, for as long as the process lives.
+
+    An installed package does the same for good with an entry point in the group ``overt.studies``, and
+    the command line takes ``module:attribute`` in place of a name.
+
+    Raises
+    ------
+    ValueError
+        If another study has the name, or the name is malformed.
+    TypeError
+        If it is not a `Study`.
+    """
+    if not isinstance(study, Study):
+        raise TypeError(f"study must be an instance of Study; got {study!r}")
+    run_name(study.name, "0" * 12)
+    if study.name == "all":
+        raise UsageError("a study cannot be named 'all', which stands for every study")
+    if study.name in _places() or _registered.get(study.name, study) is not study:
+        raise UsageError(f"there already is a study named {study.name!r}; give this one another name")
+    _registered[study.name] = study
+
+
+def names() -> list[str]:
+    """Return the names of all studies that can be found."""
+    return [*_places(), *(name for name in _registered if name not in _places())]
+
+
+def get(name: str) -> Study[Any]:
+    """Return a study by its name, or by ``module:attribute``.
+
+    Raises
+    ------
+    UsageError
+        If there is none; the message suggests the closest name.
+    """
+    if name in _registered:
+        return _registered[name]
+    if ":" in name:
+        return _load(name)
+    place = _places().get(name)
+    if place is None:
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}"
+        raise UsageError(f"unknown study {name!r}; {hint}")
+    return _load(place)
+
+
+def _places() -> dict[str, str]:
+    found = {point.name: point.value for point in entry_points(group=_GROUP)}
+    return {**_BUILT_IN, **{name: value for name, value in found.items() if name not in _BUILT_IN}}
+
+
+def _load(place: str) -> Study[Any]:
+    module_name, _, attribute = place.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError, TypeError) as error:
+        raise UsageError(f"cannot import the study {place!r}: {error}") from error
+    study = getattr(module, attribute, None)
+    if not isinstance(study, Study):
+        raise UsageError(f"{place!r} is not a study; name an instance of overt.studies.Study")
+    return study

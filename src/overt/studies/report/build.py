@@ -1,0 +1,214 @@
+"""Build the report: one offline HTML file, and each figure as a file of its own beside it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from overt.studies.files import explain, write_whole
+from overt.studies.report.figures import Figure, Table, format_number, png_size
+from overt.studies.report.provenance import Provenance, duration, provenance, run_table
+from overt.studies.report.svg import numbered, size, standalone
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    from overt.studies.base import Claim, Run, Verdict
+
+SHOWN_ROWS = 40  # of a figure's data; the CSV file holds them all
+SYMBOLS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "skipped": "–"}
+
+
+@dataclass(frozen=True)
+class StudySection:
+    """All that a report says about one study.
+
+    Parameters
+    ----------
+    name, title : str
+    claims : sequence of Claim
+        In the order in which they are shown.
+    verdicts : sequence of Verdict
+        One a claim; a claim without one is shown as inconclusive.
+    figures : sequence of Figure
+    runs : sequence of Run
+        The stored runs that verdicts and figures were read from.
+    planned : int, optional
+        How many runs the preset has, where known.
+    preset : str
+        Its name, where known.
+    """
+
+    name: str
+    title: str
+    claims: Sequence[Claim]
+    verdicts: Sequence[Verdict]
+    figures: Sequence[Figure]
+    runs: Sequence[Run]
+    planned: int | None = None
+    preset: str = ""
+
+    def __post_init__(self) -> None:
+        known = {claim.id for claim in self.claims}
+        unknown = sorted({verdict.claim for verdict in self.verdicts} - known)
+        if unknown:
+            raise ValueError(f"verdicts of study {self.name!r} name unknown claims: {', '.join(unknown)}")
+        identifiers = [figure.id for figure in self.figures]
+        if len(set(identifiers)) < len(identifiers):
+            raise ValueError(f"figures of study {self.name!r} must have distinct ids, got {identifiers}")
+
+    @property
+    def judged(self) -> list[tuple[Claim, Verdict]]:
+        """Each claim with its verdict."""
+        from overt.studies.base import Verdict
+
+        by_claim = {verdict.claim: verdict for verdict in self.verdicts}
+        missing = "No verdict was given: the runs that it needs are not there."
+        return [
+            (claim, by_claim.get(claim.id) or Verdict(claim.id, "inconclusive", missing))
+            for claim in self.claims
+        ]
+
+    @property
+    def provenance(self) -> Provenance:
+        """Versions, seeds, commit, machine, command and cost of the runs."""
+        return provenance(self.runs)
+
+    @property
+    def run_table(self) -> Table:
+        """One row a run: its hash, status, seconds and settings."""
+        return run_table(self.runs)
+
+
+def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], *, title: str = "") -> Path:
+    """Write the report, and ``figures/<study>/<id>.svg``, ``.csv`` and ``.png`` beside it.
+
+    The page is a pure function of its input: it holds no date but those stored with the runs, runs no
+    script, and asks for nothing from outside. Each file is complete or not there at all.
+
+    Parameters
+    ----------
+    studies : sequence of StudySection
+        At least one.
+    path : path-like
+        The HTML file. Its folder is made where it is missing; an existing file is replaced.
+    title : str
+        Title of the page; made from the studies' where it is empty.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    ValueError
+        If there is no study, or two have the same name.
+    StoreError
+        If a file cannot be written; an earlier report is then still there.
+    """
+    page = render_report(studies, title=title)
+    target = Path(path)
+    _make(target.parent)
+    for section in studies:
+        for figure in section.figures:
+            _write_figure(figure, target.parent / "figures" / section.name)
+    write_whole(target, page.encode())
+    return target
+
+
+def render_report(studies: Sequence[StudySection], *, title: str = "") -> str:
+    """Return the page that :func:`build_report` writes."""
+    names = [section.name for section in studies]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"studies must be at least one, each with a name of its own, got {names}")
+    heading = title or (studies[0].title if len(studies) == 1 else "Overt: report on " + ", ".join(names))
+    counts = {outcome: 0 for outcome in SYMBOLS}
+    for section in studies:
+        for _, verdict in section.judged:
+            counts[verdict.outcome] += 1
+    template = _environment().get_template("template.html.j2")
+    return template.render(title=heading, studies=studies, counts=counts, symbols=SYMBOLS, style=_style())
+
+
+def _style() -> Markup:
+    from markupsafe import Markup
+
+    return Markup(files("overt.studies.report").joinpath("report.css").read_text(encoding="utf-8"))
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("overt.studies.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=format_number,
+        drawing=lambda svg, prefix: Markup(
+            numbered(svg, prefix)
+        ),  # Figure has refused anything but passive SVG
+        natural=_natural_width,
+        picture=_picture,
+        csv_link=_csv_link,
+        shown=_shown,
+        numeric=_numeric_columns,
+        seconds=duration,
+    )
+    return environment
+
+
+def _natural_width(svg: str) -> int:
+    return round(size(svg)[0])
+
+
+def _picture(png: bytes) -> Mapping[str, Any]:
+    width, height = png_size(png)
+    return {
+        "width": width,
+        "height": height,
+        "src": "data:image/png;base64," + base64.b64encode(png).decode(),
+    }
+
+
+def _csv_link(table: Table) -> str:
+    return "data:text/csv;charset=utf-8," + quote(table.to_csv(), safe=",.;:/()[]+-_=* ").replace(" ", "%20")
+
+
+def _shown(table: Table) -> Sequence[Sequence[Any]]:
+    return table.rows[:SHOWN_ROWS]
+
+
+def _numeric_columns(table: Table) -> list[bool]:
+    """Say for each column whether it holds numbers only, and so is aligned right."""
+    cells = [[row[j] for row in table.rows if row[j] is not None] for j in range(len(table.columns))]
+    return [bool(c) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in c) for c in cells]
+
+
+def _write_figure(figure: Figure, folder: Path) -> None:
+    _make(folder)
+    if figure.panels:
+        write_whole(folder / f"{figure.id}.svg", standalone(figure.panels).encode())
+    if figure.data_table is not None:
+        write_whole(folder / f"{figure.id}.csv", figure.data_table.to_csv().encode())
+    for number, (_, png) in enumerate(figure.images, start=1):
+        write_whole(folder / f"{figure.id}-{number}.png", png)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, folder, "make the folder") from error

@@ -1,0 +1,211 @@
+"""Run studies: plan, keep what is stored, make what is missing, judge, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overt.studies import registry
+from overt.studies.assess import assess, load_planned
+from overt.studies.backends import Workers, check_backend, check_jobs
+from overt.studies.base import Study, StudyConfig, Verdict
+from overt.studies.display import make_display
+from overt.studies.errors import UsageError
+from overt.studies.files import explain
+from overt.studies.interrupts import Interrupts
+from overt.studies.loop import Loop
+from overt.studies.overrides import apply
+from overt.studies.provenance import provenance
+from overt.studies.report.build import StudySection, build_report
+from overt.studies.store import Store
+from overt.studies.verdicts import save_verdicts
+
+__all__ = ["RunSummary", "judge", "run_studies", "run_study", "write_report"]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What became of one study.
+
+    Attributes
+    ----------
+    section : StudySection
+        Claims, verdicts, figures and runs, as in the report.
+    out : Path
+        The folder of runs.
+    report : Path
+        The HTML report.
+    made, resumed : int
+        How many runs were made now, and how many were stored before.
+    failures : dict of str to str
+        From the hash of each run that failed to one line that says why; its traceback is in
+        ``out/failed``.
+    seconds : float
+        How long making the runs took.
+    """
+
+    section: StudySection
+    out: Path
+    report: Path
+    made: int
+    resumed: int
+    failures: dict[str, str]
+    seconds: float
+
+    @property
+    def study(self) -> str:
+        """The study's name."""
+        return self.section.name
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One verdict for each claim."""
+        return tuple(verdict for _, verdict in self.section.judged)
+
+
+def run_study(
+    study: str | Study[Any],
+    *,
+    preset: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    backend: str = "loky",
+    address: str | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    progress: bool = False,
+) -> RunSummary:
+    """Run a study, or what is missing of it, and write its report.
+
+    Parameters
+    ----------
+    study : str or Study
+        A registered name, ``module:attribute``, or the study itself.
+    preset : str, optional
+        One of the study's presets; its first by default.
+    out : path-like, optional
+        The folder of runs; ``overt-runs/<study>-<preset>`` by default. Runs already in it are kept.
+    jobs : int, optional
+        How many runs are made side by side; one a core by default. Records do not depend on it.
+    backend : str, default="loky"
+        "loky" (processes on this machine), "dask", or a backend registered with joblib.
+    address : str, optional
+        Of a Dask scheduler; without it, "dask" starts a cluster on this machine.
+    seed : int, default=0
+        Shifts the seeds of all runs.
+    overrides : mapping, optional
+        Fields to set in each configuration.
+    progress : bool, default=False
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    RunSummary
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be meant (a ValueError).
+    StoreError
+        If the folder cannot be used; nothing in it is lost.
+    KeyboardInterrupt
+        On Ctrl-C or SIGTERM; run again to go on.
+
+    Examples
+    --------
+    >>> from overt.studies import run_study
+    >>> run_study("story", preset="quick", jobs=2)  # doctest: +SKIP
+    """
+    return run_studies(
+        [study],
+        preset=preset,
+        out=out,
+        jobs=jobs,
+        backend=backend,
+        address=address,
+        seed=seed,
+        overrides=overrides,
+        progress=progress,
+    )[0]
+
+
+def run_studies(
+    studies: Sequence[str | Study[Any]],
+    *,
+    preset: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    jobs: int | None = None,
+    backend: str = "loky",
+    address: str | None = None,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    progress: bool = False,
+    command: str | None = None,
+) -> list[RunSummary]:
+    """Run several studies into one folder and write one report; the arguments are those of `run_study`."""
+    found = [registry.get(study) if isinstance(study, str) else study for study in studies]
+    if not found:
+        raise UsageError("name at least one study")
+    check_backend(backend, address)
+    jobs = check_jobs(jobs)
+    drafts = [_draft(study, preset, seed, overrides or {}) for study in found]
+    name = found[0].name if len(found) == 1 else "all"
+    folder = Path(out) if out is not None else Path("overt-runs") / f"{name}-{drafts[0][0]}"
+    said = command or f"overt.studies.run_study: {name}, preset {drafts[0][0]}, seed {seed}"
+    store = Store.create(folder)
+    with store.locked() as held, Interrupts() as interrupts, make_display(progress) as display:
+        if not held:
+            display.note("this file system has no locks: do not start a second runner on this folder")
+        store.clean()
+        workers = Workers(jobs, backend, address)
+        loop = Loop(store, workers, interrupts, display, provenance(said))
+        counts = [
+            loop.run(study, chosen, seed, overrides or {}, configs, said)
+            for study, (chosen, configs) in zip(found, drafts, strict=True)
+        ]
+    sections = judge(store, found)
+    path = write_report(store, sections)
+    return [
+        RunSummary(section, folder, path, count.made, count.resumed, count.failures, count.seconds)
+        for section, count in zip(sections, counts, strict=True)
+    ]
+
+
+def judge(store: Store, studies: Iterable[Study[Any]]) -> list[StudySection]:
+    """Return what the stored runs of studies say; a pure function of the folder's records."""
+    return [assess(study, *load_planned(store, study)) for study in studies]
+
+
+def write_report(store: Store, sections: Sequence[StudySection], path: Path | None = None) -> Path:
+    """Write the report, by default into the folder of runs, and return where.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; an earlier report is then still there.
+    """
+    target = path or store.path / "report.html"
+    try:
+        written = build_report(sections, target)
+    except OSError as error:
+        raise explain(error, target, "write") from error
+    if path is None:
+        for section in sections:
+            save_verdicts(store, section)
+    return written
+
+
+def _draft(
+    study: Study[Any], preset: str | None, seed: int, overrides: Mapping[str, Any]
+) -> tuple[str, list[StudyConfig]]:
+    chosen = study.presets[0] if preset is None else preset
+    if chosen not in study.presets:
+        raise UsageError(
+            f"study {study.name!r} has no preset {chosen!r}; there are: {', '.join(study.presets)}"
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"seed must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
+    return chosen, apply(study.plan(chosen, seed), overrides)

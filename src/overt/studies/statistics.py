@@ -1,0 +1,228 @@
+"""Estimates with intervals over seeds: the bootstrap, paired comparisons and proportions."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from overt.studies.base import Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["bootstrap", "paired_difference", "paired_ratio", "proportion"]
+
+Statistic = Callable[..., Any]
+
+
+def bootstrap(
+    values: Iterable[float],
+    statistic: Statistic = np.median,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    method: Literal["percentile", "BCa"] = "percentile",
+    resamples: int = 2000,
+    label: str = "",
+    unit: str = "",
+) -> Estimate:
+    """Return a statistic of independent values with its bootstrap interval.
+
+    Parameters
+    ----------
+    values : iterable of float
+        One value for each seed; finite.
+    statistic : callable, default=numpy.median
+        Maps an array to a number and takes ``axis``.
+    confidence : float, default=0.95
+        The interval's level, between 0 and 1.
+    seed : int, default=0
+        Seed of the resampling: the same values always give the same interval.
+    method : {"percentile", "BCa"}, default="percentile"
+        Percentile interval, or bias-corrected and accelerated. BCa is undefined for some samples (most
+        often with the median and ties); the percentile interval then takes its place.
+    resamples : int, default=2000
+        Number of resamples.
+    label, unit : str
+        Passed on to the estimate.
+
+    Returns
+    -------
+    Estimate
+        With a single value there is no interval (None). With all values equal the interval is that
+        value alone: resampling cannot see a spread that the sample does not have.
+
+    Raises
+    ------
+    ValueError
+        If there are no values, one is not finite, or an option is out of range.
+
+    References
+    ----------
+    Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapters 13 and 14.
+
+    Examples
+    --------
+    >>> e = bootstrap([1.0, 2.0, 3.0, 4.0, 5.0], label="steps")
+    >>> e.value, e.n, e.low <= e.value <= e.high
+    (3.0, 5, True)
+    >>> bootstrap([2.0]).low is None
+    True
+    """
+    sample = _finite("values", values)
+    _check_confidence(confidence)
+    if method not in ("percentile", "BCa"):
+        raise ValueError(f"method must be 'percentile' or 'BCa'; got {method!r}")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1; got {resamples}")
+    value = float(statistic(sample, axis=-1))
+    if sample.size == 1:
+        return Estimate(label, value, None, None, 1, unit)
+    if np.all(sample == sample[0]):
+        return Estimate(label, value, value, value, int(sample.size), unit)
+    low, high = _interval(sample, statistic, confidence, seed, method, resamples)
+    return Estimate(label, value, low, high, int(sample.size), unit)
+
+
+def paired_difference(
+    first: Iterable[float], second: Iterable[float], statistic: Statistic = np.median, **options: Any
+) -> Estimate:
+    """Return a statistic of ``first − second``, value by value, with its bootstrap interval.
+
+    Both must hold one value for each seed, in the same order; the options are those of `bootstrap`.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or as `bootstrap` does.
+
+    Examples
+    --------
+    >>> paired_difference([3.0, 4.0], [1.0, 2.0]).value
+    2.0
+    """
+    a, b = _pair(first, second)
+    return bootstrap(a - b, statistic, **options)
+
+
+def paired_ratio(
+    first: Iterable[float], second: Iterable[float], statistic: Statistic = np.median, **options: Any
+) -> Estimate:
+    """Return a statistic of ``first / second``, value by value, with its bootstrap interval.
+
+    The statistic is taken of the logarithms and mapped back, so that a ratio and its inverse are
+    treated alike: ``paired_ratio(b, a)`` is one over ``paired_ratio(a, b)``.
+
+    Raises
+    ------
+    ValueError
+        If a value is not positive, the lengths differ, or as `bootstrap` does.
+
+    Examples
+    --------
+    >>> round(paired_ratio([2.0, 6.0, 8.0], [1.0, 2.0, 2.0]).value, 12)
+    3.0
+    """
+    a, b = _pair(first, second)
+    for name, values in (("first", a), ("second", b)):
+        if values.min() <= 0:
+            raise ValueError(f"{name} must hold positive values to take ratios; got {values.min():g}")
+    logs = bootstrap(np.log(a) - np.log(b), statistic, **options)
+    low, high = (None if end is None else float(np.exp(end)) for end in (logs.low, logs.high))
+    return Estimate(logs.label, float(np.exp(logs.value)), low, high, logs.n, logs.unit)
+
+
+def proportion(successes: int, n: int, *, confidence: float = 0.95, label: str = "") -> Estimate:
+    """Return a share with its Wilson score interval.
+
+    The interval stays inside [0, 1] and keeps a width at 0 and ``n`` successes.
+
+    Parameters
+    ----------
+    successes, n : int
+        Number of successes, of 1 or more trials.
+    confidence : float, default=0.95
+    label : str
+
+    Raises
+    ------
+    ValueError
+        If ``n < 1`` or ``successes`` is not between 0 and ``n``.
+
+    References
+    ----------
+    Wilson (1927), Probable inference, the law of succession, and statistical inference.
+
+    Examples
+    --------
+    >>> e = proportion(10, 10)
+    >>> e.value, round(e.low, 3), e.high
+    (1.0, 0.722, 1.0)
+    """
+    from scipy.stats import binomtest
+
+    _check_confidence(confidence)
+    if n < 1:
+        raise ValueError(f"n must be at least 1; got {n}")
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must be between 0 and n = {n}; got {successes}")
+    interval = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    # The formula's ends at 0 and n successes are exact only up to rounding.
+    low = 0.0 if successes == 0 else float(interval.low)
+    high = 1.0 if successes == n else float(interval.high)
+    return Estimate(label, successes / n, low, high, int(n))
+
+
+def _interval(
+    sample: Floats, statistic: Statistic, confidence: float, seed: int, method: str, resamples: int
+) -> tuple[float, float]:
+    from scipy.stats import bootstrap as scipy_bootstrap
+
+    # SciPy 1.15 renamed the argument.
+    rng = "rng" if "rng" in inspect.signature(scipy_bootstrap).parameters else "random_state"
+    for kind in dict.fromkeys((method, "percentile")):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # a degenerate BCa interval is met below, not warned about
+            interval = scipy_bootstrap(
+                (sample,),
+                statistic,
+                n_resamples=resamples,
+                confidence_level=confidence,
+                method=kind,
+                vectorized=True,
+                **{rng: np.random.default_rng(seed)},
+            ).confidence_interval
+        if np.isfinite(interval.low) and np.isfinite(interval.high):
+            return float(interval.low), float(interval.high)
+    raise ValueError("the statistic is not finite on some resamples; give one that is defined on ties")
+
+
+def _finite(name: str, values: Iterable[float]) -> Floats:
+    sample: Floats = np.asarray(list(values), dtype=np.float64)
+    if sample.ndim != 1 or sample.size == 0:
+        raise ValueError(f"{name} must hold at least one number; got shape {sample.shape}")
+    bad = sample.size - int(np.isfinite(sample).sum())
+    if bad:
+        raise ValueError(
+            f"{name} must be finite; {bad} of {sample.size} are not. "
+            "Count diverged runs apart, as with proportion(), before averaging"
+        )
+    return sample
+
+
+def _pair(first: Iterable[float], second: Iterable[float]) -> tuple[Floats, Floats]:
+    a, b = _finite("first", first), _finite("second", second)
+    if a.size != b.size:
+        raise ValueError(f"first and second must pair up; got {a.size} and {b.size} values")
+    return a, b
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, such as 0.95; got {confidence}")

@@ -1,0 +1,87 @@
+"""The settings of one run of the story."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from overt.studies.base import StudyConfig
+
+Group = Literal[
+    "depths",  # S1, S2: depths, the explicit route and the convex baseline over the number of observations
+    "portrait",  # S2: one explicit run to the very end, for the picture of its spectrum
+    "optimizers",  # S3
+    "weights",  # S4: weight × learning rate
+    "inits",  # S4: initialization × learning rate
+    "nuclear",  # S5: nuclear norm and normalized nuclear norm under the same conditions
+    "regression",  # S6
+    "photograph",  # S7
+    "movielens",  # S7
+    "cost",  # S8
+]
+
+
+class StoryConfig(StudyConfig):
+    """One run: a problem, a method, its settings, and a seed for the data and the initialization.
+
+    Attributes
+    ----------
+    group : str
+        The part of the story that asks for the run.
+    method : str
+        ``deep`` (gradient descent on a deep linear network, no penalty), ``explicit`` (depth 1 and a penalty), or
+        the name of a baseline.
+    n, rank, n_observed : int
+        Completion of an n×n matrix; for regression the dimension, the number of non-zeros (0: dense) and samples.
+    depth : int
+        Number of factors of a deep network.
+    optimizer, lr : str, float
+    functional, weight : str, float
+        The penalty and its weight.
+    init_scale : float
+        Standard deviation of the entries of the end-to-end matrix at the start.
+    max_steps : int
+    kept, height, width : float, int, int
+        Share of the pixels that are kept, and the size of the photograph.
+    early_refit : bool
+        Whether the explicit route may refit before the spectrum has collapsed.
+    quick : bool
+        For the cost part: the small set of settings.
+    """
+
+    group: Group
+    method: str
+    n: int = Field(default=100, ge=2)
+    rank: int = Field(default=5, ge=0)
+    n_observed: int = Field(default=2000, ge=1)
+    depth: int = Field(default=1, ge=1)
+    optimizer: str = "adam"
+    lr: float = Field(default=1e-2, gt=0)
+    functional: str = "normalized_nuclear_norm"
+    weight: float = Field(default=1e-2, ge=0)
+    init_scale: float = Field(default=1e-3, gt=0)
+    max_steps: int = Field(default=20_000, ge=1)
+    kept: float = 0.3
+    height: int = 0
+    width: int = 0
+    early_refit: bool = True
+    quick: bool = False
+
+
+def select(runs: Any, **wanted: Any) -> list[Any]:
+    """Return the runs that were made and whose configuration has all these values."""
+    return [
+        run
+        for run in runs
+        if not run.skipped and all(run.config.get(name) == value for name, value in wanted.items())
+    ]
+
+
+def by_seed(runs: Any, field: str, **wanted: Any) -> dict[int, float]:
+    """Return one number for each seed from the first record of the selected runs; None becomes infinity."""
+    chosen: dict[int, float] = {}
+    for run in select(runs, **wanted):
+        value = run.records[0].get(field)
+        chosen[int(run.config["seed"])] = float("inf") if value is None else float(value)
+    return chosen

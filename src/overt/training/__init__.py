@@ -1,0 +1,24 @@
+"""One training loop for every problem, model, optimizer, penalty and schedule, with a trace."""
+
+from overt.training.collapse import HoldUntilCollapse
+from overt.training.loop import TrainResult, train
+from overt.training.optimizers import GroupRMSprop, make_optimizer, optimizer_names
+from overt.training.schedules import Constant, Geometric, Schedule, Warmup
+from overt.training.state import State
+from overt.training.trace import Trace, log_spaced
+
+__all__ = [
+    "Constant",
+    "Geometric",
+    "GroupRMSprop",
+    "HoldUntilCollapse",
+    "Schedule",
+    "State",
+    "Trace",
+    "TrainResult",
+    "Warmup",
+    "log_spaced",
+    "make_optimizer",
+    "optimizer_names",
+    "train",
+]

@@ -1,0 +1,157 @@
+"""Unfinished runs on disk: tensors in safetensors, all else as JSON in its header; nothing is unpickled."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+__all__ = ["load_checkpoint", "pack", "save_checkpoint", "unpack"]
+
+_KEY = "overt.checkpoint"
+_VERSION = 1
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+    """Write `tensors` and JSON-able `data` to `path`, atomically: the old file or the whole new one is there.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written (such as a full disk); what was there before is untouched.
+    """
+    owned = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
+    body = json.dumps(data, allow_nan=False)
+    header = {"version": _VERSION, "digest": _digest(owned, body), "body": body}
+    _write(path, serialize(owned, metadata={_KEY: json.dumps(header)}))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_checkpoint` wrote, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        The file is truncated, damaged, of another version or not a checkpoint at all.
+    OSError
+        It cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
+        raise _refusal(path, f"it is damaged or no safetensors file ({error})") from None
+    header = _parse(path, metadata.get(_KEY))
+    if header.get("version") != _VERSION:
+        raise _refusal(path, f"its version is {header.get('version')!r}, this release reads {_VERSION}")
+    body = header.get("body")
+    if not isinstance(body, str) or header.get("digest") != _digest(tensors, body):
+        raise _refusal(path, "its contents do not fit its checksum")
+    return tensors, _parse(path, body)
+
+
+def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """`value`, nested of dicts, lists, tuples, numbers, words and tensors, as JSON-able data.
+
+    The tensors go to `tensors` under names that begin with `name`; `unpack` puts all together again.
+
+    Raises
+    ------
+    TypeError
+        Something else is in `value`.
+    """
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[key, pack(item, f"{name}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {"plain": value}
+    raise TypeError(f"{name} holds a {type(value).__name__}, which has no place in a checkpoint")
+
+
+def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value that `pack` took apart; ValueError if `packed` is something else."""
+    if not isinstance(packed, dict) or len(packed) != 1:
+        raise ValueError("no packed state")
+    ((kind, content),) = packed.items()
+    if kind == "plain" and (content is None or isinstance(content, (bool, int, float, str))):
+        return content
+    if kind == "tensor" and isinstance(content, str) and content in tensors:
+        return tensors[content]
+    if kind == "dict" and isinstance(content, list) and all(_is_pair(pair) for pair in content):
+        return {key: unpack(item, tensors) for key, item in content}
+    if kind in {"list", "tuple"} and isinstance(content, list):
+        items = [unpack(item, tensors) for item in content]
+        return tuple(items) if kind == "tuple" else items
+    raise ValueError(f"no packed state: {kind!r}")
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], (int, str))
+
+
+def _digest(tensors: dict[str, Tensor], body: str) -> str:
+    digest = hashlib.sha256(body.encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        digest.update(f"\0{name}\0{t.dtype}\0{tuple(t.shape)}\0".encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _parse(path: Path, text: object) -> dict[str, Any]:
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON")
+
+    if not isinstance(text, str):
+        raise _refusal(path, "it is not a checkpoint of this library")
+    try:
+        data = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise _refusal(path, f"its header is no JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise _refusal(path, "its header is not a record")
+    return data
+
+
+def _refusal(path: Path, reason: str) -> ValueError:
+    return ValueError(f"cannot resume from {path}: {reason}; delete the file to start anew")
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself durable, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,133 @@
+"""What a run records, and when."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overt import functional as F
+
+__all__ = ["Trace", "describe", "log_spaced"]
+
+Row = dict[str, Any]
+
+
+class Trace(list[Row]):
+    """Rows of plain data, one for each recorded step, in order.
+
+    Every row has ``step``, ``seconds``, ``loss``, ``error``, ``objective`` (loss and penalty), ``weight`` (of
+    the penalty) and ``max_abs``. For a matrix: ``singular_values`` (the leading ones), ``effective_rank``,
+    ``normalized_nuclear_norm``, ``stable_rank``, ``nuclear_norm``. For a vector: ``l1``, ``l2``,
+    ``l1_over_l2``, ``nonzeros`` (entries above 1e-3 of the largest). What is not a finite number is None.
+
+    Examples
+    --------
+    >>> from overt.training import Trace
+    >>> trace = Trace([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}])
+    >>> trace.column("loss"), Trace.from_json(trace.to_json()) == trace
+    ([1.0, 0.5], True)
+    """
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one field, in order; None in rows without it."""
+        return [row.get(name) for row in self]
+
+    def without_clock(self) -> Trace:
+        """The same without ``seconds``: what a repetition of the run reproduces bit for bit."""
+        return Trace({key: value for key, value in row.items() if key != "seconds"} for row in self)
+
+    def to_json(self) -> str:
+        """As a JSON array of objects; every float is restored exactly."""
+        return json.dumps(list(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Trace:
+        """The trace that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            `text` is something else.
+        """
+        try:
+            rows = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"no trace: {error}") from None
+        return cls.from_rows(rows)
+
+    @classmethod
+    def from_rows(cls, rows: object) -> Trace:
+        """A trace from what JSON gave back; ValueError where it is no list of flat records with a step."""
+        if not isinstance(rows, list):
+            raise ValueError(f"no trace: expected a list of rows, got {type(rows).__name__}")
+        for i, row in enumerate(rows):
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise ValueError(f"no trace: row {i} is not a record with an integer step")
+            if not all(_is_plain(value) for value in row.values()):
+                raise ValueError(
+                    f"no trace: row {i} holds something else than numbers, words and lists of numbers"
+                )
+        return cls(rows)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list):
+        return all(v is None or isinstance(v, (int, float)) for v in value)
+    return value is None or isinstance(value, (int, float, str))
+
+
+def log_spaced(max_steps: int, per_decade: int = 10) -> list[int]:
+    """Steps 0, 1, … `max_steps`, equally spaced in the logarithm: about `per_decade` for each factor of ten.
+
+    Examples
+    --------
+    >>> from overt.training import log_spaced
+    >>> log_spaced(100, per_decade=3)
+    [0, 1, 2, 5, 10, 22, 46, 100]
+    """
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
+        raise ValueError(f"max_steps must be an integer ≥ 0, got {max_steps!r}")
+    if isinstance(per_decade, bool) or not isinstance(per_decade, int) or per_decade < 1:
+        raise ValueError(f"per_decade must be an integer ≥ 1, got {per_decade!r}")
+    steps = {0, max_steps}
+    count = math.ceil(math.log10(max_steps) * per_decade) if max_steps > 1 else 0
+    steps.update(round(10 ** (i / per_decade)) for i in range(count + 1))
+    return sorted(step for step in steps if step <= max_steps)
+
+
+def describe(W: Tensor, leading: int) -> Row:
+    """The functionals of an end-to-end matrix or vector, as a part of a row."""
+    with torch.no_grad():
+        row = _describe_matrix(W, leading) if W.ndim == 2 else _describe_vector(W.reshape(-1))
+        row["max_abs"] = float(W.abs().max())
+    return {key: finite_or_none(value) for key, value in row.items()}
+
+
+def _describe_matrix(W: Tensor, leading: int) -> Row:
+    s = F.singular_values(W.double())
+    row: Row = {"singular_values": s[:leading].tolist()}
+    for name in ("effective_rank", "normalized_nuclear_norm", "stable_rank", "nuclear_norm"):
+        row[name] = float(getattr(F, name)(singular_values=s))
+    return row
+
+
+def _describe_vector(w: Tensor) -> Row:
+    w = w.double()
+    l1, l2 = float(w.abs().sum()), float(torch.linalg.vector_norm(w))
+    return {
+        "l1": l1,
+        "l2": l2,
+        "l1_over_l2": l1 / l2 if l2 > 0 else 0.0,
+        "nonzeros": int((w.abs() > 1e-3 * w.abs().max()).sum()),
+    }
+
+
+def finite_or_none(value: Any) -> Any:
+    """`value`, or None for NaN and infinities, which JSON does not have; elementwise in a list."""
+    if isinstance(value, list):
+        return [finite_or_none(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,49 @@
+"""Shared settings of the test suite."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("overt", deadline=None, max_examples=40, derandomize=True)
+settings.load_profile("overt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need a CUDA device where there is none; continuous integration never has one."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+
+
+def unavailable(reason: str) -> None:
+    """Skip, saying why; fail instead where OVERT_REQUIRE_ALL is set (continuous integration)."""
+    if os.environ.get("OVERT_REQUIRE_ALL"):
+        pytest.fail(f"{reason}, and OVERT_REQUIRE_ALL forbids skipping")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder named by OVERT_DATA; tests that need it skip, saying so, where it is missing."""
+    named = os.environ.get("OVERT_DATA")
+    if not named or not Path(named).is_dir():
+        unavailable("OVERT_DATA does not name a folder with the data sets")
+    return Path(str(named))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Debian's chromium; browser tests skip, saying so, where it is missing."""
+    found = shutil.which("chromium")
+    if found is None:
+        unavailable("no chromium on this machine")
+    return str(found)

@@ -1,0 +1,332 @@
+"""The command line: what it prints, and one clear line with exit code 2 for anything wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from overt import __version__
+from overt.cli import main
+from overt.cli.commands import front_door
+from overt.studies import registry
+
+STUDIES = str(Path(__file__).parent / "studies")
+NAME = "tiny_study:study"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(STUDIES)
+    monkeypatch.setenv("PYTHONPATH", STUDIES)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder of finished runs."""
+    sys.path.insert(0, STUDIES)
+    try:
+        from overt.studies import run_study
+
+        return run_study(NAME, out=tmp_path_factory.mktemp("cli") / "runs", jobs=1).out
+    finally:
+        sys.path.remove(STUDIES)
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of finished runs that a test may spoil."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+@pytest.fixture
+def overt(capfd):
+    """Call the command line in this process; returns exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return int(stopped.value.code), out, err
+
+    return call
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_version_and_help_read_well(overt):
+    assert overt("--version") == (0, f"overt {__version__}\n", "")
+    for arguments in (["--help"], ["-h"], ["run", "--help"], ["report", "--help"], ["list", "--help"]):
+        code, out, err = overt(*arguments)
+        assert (code, err) == (0, "")
+        assert out.startswith("Usage: overt")
+        assert "..." not in out.split("Commands:")[-1]
+        assert max(map(len, out.splitlines())) <= 100
+
+
+def test_help_and_version_need_no_heavy_imports():
+    code = (
+        "import sys, overt.cli; print(sorted({'torch', 'matplotlib', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"
+
+
+def test_run_prints_verdicts_and_the_report_last(overt, tmp_path):
+    code, out, err = overt("run", NAME, "--jobs", 1)
+    assert code == 0
+    report = out.splitlines()[-1]
+    assert Path(report) == Path("overt-runs/tiny-quick/report.html")
+    assert Path(report).is_file()
+    for text in ("Means of uniform numbers", "T1 mean", "reproduced", "means are near ½", "(n = 6)"):
+        assert text in out
+    assert err.splitlines()[0] == "tiny: 6 runs"
+    assert err.splitlines()[-1].startswith("tiny 6/6 ")
+    stored = json.loads(next(Path().glob("overt-runs/*/runs/*/meta.json")).read_text())
+    assert stored["command"] == f"overt run {NAME} --jobs 1"
+    code, out, err = overt("run", NAME, "--jobs", 1)
+    assert (code, err) == (0, "tiny: 6 runs, 6 already stored\n")
+
+
+def test_presets_seeds_and_overrides_reach_the_runs(overt, tmp_path):
+    (tmp_path / "c.toml").write_text("size = 7\nsleep = 0.001\n")
+    code, _, _ = overt(
+        "run", NAME, "--preset", "full", "--out", "x", "--seed", 100, "--jobs", 1,
+        "--config", "c.toml", "--set", "size=2", "--set", "trouble=none",
+    )  # fmt: skip
+    configs = [json.loads(p.read_text())["config"] for p in Path("x/runs").glob("*/config.json")]
+    assert code == 0
+    assert len(configs) == 13
+    assert {c["seed"] for c in configs} == set(range(100, 112))
+    assert {(c["size"], c["sleep"], c["trouble"]) for c in configs} == {(2, 0.001, "none")}
+
+
+def test_report_is_rebuilt_from_records_alone(overt, folder):
+    page = (folder / "report.html").read_bytes()
+    for derived in ("report.html", "figures", "verdicts"):
+        path = folder / derived
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    code, out, err = overt("report", folder, "--study", NAME)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == str(folder / "report.html")
+    assert (folder / "report.html").read_bytes() == page
+    assert "reproduced" in out
+
+
+def test_report_goes_where_it_is_asked_to_and_leaves_the_runs_alone(overt, folder, tmp_path):
+    before = contents(folder)
+    code, _, _ = overt("report", folder, "--study", NAME, "--output", tmp_path / "there" / "page.html")
+    assert code == 0
+    assert (tmp_path / "there" / "page.html").is_file()
+    assert contents(folder) == before
+
+
+def test_report_of_unknown_studies_alone_is_an_error_and_beside_known_ones_a_note(overt, folder, monkeypatch):
+    code, out, err = overt("report", folder)
+    assert (code, out) == (2, "")
+    assert "study 'tiny' are left out" in err
+    assert "no runs of a known study" in err
+    import tiny_study
+
+    monkeypatch.setattr(registry, "_registered", {"tiny": tiny_study.study})
+    shutil.copy(folder / "plans" / "tiny.json", folder / "plans" / "gone.json")
+    code, out, err = overt("report", folder)
+    assert (code, err) == (0, "overt: the runs of study 'gone' are left out: it is not known here\n")
+
+
+def test_a_partial_report_says_so(overt, folder):
+    shutil.rmtree(next(folder.glob("runs/tiny-*")))
+    code, out, _ = overt("report", folder, "--study", NAME)
+    assert code == 0
+    assert "partial: 1 of 6 runs missing" in out
+    assert "inconclusive" in out
+
+
+def test_list_shows_claims_sources_and_the_last_verdict(overt, finished, monkeypatch):
+    import tiny_study
+
+    monkeypatch.setattr(registry, "_BUILT_IN", {})
+    monkeypatch.setattr(registry, "_registered", {"tiny": tiny_study.study})
+    code, out, err = overt("list")
+    assert (code, err) == (0, "")
+    assert "tiny" in out
+    assert "presets: quick, full" in out
+    assert "T2 timing [none (2026)]: not run" in out
+    code, out, _ = overt("list", "--runs", finished)
+    assert "T2 timing [none (2026)]: reproduced" in out
+
+
+def test_run_all_runs_every_study(overt, monkeypatch):
+    monkeypatch.setattr(registry, "_BUILT_IN", {"tiny": NAME, "second": "tiny_study:second"})
+    monkeypatch.setattr(registry, "_registered", {})
+    code, out, err = overt("run", "all", "--jobs", 1)
+    assert code == 0
+    assert Path(out.splitlines()[-1]) == Path("overt-runs/all-quick/report.html")
+    assert out.count("Means of uniform numbers") == 2
+    assert "second 6/6 " in err
+    assert sorted(p.name for p in Path("overt-runs/all-quick/plans").iterdir()) == [
+        "second.json",
+        "tiny.json",
+    ]
+    code, _, err = overt("run", "all", "--jobs", 1)
+    assert err.count("6 already stored") == 2
+
+
+def test_failed_runs_give_exit_code_1(overt):
+    code, out, err = overt("run", NAME, "--jobs", 1, "--set", "trouble=fail")
+    assert code == 1
+    assert "overt: 1 run failed, " in err
+    assert "FloatingPointError: all is NaN" in err
+    assert "inconclusive" in out
+    assert out.splitlines()[-1].endswith("report.html")
+
+
+WRONG = {
+    "unknown study": (["run", "storey"], "did you mean 'story'"),
+    "unknown command": (["rnu"], "No such command"),
+    "no command's option": (["run", NAME, "--presett", "quick"], "--preset"),
+    "no study": (["run"], "Missing argument"),
+    "too many": (["run", NAME, "extra"], "extra"),
+    "unknown preset": (["run", NAME, "--preset", "fast"], "quick, full"),
+    "jobs of words": (["run", NAME, "--jobs", "many"], "--jobs"),
+    "no jobs": (["run", NAME, "--jobs", "0"], "jobs must be"),
+    "negative seed": (["run", NAME, "--seed", "-1"], "seed must be"),
+    "fraction of a seed": (["run", NAME, "--seed", "1.5"], "--seed"),
+    "unknown backend": (["run", NAME, "--backend", "ray9"], "unknown backend"),
+    "unknown field": (["run", NAME, "--set", "sise=3"], "did you mean 'size'"),
+    "no value": (["run", NAME, "--set", "size"], "key=value"),
+    "wrong value": (["run", NAME, "--set", "size=x"], "size"),
+    "missing toml": (["run", NAME, "--config", "none.toml"], "cannot read"),
+    "out is a file": (["run", NAME, "--out", "file"], "is a file"),
+    "out below a file": (["run", NAME, "--out", "file/x"], "file"),
+    "out is a loop": (["run", NAME, "--out", "loop"], "loop"),
+    "out has other content": (["run", NAME, "--out", "thesis"], "left untouched"),
+    "out cannot be made": (["run", NAME, "--out", "/proc/none/x"], "/proc/none"),
+    "report of nothing": (["report", "missing"], "no folder missing"),
+    "report of a file": (["report", "file"], "is not a folder"),
+    "report of other content": (["report", "thesis"], "left untouched"),
+    "report without folder": (["report"], "Missing argument"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_exit_code_2(overt, tmp_path, case):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    (tmp_path / "loop").symlink_to("loop")
+    before = contents(tmp_path)
+    arguments, expected = WRONG[case]
+    code, out, err = overt(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("overt: error: ")
+    assert err.count("\n") == 1
+    assert expected in err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("part", ["records.jsonl", "arrays.npz", "config.json", "DONE"])
+def test_damaged_runs_are_named_by_run_and_report(overt, folder, part):
+    run = sorted(folder.glob("runs/tiny-*"))[0]
+    (run / part).write_bytes(b"\x80garbage")
+    for arguments in (["run", NAME, "--out", folder, "--jobs", 1], ["report", folder, "--study", NAME]):
+        code, _, err = overt(*arguments)
+        assert code == 2
+        assert err.count("\n") == 1
+        assert str(run / part) in err
+        assert f"remove the folder {run}" in err
+    shutil.rmtree(run)
+    assert overt("run", NAME, "--out", folder, "--jobs", 1)[0] == 0
+
+
+def test_a_newer_format_is_refused(overt, folder):
+    (folder / "overt.json").write_text('{"format": "overt-runs", "version": 99}')
+    code, _, err = overt("run", NAME, "--out", folder)
+    assert code == 2
+    assert "update Overt" in err
+
+
+def test_a_full_disk_while_the_report_is_written_is_one_line(overt, folder, monkeypatch):
+    from overt.studies import runner
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner, "build_report", full)
+    code, _, err = overt("report", folder, "--study", NAME)
+    assert code == 2
+    assert "No space left" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTHONIOENCODING": "ascii", "COLUMNS": "20"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "NO_COLOR": "1"},
+        {"COLUMNS": "1", "TERM": "dumb"},
+    ],
+)
+def test_any_terminal_will_do(folder, settings):
+    code = "from overt.cli import main; main()"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "report", str(folder), "--study", NAME],
+        env={**os.environ, **settings},
+        capture_output=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1] == str(folder / "report.html").encode()
+    assert b"\x1b" not in answer.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("width", ["100", "12"])
+def test_a_terminal_sees_a_bar_with_the_run_and_its_progress(tmp_path, width):
+    ours, theirs = os.openpty()
+    code = "from overt.cli import main; main()"
+    arguments = ["run", NAME, "--jobs", "1", "--set", "sleep=0.3", "--set", "trouble=fail"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "COLUMNS": width, "TERM": "xterm"},
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while block := os.read(ours, 4096):
+            seen += block
+    os.close(ours)
+    assert process.wait() == 1
+    assert b"tiny" in seen
+    if width == "100":
+        for text in (b"6/6", "trouble=fail · drawing 3 numbers".encode(), b"failed after", b"1 run failed"):
+            assert text in seen
+    assert b"Traceback" not in seen
+    assert seen.endswith((b"\r\n", b"\x1b[?25h"))
+
+
+def test_whoever_reads_the_output_may_stop(folder):
+    program = f"{sys.executable} -c 'from overt.cli import main; main()' report {folder} --study {NAME}"
+    pipe = program + " | true; exit ${PIPESTATUS[0]}"
+    answer = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 141
+    assert answer.stderr == ""
+
+
+def test_every_command_has_help_for_each_option():
+    for name, command in front_door.commands.items():
+        assert command.help, name
+        for option in command.params:
+            assert isinstance(option, click.Argument) or option.help, (name, option.name)
