@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from overt.penalties import SpectralPenalty, VectorPenalty
     from overt.training import train
 
-# Each public name has one home; it is imported when it is first asked for, so that `import overt` stays light.
+# Each public name has one home, imported when it is first asked for, so that `import overt` stays light.
 _HOMES = {
     "DeepCircularConvolution": "overt.models",
     "DeepDiagonal": "overt.models",

@@ -1,8 +1,11 @@
 """Value and slopes of each functional, on a spectrum.
 
-A rule takes a spectrum, shape (..., k), and returns the value, shape (...), and its slopes, shape (..., k).
-The rules of homogeneous functionals see spectra scaled to largest value 1. They may return NaN where the
-spectrum is all zero, and any slope at a zero: :mod:`overt._spectral` sets both to 0.
+A rule takes a spectrum, shape (..., k) with k > 0, and returns the value, shape (...), and its slopes, shape
+(..., k). Squares of the largest value neither under- nor overflow. Where the spectrum is all zero, the value
+is 0; a slope at a zero may be anything, NaN included, because :mod:`overt._spectral` sets it to 0.
+
+A rule runs right after a decomposition, when every call into torch finds the caches cold. Those that
+training uses are therefore written with few operations.
 """
 
 from __future__ import annotations
@@ -16,55 +19,56 @@ from torch import Tensor
 Rule = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def nuclear(t: Tensor) -> tuple[Tensor, Tensor]:
-    return t.sum(-1), torch.ones_like(t)
+def nuclear(s: Tensor) -> tuple[Tensor, Tensor]:
+    return s.sum(-1), torch.ones_like(s)
 
 
-def frobenius(t: Tensor) -> tuple[Tensor, Tensor]:
-    norm = torch.linalg.vector_norm(t, dim=-1, keepdim=True)
-    return norm.squeeze(-1), t / norm
+def frobenius(s: Tensor) -> tuple[Tensor, Tensor]:
+    norm = torch.linalg.vector_norm(s, dim=-1, keepdim=True)
+    return norm.squeeze(-1), s / norm
 
 
-def _top(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest value, shape (..., 1), and its slope, shared evenly among the values that tie with it."""
-    top = t.amax(-1, keepdim=True)
-    tied = (t >= top * (1 - max(16, t.shape[-1]) * torch.finfo(t.dtype).eps)).to(t.dtype)
-    return top, tied / tied.sum(-1, keepdim=True)
-
-
-def spectral(t: Tensor) -> tuple[Tensor, Tensor]:
-    top, share = _top(t)
+def spectral(s: Tensor) -> tuple[Tensor, Tensor]:
+    top, share = _top(s)
     return top.squeeze(-1), share
 
 
-def stable_rank(t: Tensor) -> tuple[Tensor, Tensor]:
-    top, share = _top(t)
-    relative = t / top
+def _top(s: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest value, shape (..., 1), and its slope, shared evenly among the values that tie with it."""
+    top = s.amax(-1, keepdim=True)
+    tied = (s >= top * (1 - max(16, s.shape[-1]) * torch.finfo(s.dtype).eps)).to(s.dtype)
+    return top, tied / tied.sum(-1, keepdim=True)
+
+
+def stable_rank(s: Tensor) -> tuple[Tensor, Tensor]:
+    top, share = _top(s)
+    relative = s / _above_zero(top)
     value = relative.square().sum(-1, keepdim=True)
     return value.squeeze(-1), 2 * (relative - value * share) / top
 
 
-def normalized_nuclear(t: Tensor) -> tuple[Tensor, Tensor]:
-    inverse = torch.linalg.vector_norm(t, dim=-1, keepdim=True).reciprocal()
-    unit = t * inverse
+def normalized_nuclear(s: Tensor) -> tuple[Tensor, Tensor]:
+    inverse = _above_zero(torch.linalg.vector_norm(s, dim=-1, keepdim=True)).reciprocal()
+    unit = s * inverse
     value = unit.sum(-1, keepdim=True)
-    return value.squeeze(-1), inverse * (1 - value * unit)
+    return value.squeeze(-1), torch.addcmul(inverse, value * inverse, unit, value=-1)
 
 
-def participation_ratio(t: Tensor) -> tuple[Tensor, Tensor]:
-    root, slope = normalized_nuclear(t)
+def participation_ratio(s: Tensor) -> tuple[Tensor, Tensor]:
+    root, slope = normalized_nuclear(s)
     return root.square(), 2 * root.unsqueeze(-1) * slope
 
 
-def effective_rank(t: Tensor) -> tuple[Tensor, Tensor]:
-    total = t.sum(-1, keepdim=True)
-    share = t / total
+def effective_rank(s: Tensor) -> tuple[Tensor, Tensor]:
+    total = s.sum(-1, keepdim=True)
+    share = s / _above_zero(total)
     entropy = torch.special.entr(share).sum(-1, keepdim=True)
-    value = entropy.exp()
+    value = entropy.exp() * (total > 0)
     return value.squeeze(-1), value / total * (-share.log() - entropy)
 
 
 def schatten(p: float) -> Rule:
+    """The rule of (Σ σ^p)^{1/p}."""
     if p == 1:
         return nuclear
     if p == 2:
@@ -72,35 +76,44 @@ def schatten(p: float) -> Rule:
     if math.isinf(p):
         return spectral
 
-    def rule(t: Tensor) -> tuple[Tensor, Tensor]:
-        logarithm, slope = _log_schatten(t, p)
-        value = logarithm.exp()
-        largest = torch.finfo(t.dtype).max
-        return value.squeeze(-1), (value * slope).clamp_max(largest)
+    def rule(s: Tensor) -> tuple[Tensor, Tensor]:
+        top, logarithm, slope = _log_schatten(s, p)
+        value = top * logarithm.exp()
+        return value.squeeze(-1), (value * slope).clamp_max(torch.finfo(s.dtype).max)
 
     return rule
 
 
 def schatten_ratio(p: float, q: float) -> Rule:
-    def rule(t: Tensor) -> tuple[Tensor, Tensor]:
-        (log_p, slope_p), (log_q, slope_q) = _log_schatten(t, p), _log_schatten(t, q)
-        value = (log_p - log_q).exp()
+    """The rule of S_p/S_q, from the difference of logarithms."""
+
+    def rule(s: Tensor) -> tuple[Tensor, Tensor]:
+        top, log_p, slope_p = _log_schatten(s, p)
+        _, log_q, slope_q = _log_schatten(s, q)
+        value = torch.where(top > 0, (log_p - log_q).exp(), 0)
         return value.squeeze(-1), value * (slope_p - slope_q)
 
     return rule
 
 
-def _log_schatten(t: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """Logarithm of S_p, shape (..., 1), and its slopes, shape (..., k)."""
+def _log_schatten(s: Tensor, p: float) -> tuple[Tensor, Tensor, Tensor]:
+    """σ₁ and log(S_p/σ₁), shape (..., 1), and the slopes of log S_p, shape (..., k)."""
     if math.isinf(p):
-        top, share = _top(t)
-        return top.log(), share / top
-    total = t.pow(p).sum(-1, keepdim=True)
-    return total.log() / p, t.pow(p - 1) / total
+        top, share = _top(s)
+        return top, torch.zeros_like(top), share / top
+    top = s.amax(-1, keepdim=True)
+    scale = _above_zero(top)
+    relative = s / scale
+    total = relative.pow(p).sum(-1, keepdim=True)
+    return top, total.log() / p, relative.pow(p - 1) / total / scale
+
+
+def _above_zero(x: Tensor) -> Tensor:
+    return x.clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def log_det(root: float) -> Rule:
-    """Σ log(σ² + root²) through hypot(σ, root), which neither under- nor overflows. Not homogeneous."""
+    """The rule of Σ log(σ² + root²), through hypot(σ, root), which neither under- nor overflows."""
 
     def rule(s: Tensor) -> tuple[Tensor, Tensor]:
         length = torch.hypot(s, torch.full_like(s, root))

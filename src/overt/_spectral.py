@@ -9,12 +9,17 @@ from torch import Tensor
 
 from overt._rules import Rule
 from overt.linalg.checks import compute_dtype
-from overt.linalg.decompositions import rescale, scaled_singular_values, spectral_gradient, spectral_parts
+from overt.linalg.decompositions import (
+    rescale,
+    scaled_singular_values,
+    spectral_gradient,
+    spectral_parts,
+)
 from overt.linalg.spectrum import first_order_only
 
 
 def of_matrix(W: Tensor, rule: Rule, degree: int | None) -> Tensor:
-    """Apply a rule to the singular values of a finite matrix; half precision gives a float32 value.
+    """Apply a rule to the singular values of a matrix; half precision gives a float32 value.
 
     ``degree`` is the degree of homogeneity of the functional, 0 or 1, or None if it is not homogeneous.
     """
@@ -24,87 +29,94 @@ def of_matrix(W: Tensor, rule: Rule, degree: int | None) -> Tensor:
             return cast(Tensor, _OfMatrixFunctional.apply(W, rule, degree)[0])  # type: ignore[no-untyped-call]
         return cast(Tensor, _OfMatrix.apply(W, rule, degree))  # type: ignore[no-untyped-call]
     s, scale = scaled_singular_values(W)
-    return _evaluate(s, rule, degree, scale)[0]
+    return _evaluate(s, scale, rule, degree)[0]
 
 
 def of_spectrum(s: Tensor, rule: Rule, degree: int | None) -> Tensor:
     """Apply a rule to a given spectrum."""
     if torch.is_grad_enabled() and s.requires_grad:
         return cast(Tensor, _OfSpectrum.apply(s, rule, degree)[0])  # type: ignore[no-untyped-call]
-    return _evaluate(s, rule, degree)[0]
+    return _rescale_and_evaluate(s, rule, degree)[0]
 
 
 def frobenius_of_matrix(W: Tensor) -> Tensor:
-    """‖W‖_F of a finite matrix from its entries; half precision gives a float32 value."""
+    """‖W‖_F from its entries; half precision gives a float32 value."""
     norm = _Frobenius.apply(W.to(compute_dtype(W.dtype)))  # type: ignore[no-untyped-call]
     return cast(Tensor, norm)
 
 
-def _evaluate(
-    s: Tensor, rule: Rule, degree: int | None, scale: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def _evaluate(s: Tensor, scale: Tensor | None, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor]:
     """Value and slopes at the spectrum ``s``·``scale``; slopes at zeros are left to the caller.
 
-    f(σ) = σ₁^degree φ(σ/σ₁) has the slopes σ₁^{degree−1} φ′(σ/σ₁): the rule for φ sees numbers up to 1
-    only, and no power of a singular value under- or overflows.
+    f(cσ) = c^degree f(σ) has the slopes c^{degree−1} f′(σ), so no power of the scale under- or overflows.
     """
     if s.shape[-1] == 0:
         return s.sum(-1), s
+    if scale is None:
+        return rule(s)
     if degree is None:
-        return rule(s if scale is None else s * scale)
-    tiny = torch.finfo(s.dtype).tiny
-    top = s.amax(-1, keepdim=True)
-    value, slope = rule(s / top.clamp_min(tiny))
-    if scale is not None:
-        top = top * scale
+        return rule(s * scale)
+    value, slope = rule(s)
     if degree == 1:
-        value = value * top.squeeze(-1)
-    else:
-        # The floor keeps slopes finite where 1/σ₁ is beyond the range of the dtype.
-        slope = slope / top.clamp_min(tiny * 2**20)
-    # Rules give NaN at an all-zero spectrum only.
-    return value.nan_to_num(nan=0.0, posinf=torch.inf), slope
+        return value * scale.squeeze(-1), slope
+    # The floor keeps slopes finite where 1/scale is beyond the range of the dtype.
+    return value, slope / scale.clamp_min(torch.finfo(s.dtype).tiny * 2**20)
+
+
+def _rescale_and_evaluate(s: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor]:
+    if s.shape[-1] == 0 or degree is None:
+        return _evaluate(s, None, rule, degree)
+    top = s.amax(-1, keepdim=True).clamp_min(torch.finfo(s.dtype).tiny)
+    return _evaluate(s / top, top, rule, degree)
 
 
 class _OfMatrix(torch.autograd.Function):
-    """A function of the singular values of W."""
+    """A function of the singular values of W.
+
+    The gradient is formed together with the value, while the factors are in the caches, and it alone is kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, W: Tensor, rule: Rule, degree: int | None) -> Tensor:
-        left, S, Vh, scale = spectral_parts(W)
-        value, slope = _evaluate(S, rule, degree, scale)
-        ctx.save_for_backward(W, left, S, Vh, slope)
+        value, gradient = _value_and_gradient(W, rule, degree)
+        ctx.save_for_backward(W, gradient)
         return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _matrix_gradient(ctx, grads[0]), None, None
+        return _chain(ctx, grads[0]), None, None
 
 
 class _OfMatrixFunctional(torch.autograd.Function):
     """The same in the form that ``torch.func`` asks for, at some 40 µs more a call."""
 
     @staticmethod
-    def forward(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, ...]:
-        left, S, Vh, scale = spectral_parts(W)
-        value, slope = _evaluate(S, rule, degree, scale)
-        return value, left, S, Vh, slope
+    def forward(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor]:
+        return _value_and_gradient(W, rule, degree)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Rule, int | None], output: tuple[Tensor, ...]) -> None:
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(inputs[0], *output[1:])
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Rule, int | None], output: tuple[Tensor, Tensor]
+    ) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs[0], output[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _matrix_gradient(ctx, grads[0]), None, None
+        return _chain(ctx, grads[0]), None, None
 
 
-def _matrix_gradient(ctx: Any, grad: Tensor) -> Tensor:
-    W, left, S, Vh, slope = ctx.saved_tensors
+def _value_and_gradient(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor]:
+    left, S, Vh, scale = spectral_parts(W.detach())
+    value, slope = _evaluate(S, scale, rule, degree)
+    return value, spectral_gradient(left, S, Vh, slope, W.shape)
+
+
+def _chain(ctx: Any, grad: Tensor) -> Tensor:
+    W, gradient = ctx.saved_tensors
     with torch.no_grad():
-        gradient = spectral_gradient(left, S, Vh, grad.unsqueeze(-1) * slope, W.shape)
-    return first_order_only(gradient, W, grad)
+        result: Tensor = (grad[..., None, None] if grad.ndim else grad) * gradient
+    return first_order_only(result, W, grad)
 
 
 class _OfSpectrum(torch.autograd.Function):
@@ -112,7 +124,7 @@ class _OfSpectrum(torch.autograd.Function):
 
     @staticmethod
     def forward(s: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor]:
-        value, slope = _evaluate(s, rule, degree)
+        value, slope = _rescale_and_evaluate(s, rule, degree)
         return value, slope.masked_fill(s == 0, 0)
 
     @staticmethod

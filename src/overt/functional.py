@@ -35,7 +35,7 @@ from torch import Tensor
 
 from overt import _rules
 from overt._spectral import frobenius_of_matrix, of_matrix, of_spectrum
-from overt.linalg.checks import check_finite_matrix, check_spectrum, compute_dtype
+from overt.linalg.checks import check_matrix, check_spectrum, compute_dtype
 from overt.linalg.factored import Factored
 from overt.linalg.spectrum import singular_values, spectrum
 
@@ -102,7 +102,7 @@ def frobenius_norm(W: Matrix | None = None, *, singular_values: Tensor | None = 
     tensor(5.)
     """
     if isinstance(W, Tensor) and singular_values is None:
-        return frobenius_of_matrix(check_finite_matrix(W)).to(W.dtype)
+        return frobenius_of_matrix(check_matrix(W)).to(W.dtype)
     return _function(_rules.frobenius, 1, W, singular_values)
 
 
@@ -341,7 +341,7 @@ def _function(rule: _rules.Rule, degree: int | None, W: Matrix | None, given: Te
             raise TypeError("W: missing; give a matrix W, or its spectrum as singular_values=")
         if isinstance(W, Factored):
             return of_spectrum(spectrum(W), rule, degree).to(W.dtype)
-        return of_matrix(check_finite_matrix(W), rule, degree).to(W.dtype)
+        return of_matrix(check_matrix(W), rule, degree).to(W.dtype)
     if W is not None:
         raise TypeError("W: given together with singular_values; give one of them")
     s = check_spectrum(given)

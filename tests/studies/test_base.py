@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 from tiny_study import TinyConfig, study
 
-from overt.studies.base import Verdict, config_hash, run_name
+from overt.studies.base import Verdict
+from overt.studies.identity import config_hash, run_name, split_run_name
 
 
 def test_unknown_fields_and_missing_seed_are_refused():
@@ -42,6 +43,12 @@ def test_run_name_cannot_lead_out_of_its_folder(name):
 def test_run_name_takes_hashes_alone(hash_):
     with pytest.raises(ValueError, match="hexadecimal"):
         run_name("tiny", hash_)
+
+
+def test_run_names_split_into_what_they_were_made_of():
+    assert split_run_name(run_name("a_1", "0123456789ab")) == ("a_1", "0123456789ab")
+    for name in ("../a-0123456789ab", "a-0123456789ab\n", "a_0123456789ab", ""):
+        assert split_run_name(name) is None
 
 
 def test_outcome_must_be_one_of_the_four():

@@ -1,13 +1,13 @@
 """The explicit route: depth 1, a normalized penalty and Adam; hold the weight, release it, refit exactly.
 
-Zhao (2022) trains a full matrix, without depth, on the loss plus ``λ ‖W‖_* / ‖W‖_F``. Three things are added here:
+Zhao (2022) trains a full matrix, without depth, on the loss plus ``λ ‖W‖_* / ‖W‖_F``. Three things are added:
 
-* the weight is held until the spectrum has collapsed and released then (annealing from the first step on fails);
-* the penalty cannot be cheated by one huge unobserved entry: above a cap on the Frobenius norm, which the data
-  suggest, growth costs again (see ``SpectralPenalty``);
-* a refit at the found rank removes the penalty's bias. Where the data are exact it need not wait for the collapse:
-  once the spectrum shows a stable gap, a refit at that rank is tried, and accepted only if it meets every
-  observation to machine precision with fewer degrees of freedom than observations.
+* the weight is held until the spectrum has collapsed and released then (annealing from step 0 on fails);
+* the penalty cannot be cheated by one huge unobserved entry: above a cap on the Frobenius norm, which the
+  data suggest, growth costs again (see ``SpectralPenalty``);
+* a refit at the found rank removes the penalty's bias. Where the data are exact it need not wait for the
+  collapse: once the spectrum shows a stable gap, a refit at that rank is tried, and accepted only if it meets
+  every observation to machine precision with fewer degrees of freedom than observations.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ExplicitRun:
 def normalized_problem(problem: Matrices) -> tuple[Matrices, float]:
     """Return the problem in units in which ``mean(y²) = 1`` and ``‖W‖_F ≈ √(m n)``, and the unit of W.
 
-    The second holds for observations that are spread evenly, as entries at random or Gaussian measurements are:
+    The second holds for observations that are spread evenly, as random entries or Gaussian measurements are:
     then ``E ‖A(W)‖² = ‖A‖_F² ‖W‖_F² / (m n)``.
 
     Raises
@@ -81,7 +81,9 @@ def normalized_problem(problem: Matrices) -> tuple[Matrices, float]:
     """
     level = float(problem.y.abs().max())
     if level == 0.0:
-        raise ValueError("problem: all observations are zero, so the data have no scale; the zero matrix fits")
+        raise ValueError(
+            "problem: all observations are zero, so the data have no scale; the zero matrix fits"
+        )
     rms = level * float((problem.y / level).square().mean().sqrt())
     y = problem.y / level / (rms / level)
     if isinstance(problem, CompletionProblem):
@@ -259,8 +261,8 @@ def explicit(problem: Matrices, **options: Any) -> Completion:
 
     Minimizes ``mean((A(W) − y)²) + weight · f(W)`` over a full m×n matrix W, with observations scaled to mean
     square 1, so that the weight has no unit; f is the normalized nuclear norm ``‖W‖_* / ‖W‖_F`` (Zhao 2022,
-    "Combining explicit and implicit regularization for efficient learning in deep networks"). The weight is held
-    until the spectrum has collapsed and released then; a refit at the found rank ends the run.
+    "Combining explicit and implicit regularization for efficient learning in deep networks"). The weight is
+    held until the spectrum has collapsed and released then; a refit at the found rank ends the run.
 
     Parameters
     ----------
@@ -292,8 +294,8 @@ def explicit(problem: Matrices, **options: Any) -> Completion:
     Returns
     -------
     Completion
-        ``converged`` says whether a rank stood out; ``message`` how the run ended; ``history`` holds the trace of
-        the training, in which errors are relative and singular values are in units of the observations' scale.
+        ``converged`` says whether a rank stood out; ``message`` how the run ended; ``history`` holds the trace
+        of the training, with relative errors and singular values in units of the data's scale.
 
     Raises
     ------

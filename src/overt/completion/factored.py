@@ -1,10 +1,10 @@
 """Ridge-regularized factors of growing rank with a pivotal weight: for noisy data, matrix-free at any size.
 
 Fits ``min ‖P(U Vᵀ) − y‖² + ρ (‖U‖_F² + ‖V‖_F²)``, the factored form of the nuclear norm (Srebro, Rennie &
-Jaakkola 2005), at rank 1, 2, 3, …, each from the one before plus the leading directions of what is left, and keeps the
-rank with the smallest error on held-out entries. The weight needs no tuning: it is a multiple of the
-current held-out error times ``√(k/m) + √(k/n)``, the size of the spectral norm of noise on Ω, so that it follows the
-noise down to nothing on exact data (as in the square-root lasso, Belloni, Chernozhukov & Wang 2011).
+Jaakkola 2005), at rank 1, 2, 3, …, each from the one before plus the leading directions of what is left, and
+keeps the rank with the smallest error on held-out entries. The weight needs no tuning: it is a multiple of the
+current held-out error times ``√(k/m) + √(k/n)``, the size of the spectral norm of noise on Ω, so that it follows
+the noise down to nothing on exact data (as in the square-root lasso, Belloni, Chernozhukov & Wang 2011).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from overt.completion.result import Completion, HistoryRow
 from overt.completion.tangent_entries import Entries
 
 MULTIPLES = (0.05, 0.3, 1.0)  # of the noise's spectral norm; each has its own path over the ranks
-_WORTHWHILE = 0.99  # a larger rank must lower the held-out error below this share of the best
+_WORTHWHILE = 0.999  # a larger rank must lower the held-out error below this share of the best
 _PATIENCE = 3  # ranks in a row that are not worthwhile
 _REFINE = 1.8  # factor between neighbouring weights when the best one is refined
 _EXACT = 1e-7  # held-out error, as a share of the observations' RMS, that counts as none

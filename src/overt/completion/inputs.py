@@ -38,7 +38,7 @@ class Observations:
 
     @property
     def scale(self) -> float:
-        """Root mean square of the values, computed so that neither 1e300 nor 1e-300 overflows; 0 if all are zero."""
+        """Root mean square of the values without over- or underflow; 0 if all are zero."""
         top = float(np.abs(self.values).max(initial=0.0))
         if top == 0.0:
             return 0.0

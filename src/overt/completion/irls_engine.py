@@ -49,6 +49,7 @@ class Engine(ABC):
     scale: float  # unit of y
     eps: float  # machine epsilon
     settle: float = _SETTLED
+    breadth: int = 1000
 
     @abstractmethod
     def start(self) -> Tensor:
@@ -94,7 +95,7 @@ class Engine(ABC):
         if rule == "limit":
             return limit
         value = rank_proxy(s, rule)
-        return value if isinstance(rule, int) else max(value, limit)
+        return value if isinstance(rule, int) else max(min(value, self.breadth * limit), limit)
 
     def finish(
         self, fit: Completion, converged: bool, steps: int, history: list[Any], message: str, began: float

@@ -69,7 +69,7 @@ class CompletionModel:
         blocks = (self.rows_dense(i, min(i + step, m)).abs().max() for i in range(0, m, step))
         return max((float(top) for top in blocks), default=0.0)
 
-    # ---- new rows --------------------------------------------------------------------------------------------
+    # ---- new rows ------------------------------------------------------------------------------------------
 
     @cached_property
     def _loadings(self) -> Tensor:
@@ -90,9 +90,9 @@ class CompletionModel:
     def fold_in(self, observations: Observations) -> Tensor:
         """Complete new rows from their observed entries.
 
-        The coordinates of a row are those of largest posterior probability when coordinates follow the mean and
-        covariance of the fitted rows and observations carry noise of ``noise_std``: regularized least squares on
-        the right singular vectors. A row without any observation gets the mean of the fitted rows.
+        The coordinates of a row are those of largest posterior probability when coordinates follow the mean
+        and covariance of the fitted rows and observations carry noise of ``noise_std``: regularized least
+        squares on the right singular vectors. A row without observations gets the mean of the fitted rows.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class CompletionModel:
 
 
 def _posterior(block: Entries, misfit: Tensor, loadings: Tensor, variance: float) -> Tensor:
-    """Posterior mean of standard normal coordinates, refined once against the rounding of the Gram matrices."""
+    """Posterior mean of standard normal coordinates, refined once against rounding in the Gram matrices."""
     factor = factor_grams(block.row_grams(loadings), variance)
     misfit = block.sort(misfit)
 

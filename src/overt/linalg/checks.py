@@ -75,13 +75,6 @@ def require_finite(W: Tensor, name: str = "W") -> None:
         )
 
 
-def check_finite_matrix(value: object, name: str = "W") -> Tensor:
-    """Return ``value`` if :func:`check_matrix` and :func:`require_finite` pass it."""
-    W = check_matrix(value, name)
-    require_finite(W, name)
-    return W
-
-
 def check_spectrum(value: object, name: str = "singular_values") -> Tensor:
     """Return ``value`` if it is a finite, non-negative, real floating-point tensor of shape (..., k).
 

@@ -81,7 +81,6 @@ def svd(W: Tensor | Factored) -> tuple[Tensor, Tensor, Tensor]:
         needs_grad = W.U.requires_grad or W.V.requires_grad
     else:
         check_matrix(W)
-        require_finite(W)
         parts, needs_grad = dense_svd(W.detach()), W.requires_grad
     U, S, Vh = (part.to(W.dtype) for part in parts)
     if needs_grad and torch.is_grad_enabled():
@@ -94,7 +93,7 @@ def _refuse_gradient(X: Tensor) -> Tensor:
 
 
 def dense_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVD of a detached, finite matrix; half precision comes back in float32."""
+    """Thin SVD of a detached matrix; half precision comes back in float32."""
     scaled, scale = rescale(W.to(compute_dtype(W.dtype)))
     U, S, Vh = _svd(scaled)
     return U, S if scale is None else S * scale, Vh
@@ -109,7 +108,7 @@ def _svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def dense_singular_values(W: Tensor) -> Tensor:
-    """Singular values alone of a detached, finite matrix: less than half of the work of the SVD."""
+    """Singular values alone of a detached matrix: less than half of the work of the SVD."""
     S, scale = scaled_singular_values(W)
     return S if scale is None else S * scale
 
@@ -144,7 +143,7 @@ def rank_tolerance(S: Tensor, m: int, n: int) -> Tensor:
 
 
 def spectral_parts(W: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Singular values of a finite float32 or float64 matrix, and what a gradient U diag(g) Vᵀ needs.
+    """Singular values of a float32 or float64 matrix, and what a gradient U diag(g) Vᵀ needs.
 
     Returns left, S, Vh for :func:`spectral_gradient` and the scale, or None, that S is to be multiplied by.
     An elongated matrix is reduced by a QR decomposition whose orthogonal factor is never formed, because
@@ -167,13 +166,27 @@ def spectral_gradient(left: Tensor, S: Tensor, Vh: Tensor, slope: Tensor, shape:
     Slopes at or below the rank tolerance count as 0, whatever they are.
     """
     m, n = shape[-2:]
-    noise = rank_tolerance(S, m, n) >= S
+    elongated = _elongated(m, n)
+    if elongated:
+        slope = slope / S
+    if not _full_rank(S, m, n):
+        slope = slope.masked_fill(rank_tolerance(S, m, n) >= S, 0)
     with full_precision(left.device):
-        if not _elongated(m, n):
-            return left @ (slope.masked_fill(noise, 0).unsqueeze(-1) * Vh)
-        slope = (slope / S).masked_fill(noise, 0)
+        if not elongated:
+            return left @ (slope.unsqueeze(-1) * Vh)
         gradient = left @ ((Vh.mT * slope.unsqueeze(-2)) @ Vh)
     return gradient if m > n else gradient.mT
+
+
+def _full_rank(S: Tensor, m: int, n: int) -> bool:
+    """Whether one matrix is known to have no singular value at or below the rank tolerance.
+
+    Two numbers read on the host are cheaper than the four operations that masking takes. Not on a GPU, where
+    reading waits.
+    """
+    if S.ndim > 1 or S.shape[0] == 0 or S.is_cuda:
+        return False
+    return S[-1].item() > S[0].item() * torch.finfo(S.dtype).eps * max(m, n)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
@@ -191,7 +204,8 @@ def rescale(W: Tensor) -> tuple[Tensor, Tensor | None]:
     """Divide each matrix by a power of two near its largest entry where squares would under- or overflow.
 
     Returns the matrix and the scale, shape (..., 1), to multiply singular values by; the scale is None where
-    nothing had to be done. A power of two makes the division exact.
+    nothing had to be done. A power of two makes the division exact. NaN and infinite entries are refused: the
+    one pass over the entries that finds the largest finds them too.
     """
     if W.numel() == 0:
         return W, None
@@ -205,6 +219,7 @@ def rescale(W: Tensor) -> tuple[Tensor, Tensor | None]:
     peak = W.abs().amax(dim=(-2, -1), keepdim=True)
     if bool((((peak > safe) & (peak < 1 / safe)) | (peak == 0)).all()):
         return W, None
+    require_finite(W)
     scale: Tensor = torch.where(peak > 0, peak / (2 * torch.frexp(peak).mantissa), 1.0)
     return W / scale, scale.squeeze(-1)
 

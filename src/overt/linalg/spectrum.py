@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from overt.linalg.checks import check_finite_matrix, compute_dtype, require_finite
+from overt.linalg.checks import check_matrix, compute_dtype, require_finite
 from overt.linalg.decompositions import (
     dense_singular_values,
     factored_svd,
@@ -160,7 +160,7 @@ def spectrum(W: Tensor | Factored) -> Tensor:
         dtype = compute_dtype(W.dtype)
         factors = W.U.to(dtype), W.V.to(dtype)
         return cast(Tensor, _FactoredSingularValues.apply(*factors)[0])  # type: ignore[no-untyped-call]
-    W = check_finite_matrix(W)
+    W = check_matrix(W)
     W = W.to(compute_dtype(W.dtype))
     if torch.is_grad_enabled() and W.requires_grad:
         return cast(Tensor, _SingularValues.apply(W)[0])  # type: ignore[no-untyped-call]

@@ -54,7 +54,9 @@ def check_backend(backend: str, address: str | None) -> None:
         try:
             importlib.import_module("distributed")
         except ImportError as error:
-            raise UsageError(f"backend 'dask' needs Dask ({error}): pip install 'dask[distributed]'") from error
+            raise UsageError(
+                f"backend 'dask' needs Dask ({error}): pip install 'dask[distributed]'"
+            ) from error
         return
     if address is not None:
         raise UsageError(f"an address is for backend 'dask'; got backend {backend!r}")

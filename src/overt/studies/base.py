@@ -10,9 +10,6 @@ A study states its claims and the rule of each verdict before anything runs. It 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,15 +36,10 @@ __all__ = [
     "Study",
     "StudyConfig",
     "Verdict",
-    "config_hash",
-    "run_name",
 ]
 
 Outcome = Literal["reproduced", "not reproduced", "inconclusive", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("reproduced", "not reproduced", "inconclusive", "skipped")
-
-_STUDY_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_HASH = re.compile(r"[0-9a-f]{12}")
 
 
 class StudyConfig(BaseModel):
@@ -287,35 +279,3 @@ class Study(ABC, Generic[ConfigT]):
             if value != fields[name].default and name != "exclusive"
         }
         return ", ".join(f"{name}={value}" for name, value in unusual.items())
-
-
-def config_hash(study_name: str, version: int, config: StudyConfig | Mapping[str, Any]) -> str:
-    """Return twelve hexadecimal digits that name a configuration of a version of a study.
-
-    They are the start of the SHA-256 of the canonical JSON (sorted keys, no spaces) of the three.
-
-    Examples
-    --------
-    >>> config_hash("story", 1, StudyConfig(seed=0))
-    '4f29b30aaae2'
-    """
-    fields = config.model_dump(mode="json") if isinstance(config, StudyConfig) else dict(config)
-    text = json.dumps([study_name, version, fields], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def run_name(study_name: str, hash_: str) -> str:
-    """Return the name of a run's folder, ``<study>-<hash>``, refusing anything that is not a plain name.
-
-    Raises
-    ------
-    ValueError
-        If the name or the hash holds other characters, so that it can never lead out of its folder.
-    """
-    if not _STUDY_NAME.fullmatch(study_name):
-        raise ValueError(
-            f"a study's name must be lower-case letters, digits and underscores; got {study_name!r}"
-        )
-    if not _HASH.fullmatch(hash_):
-        raise ValueError(f"a run's hash must be twelve hexadecimal digits; got {hash_!r}")
-    return f"{study_name}-{hash_}"

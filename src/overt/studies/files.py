@@ -5,13 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from overt.studies.errors import StoreError
 
-__all__ = ["TEMPORARY", "explain", "locked", "read_plain", "write_durably", "write_whole"]
+__all__ = [
+    "TEMPORARY",
+    "explain",
+    "is_full",
+    "locked",
+    "names_in",
+    "read_plain",
+    "remove",
+    "sync_folder",
+    "write_durably",
+    "write_whole",
+]
 
 TEMPORARY = ".overt-tmp-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -93,6 +105,28 @@ def read_plain(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise explain(error, path, "read") from error
+
+
+def names_in(folder: Path, *, missing_ok: bool = False) -> list[str]:
+    """Return the names in a folder; StoreError if it is not one, or is missing where it may not be."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError as error:
+        if missing_ok:
+            return []
+        raise StoreError(f"there is no folder {folder}") from error
+    except NotADirectoryError as error:
+        raise StoreError(f"{folder} is not a folder; name a folder that overt run made") from error
+    except OSError as error:
+        raise explain(error, folder, "read") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it points to) or a folder with all in it; nothing is fine too."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from overt.studies import files, records
-from overt.studies.base import config_hash
 from overt.studies.errors import StoreError
+from overt.studies.identity import config_hash
 
 __all__ = ["Plan", "load_plans", "save_plan"]
 

@@ -7,8 +7,9 @@ import importlib
 from importlib.metadata import entry_points
 from typing import Any
 
-from overt.studies.base import Study, run_name
+from overt.studies.base import Study
 from overt.studies.errors import UsageError
+from overt.studies.identity import run_name
 
 __all__ = ["get", "names", "register"]
 

@@ -22,15 +22,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from overt.studies import files, npz, records
-from overt.studies.base import Run, RunOutput, config_hash, run_name
+from overt.studies.base import Run, RunOutput
 from overt.studies.errors import StoreError
+from overt.studies.files import names_in, remove
+from overt.studies.identity import config_hash, run_name, split_run_name
 from overt.studies.plans import Plan, load_plans, save_plan
 
 __all__ = ["FORMAT", "PROGRESS", "Store"]
@@ -40,7 +41,6 @@ PROGRESS = ".progress"
 _MARKER = "overt.json"
 _KIND = "overt-runs"
 _PARTS = ("config.json", "records.jsonl", "arrays.npz", "meta.json")
-_RUN = re.compile(r"([a-z][a-z0-9_]{0,62})-([0-9a-f]{12})")
 
 
 class Store:
@@ -65,7 +65,7 @@ class Store:
             If it is not one, cannot be read, or was written by a newer format.
         """
         folder = Path(path)
-        if not _names(folder):
+        if not names_in(folder):
             raise StoreError(f"{folder} holds no runs; make some with: overt run STUDY --out {folder}")
         _check_marker(folder)
         return cls(folder)
@@ -87,7 +87,7 @@ class Store:
             raise StoreError(f"{folder} is a file; choose a folder with --out") from error
         except OSError as error:
             raise files.explain(error, folder, "create") from error
-        names = [name for name in _names(folder) if not name.startswith(files.TEMPORARY)]
+        names = [name for name in names_in(folder) if not name.startswith(files.TEMPORARY)]
         if not names:
             files.write_whole(folder / _MARKER, records.dump_object({"format": _KIND, "version": FORMAT}))
         _check_marker(folder)
@@ -122,16 +122,16 @@ class Store:
     def stored(self, study: str | None = None) -> list[tuple[str, str]]:
         """Return (study, hash) of all stored runs in order of their names, or of one study's."""
         found = []
-        for name in sorted(_names(self.path / "runs", missing_ok=True)):
-            match = _RUN.fullmatch(name)
-            if match and study in (None, match[1]) and self.status(match[1], match[2]):
-                found.append((match[1], match[2]))
+        for name in sorted(names_in(self.path / "runs", missing_ok=True)):
+            run = split_run_name(name)
+            if run and study in (None, run[0]) and self.status(*run):
+                found.append(run)
         return found
 
     def studies(self) -> list[str]:
         """Return the names of the studies that have a plan or a stored run here."""
-        planned = [name.removesuffix(".json") for name in _names(self.path / "plans", missing_ok=True)]
-        names = {name for name in planned if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name)}
+        planned = [name.removesuffix(".json") for name in names_in(self.path / "plans", missing_ok=True)]
+        names = {name for name in planned if split_run_name(f"{name}-{'0' * 12}")}
         return sorted(names | {study for study, _ in self.stored()})
 
     def load(self, study: str, hash_: str) -> Run:
@@ -195,10 +195,7 @@ class Store:
         """Remove the checkpoints, the progress and the traceback of a run."""
         scratch = self.scratch(study, hash_)
         shutil.rmtree(scratch, ignore_errors=True)
-        for path in (
-            scratch.with_suffix(PROGRESS),
-            self.path / "failed" / f"{run_name(study, hash_)}.txt",
-        ):
+        for path in (scratch.with_suffix(PROGRESS), self.path / "failed" / f"{scratch.name}.txt"):
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -215,12 +212,12 @@ class Store:
     def clean(self) -> None:
         """Throw away what interrupted processes left half-written; call it with the lock held."""
         for folder in (self.path, self.path / "runs", self.path / "plans"):
-            for name in _names(folder, missing_ok=True):
+            for name in names_in(folder, missing_ok=True):
                 if name.startswith(files.TEMPORARY):
-                    _remove(folder / name)
-        for name in _names(self.path / "runs", missing_ok=True):
-            if _RUN.fullmatch(name) and not os.path.lexists(self.path / "runs" / name / "DONE"):
-                _remove(self.path / "runs" / name)
+                    remove(folder / name)
+        for name in names_in(self.path / "runs", missing_ok=True):
+            if split_run_name(name) and not os.path.lexists(self.path / "runs" / name / "DONE"):
+                remove(self.path / "runs" / name)
         for study, hash_ in self.stored():
             if self.status(study, hash_) == "done":
                 self.forget(study, hash_)
@@ -239,12 +236,12 @@ class Store:
     def _put(self, folder: Path, contents: Mapping[str, bytes]) -> None:
         temporary = folder.with_name(f"{files.TEMPORARY}{folder.name}-{os.getpid()}")
         try:
-            _remove(temporary)
+            remove(temporary)
             temporary.mkdir()
             for part, content in contents.items():
                 files.write_durably(temporary / part, content)
             files.sync_folder(temporary)
-            _remove(folder)  # a skipped or half-copied run; a finished one never comes here
+            remove(folder)  # a skipped or half-copied run; a finished one never comes here
             temporary.rename(folder)
             files.sync_folder(folder.parent)
         except OSError as error:
@@ -282,19 +279,6 @@ def _damaged(folder: Path, part: str, why: str) -> StoreError:
     return StoreError(f"{folder / part} is damaged: {why}; to redo this run, remove the folder {folder}")
 
 
-def _names(folder: Path, *, missing_ok: bool = False) -> list[str]:
-    try:
-        return [path.name for path in folder.iterdir()]
-    except FileNotFoundError as error:
-        if missing_ok:
-            return []
-        raise StoreError(f"there is no folder {folder}") from error
-    except NotADirectoryError as error:
-        raise StoreError(f"{folder} is not a folder; name a folder that overt run made") from error
-    except OSError as error:
-        raise files.explain(error, folder, "read") from error
-
-
 def _check_marker(folder: Path) -> None:
     marker = folder / _MARKER
     if not os.path.lexists(marker):
@@ -313,10 +297,3 @@ def _check_marker(folder: Path) -> None:
             f"{folder} was written by a newer Overt (format {version}; this one reads up to {FORMAT}): "
             "update Overt"
         )
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)

@@ -30,10 +30,9 @@ class StoryConfig(StudyConfig):
     group : str
         The part of the story that asks for the run.
     method : str
-        ``deep`` (gradient descent on a deep linear network, no penalty), ``explicit`` (depth 1 and a penalty), or
-        the name of a baseline.
+        ``deep`` (a deep linear network, no penalty), ``explicit`` (depth 1, a penalty), or a baseline's name.
     n, rank, n_observed : int
-        Completion of an n×n matrix; for regression the dimension, the number of non-zeros (0: dense) and samples.
+        Of an n×n matrix; for regression the dimension, the number of non-zeros (0: dense) and of samples.
     depth : int
         Number of factors of a deep network.
     optimizer, lr : str, float

@@ -20,17 +20,15 @@ LIMIT = 60.0  # seconds for a setting while nothing has reached the target yet (
 
 # What a deep network is tuned over. A setting is given up once it has taken as long as the fastest so far.
 DEEP_QUICK = [(3, "gd", 5.0), (4, "gd", 3.0), (4, "adam", 1e-3)]
+_RATES: dict[str, dict[int, tuple[float, ...]]] = {
+    "gd": {2: (10.0, 30.0), 3: (2.0, 5.0, 10.0), 4: (1.0, 3.0, 6.0), 5: (1.0, 3.0)},
+    "momentum": {2: (1.0, 3.0), 3: (0.3, 1.0), 4: (0.2, 0.5), 5: (0.2, 0.5)},
+    "adam": {2: (1e-3,), 3: (3e-4, 1e-3, 3e-3), 4: (3e-4, 1e-3, 3e-3), 5: (3e-4, 1e-3, 3e-3)},
+    "rmsprop": {3: (1e-4, 1e-3), 4: (1e-4, 1e-3)},
+    "grouprmsprop": {3: (1e-3, 3e-3), 4: (1e-3, 3e-3)},
+}
 DEEP_FULL = [
-    (depth, optimizer, lr)
-    for optimizer, rates in {
-        "gd": {2: (10.0, 30.0), 3: (2.0, 5.0, 10.0), 4: (1.0, 3.0, 6.0), 5: (1.0, 3.0)},
-        "momentum": {2: (1.0, 3.0), 3: (0.3, 1.0), 4: (0.2, 0.5), 5: (0.2, 0.5)},
-        "adam": {2: (1e-3,), 3: (3e-4, 1e-3, 3e-3), 4: (3e-4, 1e-3, 3e-3), 5: (3e-4, 1e-3, 3e-3)},
-        "rmsprop": {3: (1e-4, 1e-3), 4: (1e-4, 1e-3)},
-        "grouprmsprop": {3: (1e-3, 3e-3), 4: (1e-3, 3e-3)},
-    }.items()
-    for depth, values in rates.items()
-    for lr in values
+    (depth, name, lr) for name, rates in _RATES.items() for depth, values in rates.items() for lr in values
 ]
 
 
@@ -43,12 +41,16 @@ def race(config: StoryConfig, context: RunContext) -> RunOutput:
             (config.n, config.n), rank=config.rank, n_observed=config.n_observed, seed=config.seed,
             min_per_line=config.rank,
         )  # fmt: skip
-        return RunOutput([*_explicit_routes(config, problem, context), *_deep_routes(config, problem, context)])
+        return RunOutput(
+            [*_explicit_routes(config, problem, context), *_deep_routes(config, problem, context)]
+        )
     finally:
         torch.set_num_threads(threads)
 
 
-def _explicit_routes(config: StoryConfig, problem: CompletionProblem, context: RunContext) -> list[dict[str, Any]]:
+def _explicit_routes(
+    config: StoryConfig, problem: CompletionProblem, context: RunContext
+) -> list[dict[str, Any]]:
     records = [
         _direct("explicit, IRLS", lambda: irls(problem), problem),
         _direct("explicit, Adam", lambda: explicit_run(problem, seed=config.seed).completion, problem),
@@ -94,13 +96,17 @@ def _hits(name: str, result: Any, problem: CompletionProblem) -> dict[str, Any]:
     return record
 
 
-def _deep_routes(config: StoryConfig, problem: CompletionProblem, context: RunContext) -> list[dict[str, Any]]:
+def _deep_routes(
+    config: StoryConfig, problem: CompletionProblem, context: RunContext
+) -> list[dict[str, Any]]:
     budget = 4.0 if config.quick else LIMIT
     records = []
     for depth, optimizer, lr in DEEP_QUICK if config.quick else DEEP_FULL:
         name = f"depth {depth}, {optimizer}, lr {lr:g}"
         context.progress(name)
-        model = DeepLinear((config.n,) * (depth + 1), scale=config.init_scale, seed=config.seed, dtype=torch.float64)
+        model = DeepLinear(
+            (config.n,) * (depth + 1), scale=config.init_scale, seed=config.seed, dtype=torch.float64
+        )
         result = train(
             model,
             problem,

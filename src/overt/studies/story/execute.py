@@ -55,7 +55,11 @@ def run_completion(config: StoryConfig, context: RunContext) -> RunOutput:
         return _deep(config, problem, context)
     if config.method == "explicit":
         return _explicit(config, problem, context)
-    solvers = {"nuclear_norm": nuclear_norm_minimization, "soft_impute": soft_impute, "irls": irls}
+    solvers: dict[str, Callable[[CompletionProblem], Completion]] = {
+        "nuclear_norm": nuclear_norm_minimization,
+        "soft_impute": soft_impute,
+        "irls": irls,
+    }
     found = solvers[config.method](problem)
     record = summary(found.W, problem)
     record |= {"status": "converged" if found.converged else "budget", "message": found.message}
@@ -78,7 +82,9 @@ def summary(W: torch.Tensor, problem: CompletionProblem) -> dict[str, Any]:
 
 
 def _deep(config: StoryConfig, problem: CompletionProblem, context: RunContext) -> RunOutput:
-    model = DeepLinear((config.n,) * (config.depth + 1), scale=config.init_scale, seed=config.seed, dtype=DTYPE)
+    model = DeepLinear(
+        (config.n,) * (config.depth + 1), scale=config.init_scale, seed=config.seed, dtype=DTYPE
+    )
     result = train(
         model,
         problem,

@@ -76,7 +76,7 @@ class FactoredPenalty:
 
 
 def run_movielens(config: StoryConfig, context: RunContext) -> RunOutput:
-    """Predict the test ratings of u1; a tenth of the training ratings decides when to stop, never the test."""
+    """Predict the test ratings of u1; a tenth of the training ratings decides when to stop."""
     try:
         full = movielens_100k("u1")
     except DataUnavailableError as error:
@@ -107,7 +107,9 @@ def run_movielens(config: StoryConfig, context: RunContext) -> RunOutput:
     return RunOutput([best | {"steps": steps, "status": "stopped"}])
 
 
-def _hold_out(problem: CompletionProblem, seed: int) -> tuple[CompletionProblem, tuple[Tensor, Tensor, Tensor]]:
+def _hold_out(
+    problem: CompletionProblem, seed: int
+) -> tuple[CompletionProblem, tuple[Tensor, Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(problem.n_observed, generator=generator)
     out, kept = order[: problem.n_observed // 10], order[problem.n_observed // 10 :]
@@ -121,7 +123,9 @@ def _train_with_validation(
     m, n = problem.shape
     explicit = config.method == "explicit"
     hidden = 1 if explicit else config.depth - 1
-    model = DeepLinear((n, *(WIDTH,) * hidden, m), scale=config.init_scale, seed=config.seed, dtype=torch.float64)
+    model = DeepLinear(
+        (n, *(WIDTH,) * hidden, m), scale=config.init_scale, seed=config.seed, dtype=torch.float64
+    )
     best: dict[str, Any] = {"validation_rmse": math.inf}
 
     def watch(state: State) -> None:
@@ -147,7 +151,7 @@ def _train_with_validation(
 
 def _effective_rank(model: nn.Module) -> float:
     """From the factors: the spectrum of the product of thin layers needs no 943×1682 decomposition."""
-    first, *rest = [weight.detach() for weight in model.weights]  # type: ignore[union-attr,operator]
+    first, *rest = [weight.detach() for weight in model.weights]  # type: ignore[union-attr]
     left = rest[-1]
     for middle in reversed(rest[:-1]):
         left = left @ middle

@@ -12,7 +12,7 @@ from overt.penalties import VectorPenalty
 from overt.problems import RegressionProblem, linear_regression
 from overt.studies.base import RunContext, RunOutput
 from overt.studies.story.config import StoryConfig
-from overt.training import Geometric, train
+from overt.training import HoldUntilCollapse, train
 
 
 class Vector(nn.Module):
@@ -29,7 +29,7 @@ class Vector(nn.Module):
 
 
 def run_regression(config: StoryConfig, context: RunContext) -> RunOutput:
-    """Fit under-determined regression by one of: plain GD from zero, a deep diagonal network, an explicit penalty."""
+    """Fit an under-determined regression by plain GD from zero, a deep diagonal network or a penalty."""
     problem = linear_regression(
         config.n, n_samples=config.n_observed, seed=config.seed, nonzeros=config.rank or None
     )
@@ -55,14 +55,20 @@ def run_regression(config: StoryConfig, context: RunContext) -> RunOutput:
 
 
 def _explicit(config: StoryConfig, problem: RegressionProblem) -> tuple[Tensor, dict[str, Any]]:
-    """‖w‖₁/‖w‖₂ with Adam at depth 1, its weight released geometrically, then least squares on the support."""
+    """‖w‖₁/‖w‖₂ with Adam at depth 1, held until the coordinates have collapsed, then least squares on them."""
     model = Vector(config.n, config.init_scale, config.seed)
     penalty = VectorPenalty(model, 1.0, 2.0, weight=config.weight)
-    schedule = Geometric(config.weight, config.weight * 1e-4, steps=config.max_steps)
+    schedule = HoldUntilCollapse(release_steps=0)
     result = train(
         model, problem, lr=config.lr, penalty=penalty, schedule=schedule, max_steps=config.max_steps
     )
-    return result.W, {"status": result.status, "steps": result.steps, "message": result.message}
+    w = result.W
+    if schedule.rank is not None:
+        support = w.abs().topk(schedule.rank).indices
+        w = torch.zeros_like(w)
+        w[support] = torch.linalg.lstsq(problem.X[:, support], problem.y[:, None]).solution[:, 0]
+    how = {"status": result.status, "steps": result.steps, "message": result.message}
+    return w, how | {"nonzeros": schedule.rank}
 
 
 def _measure(w: Tensor, problem: RegressionProblem) -> dict[str, Any]:

@@ -1,0 +1,153 @@
+"""The solvers by name, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from overt.completion.factored import factored, largest_rank
+from overt.completion.nuclear import nuclear_norm_minimization
+from overt.completion.result import Completion
+from overt.completion.soft_impute import soft_impute
+from overt.problems import CompletionProblem, SensingProblem
+
+SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
+Callback = Callable[[Completion], None]
+Matrices = CompletionProblem | SensingProblem
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """What a user may say about a solve; None stands for each solver's own default.
+
+    Parameters
+    ----------
+    solver : str
+        One of :data:`SOLVERS`; ``"auto"`` is resolved by the caller.
+    rank_proxy : str
+        Continuous rank that drives ``"irls"``.
+    penalty : str or None
+        Functional of the explicit penalty; None trains a deep linear network without any.
+    depth : int
+        Number of factors of that network.
+    noise_std : float or None
+        Noise level of the problem's y; 0 for exact data; None where it is unknown.
+    max_rank, max_iter, tolerance : optional
+    seed : int
+    """
+
+    solver: str = "irls"
+    rank_proxy: str = "participation_ratio"
+    penalty: str | None = "normalized_nuclear_norm"
+    depth: int = 1
+    noise_std: float | None = None
+    max_rank: int | None = None
+    max_iter: int | None = None
+    tolerance: float | None = None
+    seed: int = 0
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """The named options that are not None, as keywords."""
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def solve(problem: Matrices, options: SolverOptions, callback: Callback | None = None) -> Completion:
+    """Run the solver that ``options`` name.
+
+    Raises
+    ------
+    ValueError
+        If there is no solver of that name for this kind of problem.
+    """
+    if options.solver == "irls":
+        return _irls(problem, options)
+    if options.solver == "explicit":
+        return _trained(problem, options)
+    if options.solver == "nuclear":
+        return _nuclear(problem, options, callback)
+    if isinstance(problem, CompletionProblem) and options.solver in ("factored", "soft_impute"):
+        function = factored if options.solver == "factored" else soft_impute
+        given = options.given("max_rank", "max_iter")
+        if options.solver == "soft_impute":
+            given |= options.given("tolerance")
+        return function(problem, seed=options.seed, callback=callback, **given)
+    allowed = SOLVERS if isinstance(problem, CompletionProblem) else ("auto", "irls", "explicit", "nuclear")
+    raise ValueError(f"solver must be one of {', '.join(allowed)}; got {options.solver!r}")
+
+
+def is_exact(problem: Matrices, found: Completion) -> bool:
+    """Whether a completion meets every observation to rounding with fewer degrees of freedom than observations.
+
+    Noise cannot be fitted so by chance: every surplus observation is a coincidence of probability zero.
+    """
+    m, n = problem.shape
+    freedom = found.rank * (m + n - found.rank)
+    return found.residual <= 1e-8 and freedom < problem.n_observed and found.rank > 0
+
+
+def _irls(problem: Matrices, options: SolverOptions) -> Completion:
+    from overt.completion.irls import irls
+
+    given = options.given("max_rank", "max_iter", "tolerance", "noise_std")
+    return irls(problem, rank_proxy=options.rank_proxy, seed=options.seed, **given)
+
+
+def _nuclear(problem: Matrices, options: SolverOptions, callback: Callback | None) -> Completion:
+    given = options.given("max_iter", "tolerance")
+    if options.noise_std is None and isinstance(problem, CompletionProblem):
+        path = soft_impute(problem, seed=options.seed, callback=callback, tolerance=1e-3)
+        if path.history:
+            given["weight"] = path.history[-1]["weight"]
+    elif options.noise_std:
+        given["noise_level"] = options.noise_std * problem.n_observed**0.5
+    return nuclear_norm_minimization(problem, callback=callback, **given)
+
+
+def _trained(problem: Matrices, options: SolverOptions) -> Completion:
+    from overt.completion.explicit import explicit
+
+    steps = {} if options.max_iter is None else {"max_steps": options.max_iter}
+    if options.penalty is not None and options.depth == 1:
+        return explicit(problem, functional=options.penalty, seed=options.seed, **steps)
+    return deep_linear(problem, options)
+
+
+def deep_linear(problem: Matrices, options: SolverOptions) -> Completion:
+    """Implicit reference: a deep linear network trained by Adam from a small initialization.
+
+    With ``options.penalty`` the penalty is added to the loss (on the product), with None depth acts alone
+    (Arora, Cohen, Hu & Luo 2019).
+    """
+    import torch
+
+    from overt.completion.explicit import normalized_problem
+    from overt.models import DeepLinear
+    from overt.penalties import SpectralPenalty
+    from overt.training import train
+
+    scaled, unit = normalized_problem(problem)
+    m, n = scaled.shape
+    widths = [n, *[min(m, n)] * (options.depth - 1), m]
+    model = DeepLinear(widths, init="gaussian", scale=1e-3, seed=options.seed, dtype=scaled.y.dtype)
+    model = model.to(scaled.y.device)
+    penalty = None
+    if options.penalty is not None:
+        penalty = SpectralPenalty(model, options.penalty, of="product", weight=1e-3)
+    result = train(
+        model, scaled, lr=1e-3, penalty=penalty, max_steps=options.max_iter or 20_000, tolerance=1e-10
+    )
+    residual = float((scaled.measure(result.W) - scaled.y).norm() / torch.linalg.vector_norm(scaled.y))
+    return Completion.from_dense(
+        result.W * unit,
+        rank_tolerance=1e-4,
+        converged=result.status == "converged",
+        n_iter=result.steps,
+        residual=residual,
+        seconds=result.seconds,
+        history=list(result.trace),
+        message=f"deep linear network of depth {options.depth}: {result.message}",
+    )
+
+
+__all__ = ["SOLVERS", "SolverOptions", "deep_linear", "is_exact", "largest_rank", "solve"]

@@ -1,0 +1,159 @@
+"""S7's figures: a photograph with pixels removed, and MovieLens 100K."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from overt.studies.base import Run
+from overt.studies.report.figures import Cell, Figure, Table, encode_png, format_number
+from overt.studies.story.figures_numbers import (
+    INTERVALS,
+    NAMES,
+    columns,
+    distinct,
+    interval,
+    listed,
+    made,
+    median,
+    seeds,
+    values,
+)
+
+SHOWN = 0.3  # the share of kept pixels that is shown as pictures
+ORDER = ("explicit", "deep", "nuclear_norm", "soft_impute")
+
+
+def label(run: Run) -> str:
+    """Name the method of a run on real input."""
+    method = str(run.config["method"])
+    if method == "deep":
+        return f"depth {run.config['depth']}, implicit"
+    return "depth 1, explicit" if method == "explicit" else NAMES.get(method, method)
+
+
+def photographs(runs: Sequence[Run]) -> Figure | None:
+    """The photograph as each method fills it, and the accuracy on the removed pixels."""
+    group = made(runs, group="photograph")
+    if not group:
+        return None
+    kept = min(distinct(group, "kept"), key=lambda share: abs(share - SHOWN))
+    images = _pictures(made(group, kept=kept))
+    rows, data = [], []
+    for share in distinct(group, "kept"):
+        for method in ORDER:
+            some = made(group, kept=share, method=method)
+            if not some:
+                continue
+            psnr, error, rank = (median(values(some, name)) for name in ("psnr", "error", "effective_rank"))
+            rows.append(
+                (
+                    label(some[0]),
+                    f"{100 * share:.0f} %",
+                    psnr.value if psnr else None,
+                    interval(psnr),
+                    error.value if error else None,
+                    rank.value if rank else None,
+                    len(some),
+                )
+            )
+            cells = columns(psnr, "psnr") | columns(error, "error") | columns(rank, "effective_rank")
+            data.append({"method": label(some[0]), "kept": share, "seeds": len(some)} | cells)
+    names = ("method", "pixels kept", "PSNR (dB)", "interval", "relative error", "effective rank", "seeds")
+    height, width = group[0].config["height"], group[0].config["width"]
+    seed = min(run.config["seed"] for run in made(group, kept=kept))
+    caption = (
+        f"A grey photograph of {height}×{width} pixels, most of which were removed at random and filled by "
+        f"each method. The pictures are of seed {seed} with {100 * kept:.0f} % of the pixels kept; removed "
+        "pixels are mid-grey. PSNR is measured on the removed pixels alone (higher is better), the relative "
+        f"error on the whole picture. Numbers are medians over {seeds(group)}, intervals {INTERVALS}."
+    )
+    return Figure(
+        "photographs",
+        "A photograph with pixels removed",
+        caption,
+        table=Table(names, rows),
+        images=images,
+        data=data,
+    )
+
+
+def _pictures(group: Sequence[Run]) -> list[tuple[str, bytes]]:
+    """Observed, each method, truth, all of the lowest seed; a method without a picture is left out."""
+    with_pictures = [run for run in group if "picture" in run.arrays and "truth" in run.arrays]
+    if not with_pictures:
+        return []
+    first = with_pictures[0]
+    chosen = made(with_pictures, seed=first.config["seed"])
+    truth = np.asarray(first.arrays["truth"], dtype=np.float64)
+    images = []
+    if "observed" in first.arrays:
+        holes = np.where(np.asarray(first.arrays["observed"], dtype=bool), truth, np.nan)
+        images.append((f"observed: {100 * first.config['kept']:.0f} % of the pixels", encode_png(holes)))
+    for method in ORDER:
+        for run in made(chosen, method=method)[:1]:
+            psnr = median(values(made(group, method=method), "psnr"))
+            words = f"{label(run)}: PSNR {psnr.value:.1f} dB" if psnr else f"{label(run)}: diverged"
+            images.append((words, encode_png(run.arrays["picture"])))
+    return [*images, ("the photograph", encode_png(truth))]
+
+
+def movielens(runs: Sequence[Run]) -> Figure | None:
+    """Test error on MovieLens 100K; where the data set was out of reach, the reason."""
+    everything = [run for run in runs if run.config["group"] == "movielens"]
+    if not everything:
+        return None
+    group = made(everything)
+    rows: list[tuple[Cell, ...]] = []
+    data: list[dict[str, Cell]] = []
+    for method in ("biases", "soft_impute", "deep", "explicit"):
+        some = made(group, method=method)
+        if not some:
+            continue
+        rmse, rank, steps = (median(values(some, name)) for name in ("test_rmse", "effective_rank", "steps"))
+        name = label(some[0])
+        rows.append(
+            (
+                name,
+                rmse.value if rmse else None,
+                interval(rmse),
+                rank.value if rank else None,
+                int(steps.value) if steps else None,
+                len(some),
+            )
+        )
+        data.append(
+            {
+                "method": name,
+                **columns(rmse, "test_rmse"),
+                **columns(median(values(some, "validation_rmse")), "validation_rmse"),
+                "effective_rank": rank.value if rank else None,
+                "steps": steps.value if steps else None,
+                "seeds": len(some),
+            }
+        )
+    names = ("method", "test RMSE (stars)", "interval", "effective rank", "steps", "seeds")
+    table = Table(names, rows) if rows else None
+    caption = _movielens_caption(group, [run.reason for run in everything if run.skipped])
+    return Figure("movielens", "MovieLens 100K", caption, table=table, data=data)
+
+
+def _movielens_caption(group: Sequence[Run], reasons: Sequence[str]) -> str:
+    parts = []
+    if group:
+        parts.append(
+            "Root mean squared error on the test ratings of split u1 (80 000 training and 20 000 test "
+            "ratings, 943 users, 1 682 films; one to five stars). Every method predicts what the biases of "
+            "users and films leave over. A tenth of the training ratings, drawn by the seed, "
+            "decides when training stops; the test ratings never do. "
+            f"Medians over {seeds(group)}, intervals {INTERVALS}."
+        )
+        best = [run for run in group if run.records[0].get("best_step") is not None]
+        if best:
+            said = [f"{label(run)} {format_number(run.records[0]['best_step'])}" for run in best[:2]]
+            parts.append(f"Best step on the held-out tenth, for example: {listed(said)}.")
+    if reasons:
+        which = "The other runs were" if group else "These runs were"
+        parts.append(f"{which} skipped: {listed(sorted(set(reasons)))}".rstrip(".") + ".")
+    return " ".join(parts)
