@@ -1,4 +1,4 @@
-"""What every benchmark shares: repeats in turn, a table, and a JSON file that says where the numbers came from."""
+"""What all benchmarks share: repeats in turn, a table, and a JSON file that tells where they came from."""
 
 from __future__ import annotations
 

@@ -8,13 +8,9 @@ import torch
 from torch import Tensor
 
 from overt._rules import Rule
+from overt.linalg._gradients import spectral_gradient, spectral_parts, spectral_weights
 from overt.linalg.checks import compute_dtype
-from overt.linalg.decompositions import (
-    rescale,
-    scaled_singular_values,
-    spectral_gradient,
-    spectral_parts,
-)
+from overt.linalg.decompositions import rescale, scaled_singular_values
 from overt.linalg.spectrum import first_order_only
 
 
@@ -71,52 +67,48 @@ def _rescale_and_evaluate(s: Tensor, rule: Rule, degree: int | None) -> tuple[Te
 
 
 class _OfMatrix(torch.autograd.Function):
-    """A function of the singular values of W.
-
-    The gradient is formed together with the value, while the factors are in the caches, and it alone is kept.
-    """
+    """A function of the singular values of W, with factors and slopes kept from the one decomposition."""
 
     @staticmethod
     def forward(ctx: Any, W: Tensor, rule: Rule, degree: int | None) -> Tensor:
-        value, gradient = _value_and_gradient(W, rule, degree)
-        ctx.save_for_backward(W, gradient)
+        value, *parts = _value_and_parts(W, rule, degree)
+        ctx.save_for_backward(W, *parts)
         return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _chain(ctx, grads[0]), None, None
+        return _matrix_gradient(ctx, grads[0]), None, None
 
 
 class _OfMatrixFunctional(torch.autograd.Function):
     """The same in the form that ``torch.func`` asks for, at some 40 µs more a call."""
 
     @staticmethod
-    def forward(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor]:
-        return _value_and_gradient(W, rule, degree)
+    def forward(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, ...]:
+        return _value_and_parts(W, rule, degree)
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Rule, int | None], output: tuple[Tensor, Tensor]
-    ) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(inputs[0], output[1])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Rule, int | None], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(inputs[0], *output[1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _chain(ctx, grads[0]), None, None
+        return _matrix_gradient(ctx, grads[0]), None, None
 
 
-def _value_and_gradient(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor]:
+def _value_and_parts(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     left, S, Vh, scale = spectral_parts(W.detach())
     value, slope = _evaluate(S, scale, rule, degree)
-    return value, spectral_gradient(left, S, Vh, slope, W.shape)
+    return value, left, spectral_weights(S, slope, W.shape), Vh
 
 
-def _chain(ctx: Any, grad: Tensor) -> Tensor:
-    W, gradient = ctx.saved_tensors
+def _matrix_gradient(ctx: Any, grad: Tensor) -> Tensor:
+    W, left, weights, Vh = ctx.saved_tensors
     with torch.no_grad():
-        result: Tensor = (grad[..., None, None] if grad.ndim else grad) * gradient
-    return first_order_only(result, W, grad)
+        weights = (grad.unsqueeze(-1) if grad.ndim else grad) * weights
+        gradient = spectral_gradient(left, weights, Vh, W.shape)
+    return first_order_only(gradient, W, grad)
 
 
 class _OfSpectrum(torch.autograd.Function):

@@ -128,6 +128,8 @@ def schatten_norm(
     """Schatten norm (Σ σ_i^p)^{1/p}: nuclear at p = 1, Frobenius at 2, spectral at ∞; a quasi-norm for p < 1.
 
     For p < 1 the slope σ^{p−1} grows without bound as σ → 0; at or below the rank tolerance it is set to 0.
+    A singular value that is zero comes out of the decomposition as some 1e-17 σ₁, which p = 1/3 turns into
+    2e-6: for small p the value at rank deficiency is only as exact as that.
     Small p can exceed the range of the dtype (k^{1/p} for k equal values), and the value is then inf.
 
     Parameters

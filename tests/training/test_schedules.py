@@ -79,7 +79,7 @@ def test_without_a_hold_the_penalty_keeps_its_weight():
         ([COLLAPSED, COLLAPSED, OPEN, COLLAPSED, COLLAPSED], 1e-3, "the gap went away in between"),
         ([COLLAPSED] * 5, 0.5, "the data are not fitted"),
         (
-            [torch.tensor([5.0, 4.0 * 0.8**i, 1e-3, 1e-3]) for i in range(5)],
+            [torch.tensor([5.0, 4.0 * 0.8**i, 1e-3, 1e-3, 1e-3, 1e-3]) for i in range(5)],
             1e-3,
             "the last value still falls",
         ),

@@ -65,6 +65,11 @@ def test_log_spaced_refuses_nonsense(arguments):
         log_spaced(*arguments)
 
 
+def test_what_has_no_json_is_not_written():
+    with pytest.raises(ValueError, match="JSON"):
+        Trace([{"step": 0, "loss": math.nan}]).to_json()
+
+
 def test_rows_of_a_matrix_and_of_a_vector():
     W = torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]], dtype=torch.float64)
     row = describe(W, leading=1)

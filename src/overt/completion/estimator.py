@@ -5,27 +5,28 @@ from __future__ import annotations
 import numbers
 import time
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
 
+from overt.completion.answering import CompletionAnswers
+from overt.completion.certificate import certificate
 from overt.completion.inputs import Compressed, Observations, compress, from_matrix, from_triplets
 from overt.completion.irls_proxy import PROXIES
-from overt.completion.model import CompletionModel, expand
-from overt.completion.selection import Selected, column_mean, select_model
+from overt.completion.model import expand
+from overt.completion.selection import select_model
 from overt.completion.solvers import SOLVERS, SolverOptions
+from overt.completion.trial import Selected, column_mean
+
+_CERTIFIED_UNKNOWNS = 200_000  # r (m + n) above which no certificate is computed
 
 __all__ = ["MatrixCompletion"]
 
 
-class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class MatrixCompletion(CompletionAnswers):
     """Fill in the missing entries of a matrix that is, up to noise and offsets, of low rank.
 
     No rank, no penalty weight and no stopping rule have to be given. The data decide between an exact
@@ -34,21 +35,21 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     Parameters
     ----------
     solver : {"auto", "irls", "explicit", "factored", "nuclear", "soft_impute"}, default="auto"
-        ``"auto"`` tries exact recovery by rank-blind reweighted least squares (``"irls"``) and, where the data
-        turns out not to be exactly of low rank, chooses rank and weight on held-out entries (``"factored"``).
-        ``"explicit"`` trains a full matrix with an explicit penalty; ``"nuclear"`` minimizes the nuclear norm;
-        ``"soft_impute"`` shrinks singular values.
+        ``"auto"`` tries exact recovery by rank-blind reweighted least squares (``"irls"``) and, where the
+        data turns out not to be exactly of low rank, chooses rank and weight on held-out entries
+        (``"factored"``). ``"explicit"`` trains a full matrix with an explicit penalty; ``"nuclear"``
+        minimizes the nuclear norm; ``"soft_impute"`` shrinks singular values.
     rank_proxy : str, default="participation_ratio"
-        Continuous rank that drives ``"irls"``: ``"participation_ratio"`` (the squared normalized nuclear norm),
-        ``"effective_rank"``, ``"stable_rank"``, ``"log_det"`` or ``"schatten"``.
+        Continuous rank that drives ``"irls"``: ``"participation_ratio"`` (the squared normalized nuclear
+        norm), ``"effective_rank"``, ``"stable_rank"``, ``"log_det"`` or ``"schatten"``.
     penalty : str or None, default="normalized_nuclear_norm"
-        Functional for ``"explicit"``. With None and ``depth`` ≥ 2 a deep linear network is trained without any
-        penalty: the implicit reference.
+        Functional for ``"explicit"``. With None and ``depth`` ≥ 2 a deep linear network is trained without
+        any penalty: the implicit reference.
     depth : int, default=1
         Number of factors that are trained; only 1 has the explicit penalty on a full matrix.
     offsets : {"auto", "biases", "mean"} or None, default="auto"
-        Subtract nothing (None), the mean, or regularized global, row and column offsets first. ``"auto"`` takes
-        the offsets only if they lower the held-out error.
+        Subtract nothing (None), the mean, or regularized global, row and column offsets first. ``"auto"``
+        takes the offsets only if they lower the held-out error.
     noise : {"auto"} or float, default="auto"
         Standard deviation of the noise in units of X; 0 says that the data is exact.
     clip : tuple (low, high), "observed" or None, default=None
@@ -89,7 +90,10 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     noise_std_ : float
         Estimated standard deviation of the observations around the model.
     identifiable_ : bool or None
-        Whether the observed positions determine the matrix locally; None where this was not computed.
+        Whether the observed positions determine the matrix among its neighbours of the same rank; None
+        where this was not computed (``certify=False``, very large matrices).
+    underdetermined_rows_, underdetermined_columns_ : list of int
+        Where to observe more if not.
     solver_ : str
         What produced the model; ``"column_mean"`` after a fall back.
     message_ : str
@@ -100,10 +104,10 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     Notes
     -----
     An **empty row** is given the mean of the fitted rows, that is the completed column means; an **empty
-    column** the mean of the fitted columns; both are warned about. A model that does not beat the column means
-    on held-out entries, or that puts an entry above 100 times the largest observed one, is replaced
-    by the column means with a :class:`~sklearn.exceptions.ConvergenceWarning`. Ctrl-C during ``fit`` keeps the
-    best model so far.
+    column** the mean of the fitted columns; both are warned about. A model that does not beat the column
+    means on held-out entries, or that puts an entry above 100 times the largest observed one, is replaced
+    by the column means with a :class:`~sklearn.exceptions.ConvergenceWarning`. Ctrl-C during ``fit`` keeps
+    the best model so far.
 
     Computation is in double precision; results have the dtype of the input (float64 for integers).
 
@@ -175,8 +179,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
 
     # ---- fitting -------------------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> MatrixCompletion:
+    def fit(self, X: Any, y: Any = None) -> MatrixCompletion:  # noqa: ARG002  (scikit-learn's signature)
         """Fit to a matrix with missing entries.
 
         Parameters
@@ -192,10 +195,10 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         MatrixCompletion
             The estimator itself.
         """
+        self._validate_params()
         X = self._validated(X, reset=True)
         return self._fit(from_matrix(X), np.float32 if X.dtype == np.float32 else np.float64)
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def fit_triplets(
         self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int] | None = None
     ) -> MatrixCompletion:
@@ -214,6 +217,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         MatrixCompletion
             The estimator itself.
         """
+        self._validate_params()
         observations = from_triplets(rows, cols, values, shape)
         self.n_features_in_ = observations.shape[1]
         if hasattr(self, "feature_names_in_"):
@@ -262,7 +266,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         except KeyboardInterrupt:
             chosen, interrupted = incumbent[0], True
         self._keep(chosen, compressed, interrupted)
-        self._certify(chosen, compressed, interrupted)
+        self._certify(chosen, compressed)
         self.fit_seconds_ = time.perf_counter() - started
         self._warn_outcome(chosen, interrupted)
         return self
@@ -272,7 +276,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         if solver == "auto" and (self.penalty is None or self.depth > 1):
             solver = "explicit"
         if self.penalty is None and self.depth < 2:
-            raise ValueError("penalty=None needs depth ≥ 2: depth 1 without a penalty leaves holes as they are")
+            raise ValueError(
+                "penalty=None needs depth ≥ 2: depth 1 without a penalty leaves holes as they are"
+            )
         return SolverOptions(
             solver=solver,
             rank_proxy=self.rank_proxy,
@@ -309,90 +315,30 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
         self.baseline_error_ = chosen.baseline_error * scale
         self.message_ = "interrupted; this is the best model so far" if interrupted else chosen.message
 
-    def _certify(self, chosen: Selected, compressed: Compressed, interrupted: bool) -> None:
+    def _certify(self, chosen: Selected, compressed: Compressed) -> None:
+        """Ask whether the observed positions determine the matrix, and where not."""
         self.identifiable_: bool | None = None
-
-    # ---- answering -----------------------------------------------------------------------------------------
-
-    def transform(self, X: Any) -> Any:
-        """Complete rows, new ones or those of the fit, from their observed entries.
-
-        Each row is folded in by regularized least squares on the right singular vectors; the fitted rows' mean
-        and covariance and the noise level set the regularization.
-
-        Parameters
-        ----------
-        X : array-like, DataFrame or sparse matrix, shape (rows, n)
-
-        Returns
-        -------
-        ndarray or DataFrame, shape (rows, n)
-        """
-        check_is_fitted(self)
-        observations = from_matrix(self._validated(X, reset=False))
-        return self._filled(self._model.fold_in(observations), observations)
-
-    def predict(self, rows: ArrayLike, cols: ArrayLike) -> NDArray[np.floating[Any]]:
-        """Model values at positions of the fitted matrix.
-
-        Parameters
-        ----------
-        rows, cols : array-like of int, shape (k,)
-
-        Returns
-        -------
-        ndarray, shape (k,)
-        """
-        check_is_fitted(self)
-        m, n = self._model.shape
-        i, j = (np.atleast_1d(np.asarray(index)) for index in (rows, cols))
-        if i.shape != j.shape:
-            raise ValueError(f"rows and cols must have one shape; got {i.shape} and {j.shape}")
-        for index, size, name in ((i, m, "rows"), (j, n, "cols")):
-            if index.size and (index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= size):
-                raise ValueError(f"{name} must be whole numbers in 0 … {size - 1}")
-        where = [torch.as_tensor(k.astype(np.int64)).to(self._model.U.device).reshape(-1) for k in (i, j)]
-        return self._clipped(self._array(self._model.at(where[0], where[1])).reshape(i.shape))
-
-    def _filled(self, values: torch.Tensor, observations: Observations) -> NDArray[np.floating[Any]]:
-        out = self._clipped(self._array(values))
-        if self.keep_observed:
-            out[observations.rows, observations.cols] = observations.values
-        return out
-
-    def _clipped(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        bounds = self._bounds
-        return values if bounds is None else np.clip(values, *bounds)
-
-    def _array(self, values: torch.Tensor) -> NDArray[np.floating[Any]]:
-        return values.cpu().numpy().astype(self._dtype, copy=True)
-
-    # ---- boundaries ----------------------------------------------------------------------------------------
-
-    def _validated(self, X: Any, *, reset: bool) -> Any:
-        if isinstance(X, torch.Tensor):
-            X = X.detach().cpu().numpy()
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse=["csr", "csc", "coo"],
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-        )
-
-    def _clip_bounds(self, observations: Observations) -> None:
-        self._bounds: tuple[float, float] | None = None
-        if self.clip == "observed":
-            if observations.n_observed:
-                self._bounds = float(observations.values.min()), float(observations.values.max())
-        elif self.clip is not None:
-            if not isinstance(self.clip, Sequence) or len(self.clip) != 2:
-                raise ValueError(f"clip must be (low, high), 'observed' or None; got {self.clip!r}")
-            low, high = (float(bound) for bound in self.clip)
-            if not low < high:
-                raise ValueError(f"clip must be (low, high) with low < high; got {self.clip!r}")
-            self._bounds = low, high
+        self.underdetermined_rows_: list[int] = compressed.empty_rows.tolist()
+        self.underdetermined_columns_: list[int] = compressed.empty_cols.tolist()
+        found = chosen.completion
+        if not self.certify or found.rank == 0 or found.rank * sum(found.shape) > _CERTIFIED_UNKNOWNS:
+            return
+        answer = certificate(compressed.problem, found)
+        empty = bool(self.underdetermined_rows_ or self.underdetermined_columns_)
+        self.identifiable_ = False if empty else answer.identifiable
+        self.underdetermined_rows_ += [int(compressed.kept_rows[i]) for i in answer.rows]
+        self.underdetermined_columns_ += [int(compressed.kept_cols[j]) for j in answer.cols]
+        if answer.identifiable is False:
+            parts = (
+                "" if answer.components < 2 else f" (the observations fall into {answer.components} parts)"
+            )
+            warnings.warn(
+                f"the observed entries do not determine the completion at rank {found.rank}{parts}: "
+                f"observe more in row(s) {_some(self.underdetermined_rows_)} "
+                f"and column(s) {_some(self.underdetermined_columns_)}",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _warn_empty(self, compressed: Compressed) -> None:
         for name, empty, answer in (
@@ -400,8 +346,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
             ("column", compressed.empty_cols, "the mean of the fitted columns"),
         ):
             if empty.numel():
+                which = _some(empty.tolist())
                 warnings.warn(
-                    f"{empty.numel()} {name}(s) hold no observation ({_some(empty.tolist())}); they are given {answer}",
+                    f"{empty.numel()} {name}(s) hold no observation ({which}); they are given {answer}",
                     UserWarning,
                     stacklevel=4,
                 )
@@ -409,20 +356,13 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  
     def _warn_outcome(self, chosen: Selected, interrupted: bool) -> None:
         if self.converged_:
             return
-        remedy = "" if interrupted or chosen.fallback else "; try another solver, raise max_iter or observe more"
+        remedy = (
+            "" if interrupted or chosen.fallback else "; try another solver, raise max_iter or observe more"
+        )
         warnings.warn(f"{self.message_}{remedy}", ConvergenceWarning, stacklevel=4)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _some(indices: list[int], most: int = 10) -> str:
     """``0, 4, 7, …``"""
     shown = ", ".join(str(index) for index in indices[:most])
-    return shown + (", …" if len(indices) > most else "")
-
-
+    return (shown + (", …" if len(indices) > most else "")) or "none"

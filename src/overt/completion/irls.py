@@ -15,7 +15,7 @@ from overt.completion.irls_sensing import SensingEngine
 from overt.completion.result import Completion
 
 _GAP = 30.0  # a fall by this factor between neighbouring singular values is worth an exact refit
-_RULES = ("participation_ratio", "effective_rank", "schatten", "limit")
+_EXPONENTS = (0.5, 0.65, 0.35, 0.8)  # Schatten exponents p of the weights, in the order tried
 
 
 def irls(
@@ -26,32 +26,34 @@ def irls(
     max_rank: int | None = None,
     max_iter: int = 60,
     tolerance: float | None = None,
-    attempts: int = 6,
+    attempts: int = 8,
     seed: int = 0,
 ) -> Completion:
     """Complete a matrix of unknown rank by harmonic-mean iteratively reweighted least squares.
 
     Each step minimizes ``‖W_k^{1/2} X‖²`` subject to the data, where ``W_k⁻¹`` averages ``U max(σ, ε_k)² Uᵀ``
     from the left and ``V max(σ, ε_k)² Vᵀ`` from the right, and the smoothing follows
-    ``ε_k = min(ε_{k−1}, σ_{q_k+1})``. No rank is told: ``q_k`` is a continuous rank of the iterate, but at least the
-    *limit rank* of the data, the largest r with ``r(m+n−r) ≤ |Ω|``. Near the information limit the limit rank is
-    nearly the true one; far above it the continuous rank falls early and the solver converges in a few steps. As
-    soon as the spectrum shows a gap, an exact refit at that rank (:func:`overt.completion.refit`) is tried: if its
-    residual reaches machine precision with fewer degrees of freedom than data, that is the answer. Where one
-    continuous rank ends in a spurious minimum the next is tried, then randomly perturbed starts.
+    ``ε_k = min(ε_{k−1}, σ_{q_k+1})``. No rank is told: ``q_k`` is a continuous rank of the iterate, but at
+    least the *limit rank* of the data, the largest r with ``r(m+n−r) ≤ |Ω|``. Near the information limit the
+    limit rank is nearly the true one; far above it the continuous rank falls early and the solver converges
+    in a few steps. As soon as the spectrum shows a gap, an exact refit at that rank
+    (:func:`overt.completion.refit`) is tried: if its residual reaches machine precision with fewer degrees
+    of freedom than data, that is the answer. Where one continuous rank ends in a spurious minimum the next
+    is tried, then randomly perturbed starts.
 
     Parameters
     ----------
     problem : CompletionProblem or SensingProblem
         Anything with ``y`` (k,), ``shape`` and either ``rows``/``cols`` or ``A`` (k, m·n).
     rank_proxy : str or int
-        ``"participation_ratio"`` (the squared normalized nuclear norm), ``"effective_rank"``, ``"stable_rank"``,
-        ``"log_det"``, ``"schatten"``: the first rule tried. A whole number tells the rank and replaces all rules.
+        ``"participation_ratio"`` (the squared normalized nuclear norm), ``"effective_rank"``,
+        ``"stable_rank"``, ``"log_det"``, ``"schatten"``: the first rule tried. A whole number tells the rank
+        and replaces all rules.
     noise_std : float, optional
-        Standard deviation of additive noise on ``y``, in its units. The data is then fitted to within the noise:
-        the step minimizes ``‖P(X) − y‖² + λ ‖W_k^{1/2} X‖²`` with ``λ = noise_std² (√m + √n)²/4``, the weight at
-        which singular values made of noise alone vanish; the last step is a least-squares refit on the rank found.
-        ``None`` or 0: the data is exact.
+        Standard deviation of additive noise on ``y``, in its units. The data is then fitted to within the
+        noise: the step minimizes ``‖P(X) − y‖² + λ ‖W_k^{1/2} X‖²`` with ``λ = noise_std² (√m + √n)²/4``,
+        the weight at which singular values made of noise alone vanish; the last step is a least-squares
+        refit on the rank found. ``None`` or 0: the data is exact.
     max_rank : int, optional
         Upper bound on the rank; the limit rank by default.
     max_iter : int
@@ -75,9 +77,9 @@ def irls(
 
     References
     ----------
-    C. Kümmerle, J. Sigl (2018), *Harmonic mean iteratively reweighted least squares for low-rank matrix recovery*,
-    JMLR 19; C. Kümmerle, C. M. Verdun (2021), *A scalable second order method for ill-conditioned matrix completion
-    from few samples*, ICML (smoothing rule, told rank).
+    C. Kümmerle, J. Sigl (2018), *Harmonic mean iteratively reweighted least squares for low-rank matrix
+    recovery*, JMLR 19; C. Kümmerle, C. M. Verdun (2021), *A scalable second order method for ill-conditioned
+    matrix completion from few samples*, ICML (smoothing rule, told rank).
 
     Examples
     --------
@@ -112,13 +114,14 @@ def _check(problem: Any, proxy: str | int, noise_std: float | None, max_iter: in
         raise ValueError("problem.y must be finite; it holds NaN or infinity")
 
 
-def _rules(proxy: str | int, attempts: int) -> Iterator[tuple[str | int, int]]:
-    """Smoothing rules in the order tried, each with the number of its perturbed start (0: none)."""
-    names: list[str | int] = [proxy]
-    if isinstance(proxy, str):
-        names += [name for name in _RULES if name != proxy]
+def _rules(proxy: str | int, attempts: int) -> Iterator[tuple[str | int, float, int]]:
+    """Attempts in the order made: smoothing rule, Schatten exponent p, number of its perturbed start (0: none)."""
+    second = "effective_rank" if proxy == "participation_ratio" else "participation_ratio"
+    other = proxy if isinstance(proxy, int) else second
+    plan = [(proxy, p) for p in _EXPONENTS] + ([] if other == proxy else [(other, p) for p in _EXPONENTS[:2]])
     for attempt in range(attempts):
-        yield names[attempt % len(names)], attempt // len(names)
+        rule, p = plan[attempt % len(plan)]
+        yield rule, p, attempt // len(plan)
 
 
 def _exact(
@@ -136,11 +139,11 @@ def _exact(
     best: Completion | None = None
     history: list[dict[str, Any]] = []
     steps = 0
-    for attempt, (rule, start) in enumerate(_rules(proxy, attempts)):
+    for attempt, (rule, p, start) in enumerate(_rules(proxy, attempts)):
         tried: set[int] = set()
-        for iterate in engine.iterate(rule, limit, max_iter, seed + start if start else None):
+        for iterate in engine.iterate(rule, limit, max_iter, p=p, seed=seed + start if start else None):
             steps += 1
-            history.append({"step": steps, "attempt": attempt, "rule": rule, **iterate.row()})
+            history.append({"step": steps, "attempt": attempt, "rule": rule, "p": p, **iterate.row()})
             rank = _worth_refit(iterate, limit, rule, tried)
             if rank is None:
                 continue
@@ -197,7 +200,7 @@ def _noisy(
     weight = noise * noise * (math.sqrt(m) + math.sqrt(n)) ** 2 / 4
     history: list[dict[str, Any]] = []
     last: Iterate | None = None
-    for step, iterate in enumerate(engine.iterate(proxy, limit, max_iter, None, nugget=weight), 1):
+    for step, iterate in enumerate(engine.iterate(proxy, limit, max_iter, nugget=weight), 1):
         history.append({"step": step, **iterate.row()})
         last = iterate
     assert last is not None

@@ -13,14 +13,21 @@ import torch
 from torch import Tensor
 
 from overt.completion.irls_proxy import rank_proxy
-from overt.completion.irls_step import harmonic_step
+from overt.completion.irls_step import Step, harmonic_step
 from overt.completion.refit import refit_entries
 from overt.completion.refit_normal import ReducedSolver
 from overt.completion.result import Completion
 from overt.completion.tangent_entries import entries_of
+from overt.completion.tangent_svd import leading_triplets
 
 _SMALLEST = 1e-12  # ε relative to σ_1 below which an iterate is as exact as double precision makes it
+_BREADTH = 4  # q_k is at most this multiple of the limit rank: wider starts cost more and gain nothing
 _SETTLED = 1e-9  # relative change of X at which a run has settled
+
+_SPARE = 5  # triplets kept beyond the widest q_k
+_DENSE_CELLS = 160_000  # m·n up to which iterates are formed and decomposed densely
+
+Triplets = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass
@@ -48,45 +55,48 @@ class Engine(ABC):
     share: float  # k / (m n): curvature of the data term in the whole matrix
     scale: float  # unit of y
     eps: float  # machine epsilon
-    settle: float = _SETTLED
-    breadth: int = 1000
+    y: Tensor  # scaled
 
     @abstractmethod
-    def start(self) -> Tensor:
-        """The first iterate: the adjoint of the data (dense)."""
+    def start(self, seed: int | None, keep: int) -> Triplets:
+        """Leading triplets of the first iterate: the adjoint of the data, perturbed where a seed is given."""
 
     @abstractmethod
-    def step(self, U: Tensor, s: Tensor, Vt: Tensor, eps: float, nugget: float) -> Tensor:
-        """The next iterate (dense) from the t triplets above ``eps``."""
+    def step(self, trusted: Triplets, eps: float, nugget: float, keep: int) -> tuple[Triplets, float]:
+        """Leading triplets of the next iterate from those above ``eps``, and how far it moved."""
 
     @abstractmethod
     def refit(self, iterate: Iterate, rank: int, tolerance: float, ridge: float = 0.0) -> Completion:
         """Exact refit at ``rank`` from an iterate, on the scaled data."""
 
     def iterate(
-        self, rule: str | int, limit: int, max_iter: int, seed: int | None, nugget: float = 0.0
+        self,
+        rule: str | int,
+        limit: int,
+        max_iter: int,
+        *,
+        p: float = 0.0,
+        seed: int | None = None,
+        nugget: float = 0.0,
     ) -> Iterator[Iterate]:
-        """Iterates under one smoothing rule, from the adjoint of the data or a perturbation of it."""
-        self.solver = ReducedSolver()
-        X = self.start()
-        if seed is not None:
-            noise = torch.randn(X.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            X = X + 0.5 * float(X.norm()) / math.sqrt(X.numel()) * noise.to(X)
-        U, s, Vt = torch.linalg.svd(X, full_matrices=False)
+        """Iterates under one smoothing rule, from the adjoint of the data or a perturbation of it.
+
+        Weights of the Schatten-p surrogate are those of the log-det surrogate with ``ε (σ/ε)^{1−p/2}`` for σ.
+        """
+        keep = min(*self.shape, _BREADTH * limit + _SPARE)
+        U, s, Vt = self.start(seed, keep)
         rank = self._trusted(s, rule, limit)
         eps = float(s[min(rank, len(s) - 1)])
         floor = math.sqrt(nugget / self.share) / 10
         for index in range(max_iter):
-            top = float(s[0])
-            eps = max(eps, _SMALLEST * top, floor)
+            eps = max(eps, _SMALLEST * float(s[0]), floor)
             t = max(1, int((s > eps * (1 + 1e-6)).sum()))
-            previous, X = X, self.step(U[:, :t], s[:t].clamp_min(eps * (1 + 1e-6)), Vt[:t], eps, nugget)
-            change = float((X - previous).norm()) / max(float(X.norm()), 1e-300)
-            U, s, Vt = torch.linalg.svd(X, full_matrices=False)
+            weights = eps * (s[:t] / eps).clamp_min(1 + 1e-6) ** (1 - p / 2)
+            (U, s, Vt), change = self.step((U[:, :t], weights, Vt[:t]), eps, nugget, keep)
             rank = self._trusted(s, rule, limit)
             if rank < len(s):
                 eps = min(eps, float(s[rank]))
-            last = change < self.settle or eps <= 1e-9 * float(s[0]) or index == max_iter - 1
+            last = change < _SETTLED or eps <= 1e-9 * float(s[0]) or index == max_iter - 1
             yield Iterate(U, s, Vt, eps, rank, change, last)
             if last:
                 return
@@ -95,7 +105,7 @@ class Engine(ABC):
         if rule == "limit":
             return limit
         value = rank_proxy(s, rule)
-        return value if isinstance(rule, int) else max(min(value, self.breadth * limit), limit)
+        return value if isinstance(rule, int) else max(min(value, _BREADTH * limit), limit)
 
     def finish(
         self, fit: Completion, converged: bool, steps: int, history: list[Any], message: str, began: float
@@ -113,7 +123,7 @@ class Engine(ABC):
     def zero(self, message: str, began: float) -> Completion:
         """The zero matrix."""
         m, n = self.shape
-        y = self.start()
+        y = self.y
         empty = Completion(y.new_zeros(m, 0), y.new_zeros(0), y.new_zeros(0, n), residual=0.0)
         return replace(empty, message=message, seconds=time.perf_counter() - began)
 
@@ -130,17 +140,42 @@ class EntriesEngine(Engine):
         self.y = y / (self.scale or 1.0)
         self._rows, self._cols = self.entries.rows.long(), self.entries.cols.long()
 
-    def start(self) -> Tensor:
-        X = self.y.new_zeros(self.shape)
-        X[self._rows, self._cols] = self.y
-        return X
+        self.dense = self.shape[0] * self.shape[1] <= _DENSE_CELLS
+        self.previous: Tensor = self.y.new_zeros(0)
+        self.solver = ReducedSolver()
 
-    def step(self, U: Tensor, s: Tensor, Vt: Tensor, eps: float, nugget: float) -> Tensor:
+    def start(self, seed: int | None, keep: int) -> Triplets:
+        self.solver = ReducedSolver()
+        values = self.y
+        if seed is not None:
+            noise = torch.randn(self.k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            values = values + 0.5 * noise.to(values)
+        m, n = self.shape
+        return self._triplets(Step(values.new_zeros(m, 0), values.new_zeros(n, 0), values), None, None, keep)
+
+    def step(self, trusted: Triplets, eps: float, nugget: float, keep: int) -> tuple[Triplets, float]:
+        U, s, Vt = trusted
         V = Vt.mT.contiguous()
         done = harmonic_step(self.entries, self.y, U, s, V, eps, self.solver, nugget=nugget)
-        X = done.A @ Vt + U @ done.B.mT
-        X[self._rows, self._cols] += done.z
-        return X
+        before = self.previous
+        triplets = self._triplets(done, U, V, keep)
+        return triplets, float((self.previous - before).norm()) / max(float(self.previous.norm()), 1e-300)
+
+    def _triplets(self, step: Step, U: Tensor | None, V: Tensor | None, keep: int) -> Triplets:
+        """Leading triplets of ``A Vᵀ + U Bᵀ + P*(z)``; the iterate (or its spectrum) is kept for comparison."""
+        if self.dense:
+            X = self.y.new_zeros(self.shape)
+            X[self._rows, self._cols] = step.z
+            if U is not None and V is not None:
+                X = X.addmm_(step.A, V.mT).addmm_(U, step.B.mT)
+            left, s, right = torch.linalg.svd(X, full_matrices=False)
+            self.previous = X
+        else:
+            L = step.A if U is None else torch.cat([step.A, U], 1)
+            R = step.B if V is None else torch.cat([V, step.B], 1)
+            left, s, right = leading_triplets(self.entries, L, R, step.z, keep, start=V)
+            self.previous = s
+        return left[:, :keep], s[:keep], right[:keep]
 
     def refit(self, iterate: Iterate, rank: int, tolerance: float, ridge: float = 0.0) -> Completion:
         return refit_entries(

@@ -18,10 +18,11 @@ def rank_proxy(s: Tensor, name: str | int, tail: float = 0.0) -> int:
     s : Tensor, shape (p,)
         Singular values, descending.
     name : str or int
-        ``"participation_ratio"`` ``⌈(Σσ)²/Σσ²⌉``, the squared normalized nuclear norm; ``"effective_rank"``, the
-        rounded exponential of the entropy of σ/Σσ (Roy & Vetterli 2007); ``"stable_rank"`` ``⌈Σσ²/σ_1²⌉``;
-        ``"log_det"`` ``⌈Σ log(1 + σ²/δ²) / log(1 + σ_1²/δ²)⌉`` with δ = σ_1/100; ``"schatten"``
-        ``⌈(Σσ^½)²/Σσ⌉``, the participation ratio of the square roots; or a number, which is returned as it is.
+        ``"participation_ratio"`` ``⌈(Σσ)²/Σσ²⌉``, the squared normalized nuclear norm; ``"effective_rank"``,
+        the rounded exponential of the entropy of σ/Σσ (Roy & Vetterli 2007); ``"stable_rank"``
+        ``⌈Σσ²/σ_1²⌉``; ``"log_det"`` ``⌈Σ log(1 + σ²/δ²) / log(1 + σ_1²/δ²)⌉`` with δ = σ_1/100;
+        ``"schatten"`` ``⌈(Σσ^½)²/Σσ⌉``, the participation ratio of the square roots; or a number, which is
+        returned as it is.
     tail : float
         Sum of squares of the singular values that ``s`` leaves out (ignored by all but ``"stable_rank"``).
 

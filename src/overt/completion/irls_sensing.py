@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overt.completion.irls_engine import Engine, Iterate, _rms
+from overt.completion.irls_engine import Engine, Iterate, Triplets, _rms
 from overt.completion.refit import refit
 from overt.completion.refit_normal import factor_matrix
 from overt.completion.result import Completion
@@ -30,10 +30,17 @@ class SensingEngine(Engine):
         self.scale = _rms(y)
         self.y = y / (self.scale or 1.0)
 
-    def start(self) -> Tensor:
-        return torch.einsum("k,kmn->mn", self.y, self.A)
+        self.previous = torch.zeros(m, n, dtype=y.dtype, device=y.device)
 
-    def step(self, U: Tensor, s: Tensor, Vt: Tensor, eps: float, nugget: float) -> Tensor:
+    def start(self, seed: int | None, keep: int) -> Triplets:
+        values = self.y
+        if seed is not None:
+            noise = torch.randn(self.k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            values = values + 0.5 * noise.to(values)
+        return self._triplets(torch.einsum("k,kmn->mn", values, self.A), keep)
+
+    def step(self, trusted: Triplets, eps: float, nugget: float, keep: int) -> tuple[Triplets, float]:
+        U, s, Vt = trusted
         weights = (s / eps).square() - 1.0
         left, right = self.A @ (Vt.mT * weights.sqrt()), self.A.mT @ (U * weights.sqrt())
         flat = self.A.reshape(self.k, -1)
@@ -43,7 +50,16 @@ class SensingEngine(Engine):
         kernel.diagonal().add_(nugget / eps**2)
         z = torch.cholesky_solve(self.y[:, None], factor_matrix(kernel))[:, 0]
         Z = torch.einsum("k,kmn->mn", z, self.A)
-        return Z + 0.5 * (U * weights) @ (U.mT @ Z) + 0.5 * (Z @ Vt.mT * weights) @ Vt
+        before = self.previous
+        triplets = self._triplets(
+            Z + 0.5 * (U * weights) @ (U.mT @ Z) + 0.5 * (Z @ Vt.mT * weights) @ Vt, keep
+        )
+        return triplets, float((self.previous - before).norm()) / max(float(self.previous.norm()), 1e-300)
+
+    def _triplets(self, X: Tensor, keep: int) -> Triplets:
+        self.previous = X
+        U, s, Vt = torch.linalg.svd(X, full_matrices=False)
+        return U[:, :keep], s[:keep], Vt[:keep]
 
     def refit(self, iterate: Iterate, rank: int, tolerance: float, ridge: float = 0.0) -> Completion:
         scaled = SimpleNamespace(A=self.A, y=self.y, shape=self.shape)

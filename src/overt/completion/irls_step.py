@@ -5,14 +5,15 @@ For the iterate with singular triplets (u_i, σ_i, v_i) and smoothing ε the ste
     min_X ‖W^{1/2} X‖²  subject to P(X) = y,     W⁻¹(Z) = ½ (L Z + Z R),
     L = ε² I + Σ_{σ_i>ε} (σ_i² − ε²) u_i u_iᵀ,    R = ε² I + Σ_{σ_i>ε} (σ_i² − ε²) v_i v_iᵀ
 
-(Kümmerle & Sigl 2018, equation 15, for p → 0). Because W⁻¹ is ε² times the identity plus a map of low rank, the
-solution is ``X = A Vᵀ + U Bᵀ + P*(z)`` with z the misfit that the first two leave, and (A, B) solve a *ridge* problem,
+(Kümmerle & Sigl 2018, equation 15, for p → 0). Because W⁻¹ is ε² times the identity plus a map of low rank,
+the solution is ``X = A Vᵀ + U Bᵀ + P*(z)`` with z the misfit that the first two leave, and (A, B) solve a
+*ridge* problem,
 
     min ‖P(A Vᵀ + U Bᵀ) − y‖² + 2 ε² Σ_i (‖a_i‖² + ‖b_i‖²) / (σ_i² − ε²),
 
-of t(m+n) unknowns, t = #{σ_i > ε}. A falls apart by rows and is eliminated; what remains is the reduced system of
-:mod:`overt.completion.refit_normal`. With noise the constraint becomes ``‖P(X) − y‖²/ν`` and ε² + ν takes the
-place of ε² in front of the ridge, while z shrinks by ε²/(ε² + ν).
+of t(m+n) unknowns, t = #{σ_i > ε}. A falls apart by rows and is eliminated; what remains is the reduced
+system of :mod:`overt.completion.refit_normal`. With noise the constraint becomes ``‖P(X) − y‖²/ν`` and ε² +
+ν takes the place of ε² in front of the ridge, while z shrinks by ε²/(ε² + ν).
 """
 
 from __future__ import annotations
@@ -59,4 +60,3 @@ def harmonic_step(
     A = torch.cholesky_solve(entries.times(rest, V)[..., None], rows)[..., 0]
     z = rest - entries.predict(A, V)
     return Step(A, B, z * (eps * eps / variance))
-

@@ -12,6 +12,7 @@ from overt.completion.inputs import Compressed, Observations
 from overt.completion.refit import balanced
 from overt.completion.refit_normal import factor_grams
 from overt.completion.tangent_entries import Entries
+from overt.linalg import eigh
 from overt.problems import Offsets
 
 _FLOOR = 1e-11  # noise variance assumed at least, as a share of the prior's: keeps the systems regular
@@ -78,14 +79,18 @@ class CompletionModel:
         return torch.cat([self.Vt.mT, ones], 1)
 
     @cached_property
-    def _prior(self) -> tuple[Tensor, Tensor]:
-        """Mean and covariance of the fitted rows' coordinates, which new rows are taken to follow."""
+    def _prior(self) -> tuple[float, Tensor, Tensor]:
+        """Unit, mean and covariance of the fitted rows' coordinates, which new rows are taken to follow.
+
+        The covariance includes the mean once more as a direction, so that a new row may differ in size.
+        """
         rows = torch.cat([self.U * self.singular_values, self.offsets.row[:, None]], 1)
+        unit = float(rows.abs().max()) or 1.0
+        rows = rows / unit
         mean = rows.mean(0)
         centred = rows - mean
-        return mean, centred.mT @ centred / max(1, rows.shape[0] - 1) + torch.outer(mean, mean) / rows.shape[
-            0
-        ]
+        covariance = centred.mT @ centred / max(1, rows.shape[0] - 1)
+        return unit, mean, covariance + torch.outer(mean, mean) / rows.shape[0]
 
     def fold_in(self, observations: Observations) -> Tensor:
         """Complete new rows from their observed entries.
@@ -109,18 +114,18 @@ class CompletionModel:
         return coordinates @ self._loadings.mT + self.offsets.mean + self.offsets.col
 
     def _coordinates(self, rows: Tensor, cols: Tensor, y: Tensor, shape: tuple[int, int]) -> Tensor:
-        mean, covariance = self._prior
-        values, basis = torch.linalg.eigh(covariance)
-        alive = values > 1e-14 * values[-1]
+        unit, mean, covariance = self._prior
+        values, basis = eigh(covariance)
+        alive = values > 1e-14 * values[0]
         if not bool(alive.any()):
-            return mean.expand(shape[0], -1)
+            return unit * mean.expand(shape[0], -1)
         root = basis[:, alive] * values[alive].sqrt()  # coordinates = mean + root·z with z ~ N(0, I)
         loadings = self._loadings @ root
-        variance = max(self.noise_std**2, _FLOOR * float(loadings.square().sum(1).mean()))
+        variance = max((self.noise_std / unit) ** 2, _FLOOR * float(loadings.square().sum(1).mean()))
         out = torch.empty(shape[0], self._loadings.shape[1], dtype=y.dtype, device=y.device)
         order = torch.argsort(rows, stable=True)
         rows, cols = rows[order], cols[order]
-        misfit = y[order] - self._loadings[cols] @ mean
+        misfit = y[order] / unit - self._loadings[cols] @ mean
         step = max(1, _CHUNK // loadings.shape[1] ** 2)
         for start in range(0, shape[0], step):
             stop = min(start + step, shape[0])
@@ -128,7 +133,7 @@ class CompletionModel:
             piece = slice(low, high)
             block = Entries(rows[piece] - start, cols[piece], (stop - start, shape[1]), y.dtype)
             z = _posterior(block, misfit[piece], loadings, variance)
-            out[start:stop] = mean + z @ root.mT
+            out[start:stop] = unit * (mean + z @ root.mT)
         return out
 
 

@@ -1,9 +1,10 @@
 """Exact refit on the found rank: variable-projection Gauss–Newton to machine precision.
 
-With the rank r known, ``min_{U, V} ‖P(U Vᵀ) − y‖²`` is a separable nonlinear least-squares problem: for fixed V the
-best U is linear. Eliminating U and taking damped Gauss–Newton steps in V alone (variable projection; Ruhe & Wedin
-1980, algorithm 2; for low-rank matrices Okatani & Deguchi 2007, Hong & Fitzgibbon 2015) has a far wider basin of
-attraction than joint Gauss–Newton steps, and converges quadratically when the data is exactly of rank r.
+With the rank r known, ``min_{U, V} ‖P(U Vᵀ) − y‖²`` is a separable nonlinear least-squares problem: for
+fixed V the best U is linear. Eliminating U and taking damped Gauss–Newton steps in V alone (variable
+projection; Ruhe & Wedin 1980, algorithm 2; for low-rank matrices Okatani & Deguchi 2007, Hong & Fitzgibbon
+2015) has a far wider basin of attraction than joint Gauss–Newton steps, and converges quadratically when the
+data is exactly of rank r.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ def refit(
 ) -> Completion:
     """Fit the observations with a matrix of exactly the given rank, starting from a nearby one.
 
-    Minimizes ``‖P(U Vᵀ) − y‖² + ridge · (‖U‖_F² + ‖V‖_F²)``. On exact data and from a start in the basin of the
-    truth the residual falls to machine precision in a few steps; where the rank is wrong the misfit stalls and the
-    routine gives up after ``patience`` steps.
+    Minimizes ``‖P(U Vᵀ) − y‖² + ridge · (‖U‖_F² + ‖V‖_F²)``. On exact data and from a start in the basin of
+    the truth the residual falls to machine precision in a few steps; where the rank is wrong the misfit
+    stalls and the routine gives up after ``patience`` steps.
 
     Parameters
     ----------
@@ -99,8 +100,8 @@ def refit(
     Returns
     -------
     Completion
-        ``converged`` says whether the residual reached ``tolerance`` (or, with a ridge, whether the fit became
-        stationary); ``message`` says what happened otherwise.
+        ``converged`` says whether the residual reached ``tolerance`` (or, with a ridge, whether the fit
+        became stationary); ``message`` says what happened otherwise.
 
     Raises
     ------
@@ -168,7 +169,9 @@ def refit_entries(
             break
         accepted = False
         for _ in range(8):
-            step, predicted = variable_projection_step(entries, U, V, misfit, damping * min(1.0, relative), ridge, solver)
+            step, predicted = variable_projection_step(
+                entries, U, V, misfit, damping * min(1.0, relative), ridge, solver
+            )
             trial_V = _renew(U, V + step, ridge)
             trial_U, trial_misfit, trial = _best_rows(entries, y, trial_V, ridge)
             ratio = (value - trial) / max(predicted, 1e-300)

@@ -5,7 +5,8 @@ Write J_U, J_V for the Jacobians of ``P(U Vᵀ)``. With ``A_i = Σ_{j∈Ω_i} v_
 
     S_{(j a),(l b)} = δ_{jl} (C_j)_{ab} − Σ_{i: j, l ∈ Ω_i} (v_jᵀ A_i⁻¹ v_l) u_{ia} u_{ib}.
 
-Small problems form S and factorize it; large ones apply it to vectors in O(|Ω| r) and use conjugate gradients.
+Small problems form S and factorize it; large ones apply it to vectors in O(|Ω| r) and use conjugate
+gradients.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def solve_rows(entries: Entries, z: Tensor, V: Tensor, ridge: float) -> Tensor:
 class ReducedSolver:
     """Solves reduced systems, by conjugate gradients while that is cheap, else by one Cholesky factorization.
 
-    Well-conditioned systems take a handful of conjugate-gradient iterations; near the information limit they take
-    hundreds, and up to ``DENSE_UNKNOWNS`` unknowns a factorization is then faster and more exact. The first solve that
-    overruns its budget switches the rest of the run.
+    Well-conditioned systems take a handful of conjugate-gradient iterations; near the information limit they
+    take hundreds, and up to ``DENSE_UNKNOWNS`` unknowns a factorization is then faster and more exact. The
+    first solve that overruns its budget switches the rest of the run.
     """
 
     def __init__(self) -> None:
@@ -98,8 +99,8 @@ def variable_projection_step(
 ) -> tuple[Tensor, float]:
     """Damped Gauss–Newton step in V and the decrease of the objective that its model promises.
 
-    The damping measures the step in the completed matrix, ``damping · (k/mn) · ‖U dVᵀ‖_F²``, so it does not depend
-    on how the factors are scaled.
+    The damping measures the step in the completed matrix, ``damping · (k/mn) · ‖U dVᵀ‖_F²``, so it does not
+    depend on how the factors are scaled.
     """
     m, n = entries.shape
     rows = factor_grams(entries.row_grams(V), ridge)
@@ -112,8 +113,14 @@ def variable_projection_step(
     return step, predicted
 
 
-def reduced_system(entries: Entries, U: Tensor, V: Tensor, rows: Tensor, blocks: Tensor) -> Tensor:
-    """The dense reduced matrix S, shape (n r, n r), with ``blocks`` (n, r, r) on its block diagonal."""
+def reduced_system(
+    entries: Entries, U: Tensor, V: Tensor, rows: Tensor, blocks: Tensor, *, inverse: bool = False
+) -> Tensor:
+    """The dense reduced matrix S, shape (n r, n r), with ``blocks`` (n, r, r) on its block diagonal.
+
+    ``rows`` (m, r, r) holds Cholesky factors of the row Grams or, with ``inverse``, matrices H with
+    ``A_i⁻¹ = HᵀH`` (a pseudo-inverse where the Gram is singular).
+    """
     m, n = entries.shape
     r = U.shape[1]
     mask = entries.dense_mask()
@@ -124,7 +131,10 @@ def reduced_system(entries: Entries, U: Tensor, V: Tensor, rows: Tensor, blocks:
     for start in range(0, m, chunk):
         piece = slice(start, start + chunk)
         right = mask[piece, None, :] * V.mT
-        half = torch.linalg.solve_triangular(rows[piece], right, upper=False)
+        if inverse:
+            half = rows[piece] @ right.contiguous()
+        else:
+            half = torch.linalg.solve_triangular(rows[piece], right, upper=False)
         total.addmm_(products[:, piece], (half.mT @ half).view(-1, n * n))
     S = torch.empty(n, r, n, r, dtype=U.dtype, device=U.device)
     for index, (a, b) in enumerate(upper.mT.tolist()):

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from overt.completion.factored import factored, largest_rank
+import torch
+
+from overt.completion.explicit import explicit, normalized_problem
+from overt.completion.factored import factored
+from overt.completion.irls import irls
 from overt.completion.nuclear import nuclear_norm_minimization
 from overt.completion.result import Completion
 from overt.completion.soft_impute import soft_impute
+from overt.models import DeepLinear
+from overt.penalties import SpectralPenalty
 from overt.problems import CompletionProblem, SensingProblem
+from overt.training import train
 
 SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
 Callback = Callable[[Completion], None]
@@ -77,7 +84,7 @@ def solve(problem: Matrices, options: SolverOptions, callback: Callback | None =
 
 
 def is_exact(problem: Matrices, found: Completion) -> bool:
-    """Whether a completion meets every observation to rounding with fewer degrees of freedom than observations.
+    """Whether all observations are met to rounding by fewer degrees of freedom than there are observations.
 
     Noise cannot be fitted so by chance: every surplus observation is a coincidence of probability zero.
     """
@@ -87,8 +94,6 @@ def is_exact(problem: Matrices, found: Completion) -> bool:
 
 
 def _irls(problem: Matrices, options: SolverOptions) -> Completion:
-    from overt.completion.irls import irls
-
     given = options.given("max_rank", "max_iter", "tolerance", "noise_std")
     return irls(problem, rank_proxy=options.rank_proxy, seed=options.seed, **given)
 
@@ -105,8 +110,6 @@ def _nuclear(problem: Matrices, options: SolverOptions, callback: Callback | Non
 
 
 def _trained(problem: Matrices, options: SolverOptions) -> Completion:
-    from overt.completion.explicit import explicit
-
     steps = {} if options.max_iter is None else {"max_steps": options.max_iter}
     if options.penalty is not None and options.depth == 1:
         return explicit(problem, functional=options.penalty, seed=options.seed, **steps)
@@ -119,13 +122,6 @@ def deep_linear(problem: Matrices, options: SolverOptions) -> Completion:
     With ``options.penalty`` the penalty is added to the loss (on the product), with None depth acts alone
     (Arora, Cohen, Hu & Luo 2019).
     """
-    import torch
-
-    from overt.completion.explicit import normalized_problem
-    from overt.models import DeepLinear
-    from overt.penalties import SpectralPenalty
-    from overt.training import train
-
     scaled, unit = normalized_problem(problem)
     m, n = scaled.shape
     widths = [n, *[min(m, n)] * (options.depth - 1), m]
@@ -148,6 +144,3 @@ def deep_linear(problem: Matrices, options: SolverOptions) -> Completion:
         history=list(result.trace),
         message=f"deep linear network of depth {options.depth}: {result.message}",
     )
-
-
-__all__ = ["SOLVERS", "SolverOptions", "deep_linear", "is_exact", "largest_rank", "solve"]

@@ -1,4 +1,4 @@
-"""Observed entries as a linear map on factors: every product costs O(|Ω| r) and nothing of size m×n is formed."""
+"""Observed entries as a linear map on factors, each product in O(|Ω| r)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class Entries:
         """``(U Vᵀ)`` on Ω, shape (k,)."""
         t, cells = U.shape[1], self.shape[0] * self.shape[1]
         if cells <= _DENSE_CELLS and cells * (1.5 + 0.08 * t) < 2.5 * self.k * t:  # nanoseconds, one core
-            return (U @ V.mT).reshape(-1).index_select(0, self._flat)
+            everything: Tensor = U @ V.mT
+            return everything.reshape(-1).index_select(0, self._flat)
         if self.k <= 2 * _CHUNK:
             return torch.linalg.vecdot(U.index_select(0, self.rows), V.index_select(0, self.cols))
         out = torch.empty(self.k, dtype=U.dtype, device=U.device)

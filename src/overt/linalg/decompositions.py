@@ -95,11 +95,12 @@ def _refuse_gradient(X: Tensor) -> Tensor:
 def dense_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Thin SVD of a detached matrix; half precision comes back in float32."""
     scaled, scale = rescale(W.to(compute_dtype(W.dtype)))
-    U, S, Vh = _svd(scaled)
+    U, S, Vh = robust_svd(scaled)
     return U, S if scale is None else S * scale, Vh
 
 
-def _svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def robust_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVD of a matrix of moderate scale, by QR iteration where divide and conquer fails."""
     try:
         U, S, Vh = torch.linalg.svd(W, full_matrices=False)
     except LinAlgError:
@@ -123,81 +124,11 @@ def scaled_singular_values(W: Tensor) -> tuple[Tensor, Tensor | None]:
     return S, scale
 
 
-def rank_tolerance(S: Tensor, m: int, n: int) -> Tensor:
-    """Size up to which a singular value of an m×n matrix is rounding error: eps·max(m, n)·σ₁.
-
-    Parameters
-    ----------
-    S : Tensor, shape (..., k)
-        Singular values, descending.
-    m, n : int
-        Shape of the matrix.
-
-    Returns
-    -------
-    Tensor, shape (..., 1)
-    """
-    if S.shape[-1] == 0:
-        return S.new_zeros((*S.shape[:-1], 1))
-    return S[..., :1] * (torch.finfo(S.dtype).eps * max(m, n))
-
-
-def spectral_parts(W: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Singular values of a float32 or float64 matrix, and what a gradient U diag(g) Vᵀ needs.
-
-    Returns left, S, Vh for :func:`spectral_gradient` and the scale, or None, that S is to be multiplied by.
-    An elongated matrix is reduced by a QR decomposition whose orthogonal factor is never formed, because
-    U = W V diag(1/σ): left is then W itself. This saves half of the work. The error of such a u_i is of the
-    order eps·σ₁/σ_i, which is also how far rounding W moves u_i.
-    """
-    scaled, scale = rescale(W)
-    m, n = W.shape[-2:]
-    if _elongated(m, n):
-        left = (scaled if m > n else scaled.mT).detach()
-        _, S, Vh = _svd(torch.linalg.qr(left, mode="r")[1])
-    else:
-        left, S, Vh = _svd(scaled)
-    return left, S, Vh, scale
-
-
-def spectral_gradient(left: Tensor, S: Tensor, Vh: Tensor, slope: Tensor, shape: torch.Size) -> Tensor:
-    """U diag(g) Vᵀ for a matrix of the given shape, from its :func:`spectral_parts` and the slopes g.
-
-    Slopes at or below the rank tolerance count as 0, whatever they are.
-    """
-    m, n = shape[-2:]
-    elongated = _elongated(m, n)
-    if elongated:
-        slope = slope / S
-    if not _full_rank(S, m, n):
-        slope = slope.masked_fill(rank_tolerance(S, m, n) >= S, 0)
-    with full_precision(left.device):
-        if not elongated:
-            return left @ (slope.unsqueeze(-1) * Vh)
-        gradient = left @ ((Vh.mT * slope.unsqueeze(-2)) @ Vh)
-    return gradient if m > n else gradient.mT
-
-
-def _full_rank(S: Tensor, m: int, n: int) -> bool:
-    """Whether one matrix is known to have no singular value at or below the rank tolerance.
-
-    Two numbers read on the host are cheaper than the four operations that masking takes. Not on a GPU, where
-    reading waits.
-    """
-    if S.ndim > 1 or S.shape[0] == 0 or S.is_cuda:
-        return False
-    return S[-1].item() > S[0].item() * torch.finfo(S.dtype).eps * max(m, n)
-
-
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Switch automatic mixed precision off, which would multiply matrices in half precision."""
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
-
-
-def _elongated(m: int, n: int) -> bool:
-    return max(m, n) >= 2 * min(m, n)
 
 
 def rescale(W: Tensor) -> tuple[Tensor, Tensor | None]:

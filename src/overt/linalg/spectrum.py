@@ -12,15 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from overt.linalg._gradients import rank_tolerance, spectral_gradient, spectral_parts, spectral_weights
 from overt.linalg.checks import check_matrix, compute_dtype, require_finite
-from overt.linalg.decompositions import (
-    dense_singular_values,
-    factored_svd,
-    full_precision,
-    rank_tolerance,
-    spectral_gradient,
-    spectral_parts,
-)
+from overt.linalg.decompositions import dense_singular_values, factored_svd, full_precision
 from overt.linalg.factored import Factored
 
 SECOND_ORDER_REFUSAL = (
@@ -72,7 +66,7 @@ class _SingularValues(torch.autograd.Function):
             return None
         W, left, S, Vh = ctx.saved_tensors
         with torch.no_grad():
-            gradient = spectral_gradient(left, S, Vh, grads[0], W.shape)
+            gradient = spectral_gradient(left, spectral_weights(S, grads[0], W.shape), Vh, W.shape)
         return first_order_only(gradient, W, grads[0])
 
 

@@ -114,6 +114,9 @@ def _in_data_folder(file: DataFile) -> Path | None:
 def _download(file: DataFile, folder: Path) -> Path:
     import pooch
 
+    logger = pooch.get_logger()  # its note on every download would break into progress displays
+    level = logger.level
+    logger.setLevel("WARNING")
     try:
         path = pooch.retrieve(
             url=file.url,
@@ -129,6 +132,8 @@ def _download(file: DataFile, folder: Path) -> Path:
             f"{file.name} is not here and could not be downloaded from {file.url} ({_brief(error)}). "
             f"Set {VARIABLE} to a folder that holds it, or connect to a network that reaches that address"
         ) from error
+    finally:
+        logger.setLevel(level)
     return Path(path)
 
 
@@ -149,4 +154,6 @@ def _sha256(path: Path) -> str:
 
 def _brief(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    if len(text) > 120:  # the network libraries nest whole object representations
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -50,6 +50,17 @@ class HoldUntilCollapse:
     ------
     ValueError
         An argument out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.training import HoldUntilCollapse
+    >>> schedule = HoldUntilCollapse(patience=2, release_steps=100, hold=0.02)
+    >>> spectrum = torch.tensor([5.0, 4.0, 1e-3, 1e-3, 1e-3, 1e-3])
+    >>> [schedule.observe(step, spectrum, loss=1e-4) for step in (0, 25, 125)]
+    [False, False, True]
+    >>> schedule.rank, schedule.collapsed_at, schedule.weight(26)
+    (2, 25, 0.0)
     """
 
     needs_spectrum = True

@@ -15,6 +15,7 @@ from overt.training.persistence import Persistence
 from overt.training.progress import LiveLine
 from overt.training.schedules import Constant
 from overt.training.settings import Settings, check_fit
+from overt.training.snapshots import Snapshots
 from overt.training.state import State
 from overt.training.trace import Trace, describe, finite_or_none, log_spaced
 
@@ -63,9 +64,7 @@ class Run:
         self.best: tuple[float, int] = (math.inf, 0)
         self.first_loss: float | None = None
         self._resumed_at: int | None = None
-        # The newest finite state, and the newest one that passed every check; see `_restore`.
-        self._last, self._good = self._copies(), self._copies()
-        self._last_step = self._good_step = 0
+        self._snapshots = Snapshots(self._params, 0)
         self.clock = Clock(W.device)
 
     # ---- the hot path --------------------------------------------------------------------------------------
@@ -80,8 +79,7 @@ class Run:
                 loss, objective = self._evaluate()
                 if self._exploded(loss, objective) or self._ends(loss, objective, line):
                     break
-                torch._foreach_copy_(self._last, self._params)
-                self._last_step = self.step
+                self._snapshots.keep_finite(self.step)
                 self._update()
                 self.step += 1
 
@@ -176,8 +174,9 @@ class Run:
     def _check(self, loss: float, objective: float, line: LiveLine) -> None:
         """Everything that happens every `check_every` steps."""
         with self.clock.paused():
-            moved = self.step == self._good_step or not all(map(torch.equal, self._good, self._params))
-            torch._foreach_copy_(self._good, self._params)
+            since = self._snapshots.checked_step
+            if not self._snapshots.keep_checked(self.step):
+                self._end("converged", f"no parameter moved between the steps {since} and {self.step}")
             self._hit_targets()
             state = State(self.step, self.clock.seconds, self._W, loss, objective, self.weight)
             callback = self.settings.callback
@@ -186,8 +185,7 @@ class Run:
             if line.due() or self.status is not None:
                 line.show(state)
         self._observe(state)
-        self._stall(objective, moved)
-        self._good_step = self.step
+        self._stall(objective)
 
     def _observe(self, state: State) -> None:
         """Let the schedule look; its spectrum is a part of the method, so the clock runs."""
@@ -200,23 +198,16 @@ class Run:
             found = "" if rank is None else f", spectrum collapsed at rank {rank}"
             self._end("converged", f"the schedule ended the run at step {self.step}{found}")
 
-    def _stall(self, objective: float, moved: bool) -> None:
-        """Converged where the objective with its penalty no longer falls, or where nothing moves at all."""
-        settings = self.settings
-        if self.weight > 0.0 and self._may_stall:
-            best, at = self.best
-            if not math.isfinite(best) or objective < best - settings.stall_tolerance * abs(best):
-                self.best = (objective, self.step)
-            elif self.step - at >= settings.stall_steps:
-                self._end(
-                    "converged",
-                    f"the objective has not fallen by {settings.stall_tolerance:g} of itself "
-                    f"in {self.step - at} steps",
-                )
-        if not moved:
+    def _stall(self, objective: float) -> None:
+        """Converged where the objective with its penalty no longer falls."""
+        if self.weight == 0.0 or not self._may_stall:
+            return
+        (best, at), part = self.best, self.settings.stall_tolerance
+        if not math.isfinite(best) or objective < best - part * abs(best):
+            self.best = (objective, self.step)
+        elif self.step - at >= self.settings.stall_steps:
             self._end(
-                "converged",
-                f"no parameter moved in the {self.step - self._good_step} steps before {self.step}",
+                "converged", f"the objective has not fallen by {part:g} of itself in {self.step - at} steps"
             )
 
     def _hit_targets(self) -> None:
@@ -245,8 +236,8 @@ class Run:
         if self.settings.schedule is not None:
             self.settings.schedule.reset()
         if self._store is not None and self._store.resume(self):
-            self._resumed_at = self._last_step = self._good_step = self.step
-            self._last, self._good = self._copies(), self._copies()
+            self._resumed_at = self.step
+            self._snapshots = Snapshots(self._params, self.step)
 
     def finish(self) -> None:
         """Store the end of the run."""
@@ -264,43 +255,30 @@ class Run:
         limit = _LOSS_BLOW_UP * max(self.first_loss or 0.0, self._loss_scale)
         if not (math.isfinite(loss) and math.isfinite(objective)):
             what = "the training loss" if not math.isfinite(loss) else "the penalty"
-            self._diverge(f"{what} became NaN or infinite", self._last, self._last_step)
+            self._diverge(f"{what} became NaN or infinite")
         elif loss > limit:
-            self._diverge(
-                f"the training loss grew to {loss:.3g}, from {self.first_loss:.3g}",
-                self._last,
-                self._last_step,
-            )
+            self._diverge(f"the training loss grew to {loss:.3g}, from {self.first_loss:.3g}")
         return self.status is not None
 
     def _spiked(self) -> bool:
         """Whether an entry has outgrown the data."""
         largest = float(self._W.abs().max())
-        if largest <= self._entry_limit:
+        if math.isfinite(largest) and largest <= self._entry_limit:
             return False
-        times = (
-            "is not finite"
-            if not math.isfinite(largest)
-            else f"is {largest:.3g}, above {self._entry_limit:.3g}"
-        )
         self.status = None
-        self._diverge(
-            f"the largest entry of the end-to-end tensor {times} "
-            f"(blow_up={self.settings.blow_up:g} × the largest observed one)",
-            self._good,
-            self._good_step,
-        )
+        limit = f"{self._entry_limit:.3g} = {self.settings.blow_up:g} × the largest observed one (blow_up)"
+        what = f"grew to {largest:.3g}, above {limit}" if math.isfinite(largest) else "became NaN or infinite"
+        self._diverge(f"the largest entry of the end-to-end tensor {what}", checked=True)
         return True
 
-    def _diverge(self, what: str, earlier: list[Tensor], step: int) -> None:
-        """End the run and put back the newest state that is finite."""
-        remedy = "lower lr" if self.weight == 0.0 else "lower lr or the penalty's weight, or set its norm_cap"
+    def _diverge(self, what: str, *, checked: bool = False) -> None:
+        """End the run and put back the newest state that is finite, or that passed every check."""
+        remedy = "lower lr" if self.weight == 0.0 else "lower lr or the penalty's weight, or set a norm_cap"
         self._end("diverged", f"diverged at step {self.step}: {what}; {remedy}")
         with self.clock.paused(), torch.no_grad():
-            torch._foreach_copy_(self._params, earlier)
+            step = self._snapshots.restore(checked=checked)
             if not self._is_finite():
-                torch._foreach_copy_(self._params, self._good)
-                step = self._good_step
+                step = self._snapshots.restore(checked=True)
             W = self.product().detach()
             loss = float(self.problem.loss(W))
             penalty = 0.0 if self.weight == 0.0 else float(self.settings.penalty.penalty(W))
@@ -311,9 +289,6 @@ class Run:
             return bool(torch.isfinite(self.product()).all()) and all(
                 bool(torch.isfinite(p).all()) for p in self._params
             )
-
-    def _copies(self) -> list[Tensor]:
-        return [p.detach().clone() for p in self._params]
 
 
 def _mean_square(y: object) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field
@@ -77,10 +78,16 @@ def select(runs: Any, **wanted: Any) -> list[Any]:
     ]
 
 
-def by_seed(runs: Any, field: str, **wanted: Any) -> dict[int, float]:
-    """Return one number for each seed from the first record of the selected runs; None becomes infinity."""
-    chosen: dict[int, float] = {}
-    for run in select(runs, **wanted):
-        value = run.records[0].get(field)
-        chosen[int(run.config["seed"])] = float("inf") if value is None else float(value)
-    return chosen
+def number(value: float | None, worst: float = math.inf) -> float:
+    """A recorded number; ``worst`` for None and NaN, which are what a diverged run leaves."""
+    return worst if value is None or math.isnan(value) else float(value)
+
+
+def chosen_by_validation(runs: Any, method: str) -> dict[int, dict[str, Any]]:
+    """Return for each seed the MovieLens record whose setting has the lowest validation error."""
+    best: dict[int, dict[str, Any]] = {}
+    for run in select(runs, group="movielens", method=method):
+        record, seed = run.records[0], int(run.config["seed"])
+        if seed not in best or number(record["validation_rmse"]) < number(best[seed]["validation_rmse"]):
+            best[seed] = record
+    return best

@@ -10,18 +10,17 @@ from overt.studies.report.charts import Series, Spectra, line_chart, spectrum_ch
 from overt.studies.report.figures import Cell, Figure, format_number
 from overt.studies.story.figures_cost import cost
 from overt.studies.story.figures_numbers import (
-    INTERVALS,
     NAMES,
+    RECOVERED,
     columns,
     distinct,
     errors,
     instance,
-    listed,
     losses,
     made,
     median,
-    seeds,
     series,
+    spread,
     values,
 )
 from overt.studies.story.figures_real import movielens, photographs
@@ -85,8 +84,8 @@ def spectra(runs: Sequence[Run]) -> Figure | None:
     ]
     if ranks:
         chart = line_chart(
-            ranks, title=title, panel="both", x_label="step", y_label="effective rank", log_x=True,
-            reference=(float(rank), f"true rank {rank}"), id="spectra-rank",
+            ranks, title=title, panel=" and ".join(found), x_label="step", y_label="effective rank",
+            log_x=True, reference=(float(rank), f"true rank {rank}"), id="spectra-rank",
         )  # fmt: skip
         drawings = (*drawings, chart)
     return Figure("spectra", title, _spectra_caption(found, rank), svg=drawings, data=_spectra_data(found))
@@ -153,14 +152,17 @@ def error_over_observations(runs: Sequence[Run]) -> Figure | None:
         ]
     title, x_label = "Error and effective rank over the number of observed entries", "observed entries"
     true_rank = int(group[0].config["rank"])
+    counts = distinct(group, "n_observed")
+    x_lim = (min(1000, 0.95 * counts[0]), 1.05 * counts[-1])
     svg = (
         line_chart(
             error_lines, title=title, panel="error", x_label=x_label, y_label="relative error",
-            log_x=True, log_y=True, id="error", height=330,
+            log_x=True, log_y=True, x_lim=x_lim, reference=(RECOVERED, "error 1e−5"), id="error", height=330,
         ),
         line_chart(
             rank_lines, title=title, panel="effective rank", x_label=x_label, y_label="effective rank",
-            log_x=True, reference=(float(true_rank), f"true rank {true_rank}"), id="rank", height=330,
+            log_x=True, x_lim=x_lim, reference=(float(true_rank), f"true rank {true_rank}"), id="rank",
+            height=330,
         ),
     )  # fmt: skip
     return Figure("error-over-observations", title, _error_caption(group, list(methods)), svg=svg, data=data)
@@ -181,15 +183,18 @@ def _methods(group: Sequence[Run]) -> dict[str, list[Run]]:
 
 def _error_caption(group: Sequence[Run], methods: Sequence[str]) -> str:
     n, rank = group[0].config["n"], group[0].config["rank"]
-    deep = [label for label in methods if label.startswith("depth") and "Adam" not in label]
-    words = [f"{listed(deep)}: gradient descent without a penalty, from a small start"] if deep else []
+    words = ""
+    if any(label.startswith("depth") for label in methods):
+        words += "Lines named by their depth: gradient descent without a penalty, from a small start. "
     if "explicit" in methods:
-        words.append("explicit: depth 1 with the normalized nuclear norm, then a refit at the rank it found")
+        words += (
+            "Explicit: depth 1 and Adam with the normalized nuclear norm, then a refit at the rank it found. "
+        )
     if any("Adam" in label for label in methods):
-        words.append("the same depths with Adam are in the data")
+        words += "Deep networks with Adam are in the data. "
     return (
         f"Completion of {instance(group[0], observed=False)}, which has "
         f"{format_number(rank * (2 * n - rank))} degrees of freedom. First panel: error relative to the "
         "truth, in the Frobenius norm; second: effective rank. "
-        f"{'; '.join(words)}. Points are medians over {seeds(group)}, bands {INTERVALS}.{losses(group)}"
+        f"{words}{spread(group, 'bands')}{losses(group)}"
     )

@@ -10,8 +10,9 @@ from typing import Any
 from overt.studies.base import Estimate, Run
 from overt.studies.report.charts import Interval, interval_chart
 from overt.studies.report.figures import Cell, Figure, Table, format_number
-from overt.studies.story.figures_numbers import INTERVALS, columns, distinct, made, median, seeds
+from overt.studies.story.figures_numbers import columns, distinct, made, median, spread
 
+TITLE = "Cost: seconds to a given error"
 TARGETS = (1e-2, 1e-4)
 
 
@@ -32,7 +33,7 @@ class Route:
         """Whose look it has in the chart."""
         if self.deep:
             return f"depth {self.records[0]['depth']}"
-        return {"explicit, Adam": "explicit", "explicit, IRLS": "irls"}.get(self.name, self.name)
+        return "irls" if "IRLS" in self.name else "explicit" if "explicit" in self.name else self.name
 
     def reached(self, target: float) -> int:
         """In how many seeds the error came down to the target."""
@@ -70,9 +71,9 @@ def cost(runs: Sequence[Run]) -> Figure | None:
     routes = {
         count: _routes(made(group, n_observed=count)) for count in reversed(distinct(group, "n_observed"))
     }
-    title = "Cost: seconds to a given error"
+    limits = _limits([route for some in routes.values() for route in _shown(some, TARGETS)])
     svg = [
-        _chart(routes[count], target, title, f"{format_number(count)} observed, to error {_power(target)}")
+        _chart(routes[count], target, limits, f"{format_number(count)} observed, to error {_power(target)}")
         for target in TARGETS
         for count in routes
     ]
@@ -87,7 +88,7 @@ def cost(runs: Sequence[Run]) -> Figure | None:
     ]
     data = [_data(count, route) for count, some in routes.items() for route in some]
     caption = _caption(group, {count: sum(route.deep for route in some) for count, some in routes.items()})
-    return Figure("cost", title, caption, svg=svg, table=Table(names, rows), data=data)
+    return Figure("cost", TITLE, caption, svg=svg, table=Table(names, rows), data=data)
 
 
 def _routes(runs: Sequence[Run]) -> list[Route]:
@@ -111,9 +112,24 @@ def _shown(routes: Sequence[Route], targets: Sequence[float]) -> list[Route]:
     return [*(route for route in routes if not route.deep), *chosen.values()]
 
 
-def _chart(routes: Sequence[Route], target: float, title: str, panel: str) -> str:
+def _limits(routes: Sequence[Route]) -> tuple[float, float] | None:
+    """Limits in seconds that hold what all charts show; None where nothing is reached."""
+    ends = [end for route in routes for target in TARGETS for end in _ends(route.seconds(target))]
+    return (min(ends) / 1.5, max(ends) * 1.5) if ends else None
+
+
+def _ends(estimate: Estimate) -> list[float]:
+    if not math.isfinite(estimate.value):
+        return []
+    ends = (estimate.value, estimate.low, estimate.high)
+    return [end for end in ends if end is not None and 0 < end < math.inf]
+
+
+def _chart(routes: Sequence[Route], target: float, limits: tuple[float, float] | None, panel: str) -> str:
     rows = [_interval(route, target) for route in _shown(routes, (target,))]
-    return interval_chart(rows, title=title, panel=panel, x_label="seconds", log_x=True, id="cost")
+    return interval_chart(
+        rows, title=TITLE, panel=panel, x_label="seconds", log_x=True, x_lim=limits, id="cost"
+    )
 
 
 def _interval(route: Route, target: float) -> Interval:
@@ -154,8 +170,6 @@ def _power(target: float) -> str:
 def _caption(group: Sequence[Run], tried: dict[int, int]) -> str:
     config = group[0].config
     counts = " and ".join(f"{deep} at {format_number(count)} entries" for count, deep in tried.items())
-    several = len({run.config["seed"] for run in group}) > 1
-    spread = f"; lines and brackets are {INTERVALS}" if several else ", so there is no interval"
     return (
         f"A {config['n']}×{config['n']} matrix of rank {config['rank']}; all routes ran one after another "
         "in one process, alone on the machine, on one thread. Horizontal: seconds, logarithmic, without the "
@@ -165,6 +179,6 @@ def _caption(group: Sequence[Run], tried: dict[int, int]) -> str:
         "rate) each chart shows the one that reaches its target first, or, where none does, the one with the "
         "lowest error; the data hold them all. A deep network is given up once it has taken as long as the "
         "fastest so far. "
-        f"Medians over {seeds(group)}{spread}. “Not reached”: not within the route's budget, "
+        f"{spread(group, 'lines and brackets')} “Not reached”: not within the route's budget, "
         "in half of the seeds or more."
     )

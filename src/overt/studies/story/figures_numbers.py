@@ -23,7 +23,6 @@ NAMES = {
     "irls": "IRLS",
     "biases": "biases alone",
 }
-INTERVALS = "95 % bootstrap intervals over the seeds"
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def interval(estimate: Estimate | None) -> str:
     """Write an interval, or a dash where there is none."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return "–"
-    return f"{format_number(estimate.low)} to {format_number(estimate.high)}"
+    return f"{format_number(estimate.low)}\u00a0to\u00a0{format_number(estimate.high)}"
 
 
 def distinct(runs: Iterable[Run], field: str) -> list[Any]:
@@ -157,6 +156,13 @@ def seeds(runs: Sequence[Run]) -> str:
     """Say over how many seeds: ``3 seeds``, ``one seed``."""
     count = len({run.config["seed"] for run in runs})
     return "one seed" if count == 1 else f"{count} seeds"
+
+
+def spread(runs: Sequence[Run], drawn: str) -> str:
+    """Say what points are medians of and what the drawn ranges are: a sentence."""
+    if len({run.config["seed"] for run in runs}) == 1:
+        return "One seed, so there is no interval."
+    return f"Medians over {seeds(runs)}; {drawn}: 95 % bootstrap intervals over the seeds."
 
 
 def instance(run: Run, observed: bool = True) -> str:

@@ -8,7 +8,6 @@ from overt.studies.base import Estimate, Run
 from overt.studies.report.charts import line_chart
 from overt.studies.report.figures import Cell, Figure, Table
 from overt.studies.story.figures_numbers import (
-    INTERVALS,
     columns,
     distinct,
     errors,
@@ -16,9 +15,9 @@ from overt.studies.story.figures_numbers import (
     losses,
     made,
     median,
-    seeds,
     series,
     short,
+    spread,
     values,
 )
 
@@ -40,7 +39,7 @@ def regression(runs: Sequence[Run]) -> Figure | None:
         "initial scale",
         "error",
         "interval",
-        "distance to minimum norm",
+        "distance to min. norm",
         "ℓ1/ℓ2",
         "seeds",
     )
@@ -81,7 +80,7 @@ def _table(group: Sequence[Run]) -> tuple[list[tuple[Cell, ...]], list[dict[str,
     for name, scale, some in _settings(group):
         error, distance = median(errors(some)), median(values(some, "to_minimum_norm"))
         ratio, nonzeros = median(values(some, "l1_over_l2")), int(some[0].config["rank"])
-        truth = f"{nonzeros} non-zeros" if nonzeros else "dense"
+        truth = "sparse" if nonzeros else "dense"
         values_ = [None if one is None else one.value for one in (error, distance, ratio)]
         written = "–" if scale is None else short(scale)
         rows.append((name, truth, written, values_[0], interval(error), *values_[1:], len(some)))
@@ -117,7 +116,8 @@ def _caption(group: Sequence[Run]) -> str:
         f"{config['n']} unknowns, {config['n_observed']} samples without noise. Chart, for {sparse}: error "
         "relative to the truth over the scale from which a diagonal network is trained by gradient descent "
         "without a penalty; both axes are logarithmic. Dashed: the solution of minimum ℓ2 norm. The explicit "
-        "penalty ‖w‖₁/‖w‖₂ is a level because the scale is not its own. In the table, the distance to the "
+        "penalty ‖w‖₁/‖w‖₂ (then least squares on the coordinates it keeps) is a level, because the scale is "
+        "not its own. In the table, the distance to the "
         "minimum norm solution is relative to that solution's norm. "
-        f"Medians over {seeds(group)}, bands and intervals {INTERVALS}.{losses(group)}"
+        f"{spread(group, 'bands and intervals')}{losses(group)}"
     )

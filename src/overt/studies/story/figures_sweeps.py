@@ -7,25 +7,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.report.charts import Interval, heat_map, interval_chart
-from overt.studies.report.figures import Cell, Figure, format_number
+from overt.studies.report.charts import Series, heat_map, line_chart
+from overt.studies.report.figures import Cell, Figure, Table, format_number
 from overt.studies.story.figures_numbers import (
-    INTERVALS,
     RECOVERED,
     Setting,
     columns,
     distinct,
     errors,
     instance,
+    interval,
     losses,
     made,
     median,
     seeds,
+    series,
     setting,
     short,
+    spread,
     values,
 )
 
+PENALTIES = {"normalized_nuclear_norm": "normalized nuclear norm", "nuclear_norm": "nuclear norm"}
 LIMITS = (1e-8, 1.0)  # of the colours of all heat maps, so that they compare
 _CELLS = (
     "Colour and number: median error relative to the truth; colours end at 1e−8 and 1. “2 of 3”: seeds that "
@@ -52,7 +55,7 @@ def optimizers(runs: Sequence[Run]) -> Figure | None:
         grid.append([_coloured(one) for _, one in found] + [math.nan] * blank)
         text.append([f"rate {short(lr)}\n{_words(one)}" for lr, one in found] + [""] * blank)
     title = "Which optimizers make the explicit penalty work"
-    names = ["lowest rate", *("higher rate" for _ in range(1, width))]
+    names = ["lowest rate", *["higher rate"] * (width - 1)] if width > 1 else ["rate"]
     svg = heat_map(
         order, names, grid, text=text, title=title, label="error", log=True, limits=LIMITS,
         row_label="optimizer", id="optimizers",
@@ -170,45 +173,56 @@ def nuclear(runs: Sequence[Run]) -> Figure | None:
     group = made(runs, group="nuclear")
     if not group:
         return None
+    title = "The nuclear norm in place of the normalized nuclear norm"
+    rows: list[tuple[Cell, ...]] = []
     data: list[dict[str, Cell]] = []
-    error_rows, rank_rows = [], []
-    for functional, name in (("normalized_nuclear_norm", "normalized"), ("nuclear_norm", "nuclear norm")):
+    for functional, name in PENALTIES.items():
         for weight in distinct(made(group, functional=functional), "weight"):
             some = made(group, functional=functional, weight=weight)
             found, rank = setting(some), median(values(some, "effective_rank"))
-            error = median(errors(some))
-            if found is None or error is None:
+            if found is None:
                 continue
-            label, method = f"{name}, weight {short(weight)}", "explicit" if name == "normalized" else name
-            note = "diverged" if found.lost else ""
-            error_rows.append(Interval(label, *_finite(error), note=note, method=method))
-            rank_rows.append(
-                Interval(label, *_finite(rank), note="diverged" if rank is None else "", method=method)
-            )
+            ranks = rank.value if rank else None
+            error = (found.error.value, interval(found.error))
+            rows.append((name, short(weight), *error, ranks, found.share))
             data.append(
                 {"functional": functional, "weight": weight, **found.row, **columns(rank, "effective_rank")}
             )
-    title = "The nuclear norm in place of the normalized nuclear norm"
-    true_rank = int(group[0].config["rank"])
-    svg = (
-        interval_chart(
-            error_rows, title=title, panel="error", x_label="relative error", log_x=True, id="nuclear-error",
-            reference=(RECOVERED, "counted as recovered"),
-        ),
-        interval_chart(
-            rank_rows, title=title, panel="effective rank", x_label="effective rank", log_x=True,
-            reference=(float(true_rank), f"true rank {true_rank}"), id="nuclear-rank",
-        ),
-    )  # fmt: skip
+    table = Table(("penalty", "weight", "error", "interval", "effective rank", "recovered"), rows)
     caption = (
         f"Depth 1 and Adam on {instance(group[0])}: the same optimizer, learning rate, steps, release and "
-        "refit, only the penalty differs; the nuclear norm is tried over its weights. Both axes are "
-        f"logarithmic. Points are medians over {seeds(group)}, lines and brackets {INTERVALS}.{losses(group)}"
+        "refit, only the penalty differs. The nuclear norm is shown over its weights; the normalized one at "
+        "its one weight, as a level. All axes but that of the effective rank are logarithmic. "
+        f"{spread(group, 'bands and intervals')} “Recovered”: error at most "
+        f"{format_number(RECOVERED)} at exactly the true rank.{losses(group)}"
     )
-    return Figure("nuclear", title, caption, svg=svg, data=data)
+    return Figure("nuclear", title, caption, svg=_nuclear_charts(group, title), table=table, data=data)
 
 
-def _finite(estimate: Any) -> tuple[float | None, float | None, float | None]:
-    if estimate is None or not math.isfinite(estimate.value):
-        return None, None, None
-    return estimate.value, estimate.low, estimate.high
+def _nuclear_charts(group: Sequence[Run], title: str) -> list[str]:
+    """Error and effective rank over the weight of the nuclear norm, the normalized one as a level."""
+    plain = made(group, functional="nuclear_norm")
+    scale = distinct(plain, "weight") or distinct(group, "weight")
+    lines: dict[str, list[Series]] = {"error": [], "effective rank": []}
+    for functional, name in PENALTIES.items():
+        some = made(group, functional=functional)
+        if not some:
+            continue
+        level = functional != "nuclear_norm"
+        points = [scale[0], scale[-1]] if level else scale
+        at = [some if level else made(some, weight=weight) for weight in points]
+        lines["error"].append(series(name, points, [median(errors(here)) for here in at]))
+        ranks = [median(values(here, "effective_rank")) for here in at]
+        lines["effective rank"].append(series(name, points, ranks))
+    rank = int(group[0].config["rank"])
+    shared: dict[str, Any] = {"title": title, "x_label": "weight of the nuclear norm", "log_x": True}
+    return [
+        line_chart(
+            lines["error"], panel="error", y_label="relative error", log_y=True, id="nuclear-error",
+            reference=(RECOVERED, "error 1e−5"), **shared,
+        ),
+        line_chart(
+            lines["effective rank"], panel="effective rank", y_label="effective rank", id="nuclear-rank",
+            reference=(float(rank), f"true rank {rank}"), **shared,
+        ),
+    ]  # fmt: skip

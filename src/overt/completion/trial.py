@@ -1,0 +1,243 @@
+"""Candidate models on one split of the observations, and the fit of the best to all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from overt.completion.factored_path import FactoredPoint, factored_path, finish, split_observations
+from overt.completion.result import Completion, HistoryRow
+from overt.completion.solvers import SolverOptions, is_exact, solve
+from overt.completion.tangent_entries import Entries
+from overt.problems import CompletionProblem, Offsets, fit_offsets
+
+LARGEST = 100.0  # a completed entry above this many times the largest observed one is a blow-up
+_MARGIN = 1.5  # standard errors by which a model must beat the column means
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """A model, in the problem's units, and the evidence for it.
+
+    Attributes
+    ----------
+    completion : Completion
+        The low-rank part.
+    offsets : Offsets
+    solver : str
+        What produced it: a solver's name or ``"column_mean"``.
+    heldout_error, heldout_stderr, baseline_error : float
+        Root mean square error on held-out entries with its standard error, and that of the column means; nan
+        where nothing could be held out.
+    noise_std : float
+    message : str
+    fallback : bool
+        Whether the column means won although something else was asked for or tried.
+    """
+
+    completion: Completion
+    offsets: Offsets
+    solver: str
+    heldout_error: float = math.nan
+    heldout_stderr: float = math.nan
+    baseline_error: float = math.nan
+    noise_std: float = 0.0
+    message: str = ""
+    fallback: bool = False
+    history: list[HistoryRow] = field(default_factory=list)
+
+
+Progress = Callable[[Selected], None]
+
+
+def column_mean(problem: CompletionProblem) -> Selected:
+    """The model that every other must beat: each column's mean."""
+    m, n = problem.shape
+    y = problem.y
+    total = y.new_zeros(n).index_add(0, problem.cols, y)
+    count = torch.bincount(problem.cols, minlength=n)
+    mean = y.mean()
+    col = torch.where(count > 0, total / count.clamp_min(1) - mean, torch.zeros_like(total))
+    zero = Completion(y.new_zeros(m, 0), y.new_zeros(0), y.new_zeros(0, n), True, 0, message="column means")
+    noise = float((y - mean - col[problem.cols]).square().mean().sqrt())
+    return Selected(zero, Offsets(mean, y.new_zeros(m), col), "column_mean", noise_std=noise)
+
+
+def sane(problem: CompletionProblem, found: Completion, offsets: Offsets) -> bool:
+    """Whether no completed entry exceeds 100 times the largest observed one."""
+    left, right = found.U * found.singular_values, found.Vt
+    bound = LARGEST * problem.max_abs_observed
+    m, n = problem.shape
+    step = max(1, (1 << 22) // n)
+    for start in range(0, m, step):
+        part = slice(start, start + step)
+        block = left[part] @ right + (offsets.mean + offsets.row[part])[:, None] + offsets.col
+        if not float(block.abs().max()) <= bound:
+            return False
+    return True
+
+
+def no_offsets(problem: CompletionProblem) -> Offsets:
+    m, n = problem.shape
+    return Offsets(problem.y.new_zeros(()), problem.y.new_zeros(m), problem.y.new_zeros(n))
+
+
+def subset(problem: CompletionProblem, index: Tensor) -> CompletionProblem:
+    return CompletionProblem(problem.rows[index], problem.cols[index], problem.y[index], problem.shape)
+
+
+def rmse(square: Tensor) -> tuple[float, float]:
+    """Root mean square error and its standard error by the delta method."""
+    error = float(square.mean().sqrt())
+    if square.numel() < 2 or error == 0:
+        return error, 0.0 if error == 0 else math.nan
+    return error, float(square.std() / math.sqrt(square.numel()) / (2 * error))
+
+
+def column_mean_errors(problem: CompletionProblem, kept: Tensor, out: Tensor) -> Tensor:
+    offsets = column_mean(subset(problem, kept)).offsets
+    return (offsets.at(problem.rows[out], problem.cols[out]) - problem.y[out]).square()
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A candidate fitted to the kept observations."""
+
+    name: str
+    how: str | None
+    error: float
+    square: Tensor
+    point: FactoredPoint | None
+    found: Completion | None
+    offsets: Offsets
+    history: list[HistoryRow]
+
+
+@dataclass
+class Trial:
+    """Candidates on one split of the observations."""
+
+    problem: CompletionProblem
+    kept: Tensor
+    out: Tensor
+    options: SolverOptions
+    tell: Progress
+    baseline_square: Tensor
+    repeated: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, problem: CompletionProblem, split: tuple[Tensor, Tensor], options: SolverOptions, tell: Progress
+    ) -> Trial:
+        kept, out = (index.to(problem.y.device) for index in split)
+        return cls(problem, kept, out, options, tell, column_mean_errors(problem, kept, out))
+
+    @property
+    def baseline(self) -> float:
+        """Held-out error of the column means."""
+        return float(self.baseline_square.mean().sqrt())
+
+    def best(self, hows: list[str | None]) -> Scored:
+        """The candidate of smallest held-out error."""
+        scored = [self._score(how) for how in hows]
+        return min(scored, key=lambda candidate: candidate.error)
+
+    def repeat(self, how: str | None, share: float, times: int = 2) -> None:
+        """Compare with the column means on further splits, since a few held-out entries decide little."""
+        for number in range(1, times + 1):
+            split = split_observations(self.problem.n_observed, share, self.options.seed + 7919 * number)
+            if split is not None:
+                again = Trial.of(self.problem, split, self.options, lambda _: None)
+                self.repeated.append(again._score(how).square - again.baseline_square)
+
+    def _score(self, how: str | None) -> Scored:
+        train = subset(self.problem, self.kept)
+        offsets = no_offsets(train) if how is None else fit_offsets(train, how)
+        centred = replace(train, y=train.y - offsets.at(train.rows, train.cols))
+        rows, cols = self.problem.rows[self.out], self.problem.cols[self.out]
+        values = self.problem.y[self.out] - offsets.at(rows, cols)
+        if self.options.solver in ("auto", "factored"):
+            return self._score_path(how, centred, offsets, (rows, cols, values))
+        found = self._solve(centred)
+        square = (found.at(rows, cols) - values).square()
+        return Scored(self.options.solver, how, rmse(square)[0], square, None, found, offsets, found.history)
+
+    def _solve(self, problem: CompletionProblem) -> Completion:
+        return solve(problem, self.options)
+
+    def _score_path(
+        self,
+        how: str | None,
+        centred: CompletionProblem,
+        offsets: Offsets,
+        out: tuple[Tensor, Tensor, Tensor],
+    ) -> Scored:
+        entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
+
+        def on_point(point: FactoredPoint) -> None:
+            found = Completion(*point.point, False, message="interrupted while the rank was chosen")
+            self.tell(Selected(found, offsets, "factored", point.heldout_rmse, noise_std=point.heldout_rmse))
+
+        point, history = factored_path(
+            entries,
+            entries.sort(centred.y),
+            out,
+            max_rank=self.options.max_rank,
+            seed=self.options.seed,
+            on_point=on_point,
+        )
+        square = (Completion(*point.point).at(out[0], out[1]) - out[2]).square()
+        return Scored("factored", how, rmse(square)[0], square, point, None, offsets, history)
+
+    def finish(self, best: Scored) -> Selected:
+        """Fit the winner to all observations, or fall back on the column means."""
+        error, stderr = rmse(best.square)
+        difference = torch.cat([best.square - self.baseline_square, *self.repeated])
+        doubt = float(difference.std() / math.sqrt(difference.numel())) if difference.numel() > 1 else 0.0
+        if not float(difference.mean()) < -_MARGIN * doubt:
+            return self._column_mean(f"{best.name} did not beat the column means on held-out entries")
+        offsets = no_offsets(self.problem) if best.how is None else fit_offsets(self.problem, best.how)
+        centred = replace(self.problem, y=self.problem.y - offsets.at(self.problem.rows, self.problem.cols))
+        if best.point is not None:
+            entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
+            found = finish(entries, entries.sort(centred.y), best.point)
+        else:
+            found = self._solve(centred)
+        if not sane(self.problem, found, offsets):
+            return self._column_mean(f"{best.name} blew up on entries that were not observed")
+        noise = 0.0 if best.how is None and is_exact(self.problem, found) else self._noise(found, offsets)
+        return Selected(
+            found,
+            offsets,
+            best.name if found.rank else "offsets",
+            error,
+            stderr,
+            self.baseline,
+            noise,
+            found.message,
+            history=best.history or found.history,
+        )
+
+    def _noise(self, found: Completion, offsets: Offsets) -> float:
+        """Standard deviation of the misfit, corrected for the degrees of freedom of the fit."""
+        problem = self.problem
+        m, n = problem.shape
+        misfit = found.at(problem.rows, problem.cols) + offsets.at(problem.rows, problem.cols) - problem.y
+        freedom = found.rank * (m + n - found.rank)
+        left = max(problem.n_observed - freedom, 0.1 * problem.n_observed)
+        return math.sqrt(float(misfit.square().sum()) / left)
+
+    def _column_mean(self, why: str) -> Selected:
+        error, stderr = rmse(self.baseline_square)
+        return replace(
+            column_mean(self.problem),
+            heldout_error=error,
+            heldout_stderr=stderr,
+            baseline_error=error,
+            message=f"{why}; the column means are used",
+            fallback=True,
+        )
