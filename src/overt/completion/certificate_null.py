@@ -34,8 +34,10 @@ def dense_null_space(entries: Entries, U: Tensor, V: Tensor, tolerance: float) -
     live = values > tolerance * values.max()
     idle = int((~live).sum())  # directions of A that no entry sees
     half = (vectors * torch.where(live, values, 1.0).rsqrt()[:, None, :] * live[:, None, :]).mT
-    S = reduced_system(entries, U, V, half, entries.col_grams(U), inverse=True)
-    S.view(n, r, n, r).diagonal(dim1=1, dim2=3).add_((V @ V.mT * float(S.diagonal().mean()))[..., None])
+    blocks = entries.col_grams(U)
+    S = reduced_system(entries, U, V, half, blocks, inverse=True)
+    trivial = V @ V.mT * float(blocks.diagonal(dim1=1, dim2=2).mean())
+    S.view(n, r, n, r).diagonal(dim1=1, dim2=3).add_(trivial[..., None])
     spectrum, directions = torch.linalg.eigh(S)
     free = spectrum <= tolerance * spectrum[-1]
     dimension = idle + int(free.sum())
@@ -131,7 +133,7 @@ def _smallest_ritz(steps: list[float], ratios: list[float]) -> float:
 
 
 def sensing_null_space(A: Tensor, U: Tensor, V: Tensor, tolerance: float) -> NullSpace:
-    """Null space of ``(dU, dV) ↦ ⟨A_i, dU Vᵀ + U dVᵀ⟩`` beyond the r² directions that leave the matrix alone."""
+    """Null space of ``(dU, dV) ↦ ⟨A_i, dU Vᵀ + U dVᵀ⟩`` beyond its r² trivial directions."""
     k, m, n = A.shape
     r = U.shape[1]
     if r == 0:

@@ -294,7 +294,7 @@ def explicit(problem: Matrices, **options: Any) -> Completion:
     Returns
     -------
     Completion
-        ``converged`` says whether a rank stood out; ``message`` how the run ended; ``history`` holds the trace
+        ``converged`` says whether a rank stood out, ``message`` how the run ended; ``history`` is the trace
         of the training, with relative errors and singular values in units of the data's scale.
 
     Raises

@@ -115,7 +115,7 @@ def _check(problem: Any, proxy: str | int, noise_std: float | None, max_iter: in
 
 
 def _rules(proxy: str | int, attempts: int) -> Iterator[tuple[str | int, float, int]]:
-    """Attempts in the order made: smoothing rule, Schatten exponent p, number of its perturbed start (0: none)."""
+    """Attempts in order: smoothing rule, Schatten exponent p, number of the perturbed start (0: none)."""
     second = "effective_rank" if proxy == "participation_ratio" else "participation_ratio"
     other = proxy if isinstance(proxy, int) else second
     plan = [(proxy, p) for p in _EXPONENTS] + ([] if other == proxy else [(other, p) for p in _EXPONENTS[:2]])
@@ -161,7 +161,7 @@ def _exact(
 
 
 def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int]) -> int | None:
-    """The rank to refit at, if the spectrum shows a gap there (once a rank and decade of ε) or the run ends."""
+    """The rank to refit at, if the spectrum shows a gap there or the run ends; each only once."""
     s = iterate.s
     if isinstance(rule, int):
         rank = min(rule, len(s))

@@ -1,4 +1,4 @@
-"""Iterates of reweighted least squares: one engine for observed entries, its interface shared with sensing."""
+"""Iterates of reweighted least squares on observed entries, and the interface shared with sensing."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class EntriesEngine(Engine):
         return triplets, float((self.previous - before).norm()) / max(float(self.previous.norm()), 1e-300)
 
     def _triplets(self, step: Step, U: Tensor | None, V: Tensor | None, keep: int) -> Triplets:
-        """Leading triplets of ``A Vᵀ + U Bᵀ + P*(z)``; the iterate (or its spectrum) is kept for comparison."""
+        """Leading triplets of ``A Vᵀ + U Bᵀ + P*(z)``; the iterate or its spectrum is remembered."""
         if self.dense:
             X = self.y.new_zeros(self.shape)
             X[self._rows, self._cols] = step.z

@@ -155,7 +155,7 @@ def refit_entries(
     began = time.perf_counter() if began is None else began
     scale = float(y.norm()) or 1.0
     root = s.sqrt()
-    V = Vt.mT * root if ridge else Vt.mT.contiguous()
+    V = _awake(Vt.mT * root if ridge else Vt.mT.contiguous())
     solver = ReducedSolver()
     U, misfit, value = _best_rows(entries, y, V, ridge)
     damping, history, message, n_iter = 1.0, [], "", 0
@@ -187,13 +187,23 @@ def refit_entries(
     converged = relative <= tolerance
     if not converged:
         message = (
-            f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank {s.shape[0]}, or the "
-            "start lies outside the basin of the solution; try another rank or start"
+            f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank {s.shape[0]}, "
+            "or the start lies outside the basin of the solution; try another rank or start"
         )
         converged = ridge > 0 and n_iter < max_iter
     U, s, Vt = balanced(U, V)
     seconds = time.perf_counter() - began
     return Completion(U, s, Vt, converged, n_iter, relative, seconds, history, message)
+
+
+def _awake(V: Tensor) -> Tensor:
+    """Give rows of V that are exactly idle a random direction: they would stay at that saddle forever."""
+    size = V.norm(dim=1)
+    idle = size <= 1e-8 * size.mean()
+    if not bool(idle.any()):
+        return V
+    noise = torch.randn(V.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(V)
+    return V + noise * (idle * size.mean() / noise.norm(dim=1))[:, None]
 
 
 def _stalled(history: list[dict[str, float]], patience: int) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from overt.completion.tangent_entries import Entries
+from overt.completion.tangent_entries import Entries, typed
 
 DENSE_UNKNOWNS = 1600  # above this n·r one Cholesky factorization costs more than any number of iterations
 _MOST_ITERATIONS = 500
@@ -32,7 +32,7 @@ def factor_grams(grams: Tensor, ridge: float | Tensor) -> Tensor:
         factor, info = torch.linalg.cholesky_ex(shifted)
         if not bool(info.any()):
             break
-    return factor
+    return typed(factor)
 
 
 def solve_rows(entries: Entries, z: Tensor, V: Tensor, ridge: float) -> Tensor:
@@ -85,7 +85,7 @@ def factor_matrix(S: Tensor) -> Tensor:
         S.diagonal().add_(nudge)
         nudge *= 10
         factor, info = torch.linalg.cholesky_ex(S)
-    return factor
+    return typed(factor)
 
 
 def variable_projection_step(
@@ -158,8 +158,9 @@ def conjugate_gradients(
     tolerance: float,
     max_iter: int = _MOST_ITERATIONS,
 ) -> tuple[Tensor, bool]:
-    """Solve ``(S + metric) X = right`` matrix-free, preconditioned by the block diagonal; X and whether it is done.
+    """Solve ``(S + metric) X = right`` matrix-free; X and whether it is done.
 
+    Preconditioned by the block diagonal.
     Stops when the preconditioned residual has fallen by ``tolerance`` against that of a zero start.
     """
     preconditioner = factor_grams(blocks, 0.0)

@@ -95,8 +95,8 @@ def refit_sensing(
     message = (
         f"the residual reached {relative:.1e}"
         if exact
-        else f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank {r}, or the start lies "
-        "outside the basin of the solution; try another rank or start"
+        else f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank {r}, "
+        "or the start lies outside the basin of the solution; try another rank or start"
     )
     U, V = _balance(U, V)
     s = U.norm(dim=0) * V.norm(dim=0)

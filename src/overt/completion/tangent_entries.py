@@ -67,10 +67,9 @@ class Entries:
         """``(U Vᵀ)`` on Ω, shape (k,)."""
         t, cells = U.shape[1], self.shape[0] * self.shape[1]
         if cells <= _DENSE_CELLS and cells * (1.5 + 0.08 * t) < 2.5 * self.k * t:  # nanoseconds, one core
-            everything: Tensor = U @ V.mT
-            return everything.reshape(-1).index_select(0, self._flat)
+            return (U @ V.mT).reshape(-1).index_select(0, self._flat)
         if self.k <= 2 * _CHUNK:
-            return torch.linalg.vecdot(U.index_select(0, self.rows), V.index_select(0, self.cols))
+            return typed(torch.linalg.vecdot(U.index_select(0, self.rows), V.index_select(0, self.cols)))
         out = torch.empty(self.k, dtype=U.dtype, device=U.device)
         for start in range(0, self.k, _CHUNK):
             piece = slice(start, start + _CHUNK)
@@ -106,8 +105,13 @@ class Entries:
 
 
 def _matmul(S: Tensor, D: Tensor) -> Tensor:
-    product: Tensor = S @ D
-    return product
+    return typed(S @ D)
+
+
+def typed(value: Any) -> Tensor:
+    """A tensor that torch's annotations leave untyped."""
+    tensor: Tensor = value
+    return tensor
 
 
 def _grams(pattern: Tensor, V: Tensor) -> Tensor:

@@ -21,7 +21,10 @@ def leading_triplets(
     start: Tensor | None = None,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``keep`` leading singular triplets of ``L Rᵀ + P*(z)`` (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+    """The ``keep`` leading singular triplets of ``L Rᵀ + P*(z)``.
+
+    Subspace iteration from a random block and the previous directions (Halko, Martinsson & Tropp 2011,
+    algorithm 4.4).
 
     Parameters
     ----------

@@ -23,6 +23,20 @@ Group = Literal[
 ]
 
 
+Method = Literal[
+    "deep",
+    "explicit",
+    "nuclear_norm",
+    "soft_impute",
+    "irls",
+    "gd",  # regression
+    "diagonal",  # regression
+    "l1_over_l2",  # regression
+    "biases",  # MovieLens
+    "race",  # cost: all of them
+]
+
+
 class StoryConfig(StudyConfig):
     """One run: a problem, a method, its settings, and a seed for the data and the initialization.
 
@@ -51,7 +65,7 @@ class StoryConfig(StudyConfig):
     """
 
     group: Group
-    method: str
+    method: Method
     n: int = Field(default=100, ge=2)
     rank: int = Field(default=5, ge=0)
     n_observed: int = Field(default=2000, ge=1)
@@ -62,9 +76,9 @@ class StoryConfig(StudyConfig):
     weight: float = Field(default=1e-2, ge=0)
     init_scale: float = Field(default=1e-3, gt=0)
     max_steps: int = Field(default=20_000, ge=1)
-    kept: float = 0.3
-    height: int = 0
-    width: int = 0
+    kept: float = Field(default=0.3, gt=0, le=1)
+    height: int = Field(default=0, ge=0)
+    width: int = Field(default=0, ge=0)
     early_refit: bool = True
     quick: bool = False
 

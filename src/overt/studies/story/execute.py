@@ -21,6 +21,9 @@ from overt.studies.story.regression import run_regression
 from overt.training import HoldUntilCollapse, State, Trace, TrainResult, train
 
 DTYPE = torch.float64
+# Weight decay is a penalty of its own; the optimizers that have it by default go without, except AdamW, whose name
+# it is.
+OPTIONS: dict[str, dict[str, float]] = {"muon": {"weight_decay": 0.0}}
 
 
 def execute(config: StoryConfig, context: RunContext) -> RunOutput:
@@ -106,6 +109,7 @@ def _explicit(config: StoryConfig, problem: CompletionProblem, context: RunConte
         functional=config.functional,
         weight=config.weight,
         optimizer=config.optimizer,
+        optimizer_options=OPTIONS.get(config.optimizer),
         lr=config.lr,
         init_scale=config.init_scale,
         seed=config.seed,

@@ -78,7 +78,7 @@ class FactoredPenalty:
 def run_movielens(config: StoryConfig, context: RunContext) -> RunOutput:
     """Predict the test ratings of u1; a tenth of the training ratings decides when to stop."""
     try:
-        full = movielens_100k("u1")
+        full = movielens_100k("u1", dtype=torch.float32)
     except DataUnavailableError as error:
         raise Skip(str(error)) from None
     assert full.heldout is not None
@@ -124,7 +124,7 @@ def _train_with_validation(
     explicit = config.method == "explicit"
     hidden = 1 if explicit else config.depth - 1
     model = DeepLinear(
-        (n, *(WIDTH,) * hidden, m), scale=config.init_scale, seed=config.seed, dtype=torch.float64
+        (n, *(WIDTH,) * hidden, m), scale=config.init_scale, seed=config.seed, dtype=torch.float32
     )
     best: dict[str, Any] = {"validation_rmse": math.inf}
 

@@ -55,7 +55,7 @@ def run_regression(config: StoryConfig, context: RunContext) -> RunOutput:
 
 
 def _explicit(config: StoryConfig, problem: RegressionProblem) -> tuple[Tensor, dict[str, Any]]:
-    """‖w‖₁/‖w‖₂ with Adam at depth 1, held until the coordinates have collapsed, then least squares on them."""
+    """‖w‖₁/‖w‖₂ with Adam at depth 1, held until the coordinates have collapsed, then least squares."""
     model = Vector(config.n, config.init_scale, config.seed)
     penalty = VectorPenalty(model, 1.0, 2.0, weight=config.weight)
     schedule = HoldUntilCollapse(release_steps=0)

@@ -1,0 +1,39 @@
+"""scikit-learn's own checks of the estimators."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import SkipTestWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from overt.completion.estimator import MatrixCompletion
+from overt.completion.sensing_estimator import MatrixSensing
+
+
+class RowSensing(MatrixSensing):
+    """MatrixSensing of 1 × n matrices, so that the checks, which know no shape, can call ``fit(X, y)``."""
+
+    def fit(self, A: Any, y: Any = None) -> RowSensing:
+        """Fit with shape (1, number of columns)."""
+        columns = A.shape[1] if getattr(A, "ndim", 0) == 2 else 1
+        super().fit(A, y, shape=(1, columns))
+        return self
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks([MatrixCompletion()])
+def test_matrix_completion(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkipTestWarning)
+        check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks([RowSensing()])
+def test_matrix_sensing(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
+    check(estimator)

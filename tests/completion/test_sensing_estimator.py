@@ -1,0 +1,111 @@
+"""MatrixSensing: exact and noisy measurements, units, interruption, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from overt.completion import sensing_estimator
+from overt.completion.sensing_estimator import MatrixSensing
+from overt.problems import matrix_sensing
+
+
+def instance(noise: float = 0.0, seed: int = 1) -> Any:
+    return matrix_sensing((14, 10), rank=2, n_measurements=100, seed=seed, noise=noise)
+
+
+def error(est: MatrixSensing, problem: Any) -> float:
+    truth = problem.truth.numpy()
+    return float(np.linalg.norm(est.matrix_ - truth) / np.linalg.norm(truth))
+
+
+def test_exact_measurements_are_met_exactly() -> None:
+    problem = instance()
+    est = MatrixSensing().fit(problem.A.numpy(), problem.y.numpy(), shape=(14, 10))
+    assert (est.rank_, est.converged_, est.solver_) == (2, True, "irls")
+    assert error(est, problem) < 1e-8
+    np.testing.assert_allclose(est.U_ * est.singular_values_ @ est.Vt_, est.matrix_, atol=1e-12)
+
+
+def test_three_dimensional_measurements_need_no_shape() -> None:
+    problem = instance()
+    A = problem.A.numpy().reshape(100, 14, 10)
+    est = MatrixSensing().fit(A, problem.y.numpy())
+    assert est.matrix_.shape == (14, 10)
+    np.testing.assert_allclose(est.predict(A), problem.y.numpy(), atol=1e-8)
+    assert est.score(A, problem.y.numpy()) > 1 - 1e-12
+
+
+def test_noisy_measurements_choose_the_rank_on_held_out_ones() -> None:
+    problem = matrix_sensing((14, 10), rank=1, n_measurements=100, seed=1, noise=0.1)
+    est = MatrixSensing().fit(problem.A.numpy(), problem.y.numpy(), shape=(14, 10))
+    assert (est.rank_, est.converged_) == (1, True)
+    assert error(est, problem) < 0.12
+    assert 0.05 < est.heldout_error_ < 0.3
+
+
+def test_nuclear_norm_with_a_known_noise_level() -> None:
+    problem = instance(noise=0.05)
+    est = MatrixSensing("nuclear", noise=0.05).fit(problem.A.numpy(), problem.y.numpy(), shape=(14, 10))
+    misfit = np.linalg.norm(est.predict(problem.A.numpy()) - problem.y.numpy())
+    assert misfit == pytest.approx(0.05 * 10, rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_units_do_not_matter(scale: float) -> None:
+    problem = instance()
+    est = MatrixSensing().fit(problem.A.numpy() / scale, problem.y.numpy(), shape=(14, 10))
+    np.testing.assert_allclose(est.matrix_ / scale, problem.truth.numpy(), atol=1e-7)
+
+
+def test_float32_and_tensors() -> None:
+    problem = instance()
+    est = MatrixSensing().fit(problem.A.float(), problem.y.float().numpy(), shape=(14, 10))
+    assert est.matrix_.dtype == np.float32
+
+
+def test_zero_measurements_give_zero() -> None:
+    est = MatrixSensing().fit(instance().A.numpy(), np.zeros(100), shape=(14, 10))
+    assert est.converged_
+    assert not est.matrix_.any()
+
+
+def test_interruption_leaves_a_usable_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sensing_estimator, "solve", interrupt)
+    problem = instance()
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        est = MatrixSensing().fit(problem.A.numpy(), problem.y.numpy(), shape=(14, 10))
+    assert est.converged_ is False
+    assert est.predict(problem.A.numpy()).shape == (100,)
+
+
+def test_clone_and_refusals() -> None:
+    problem = instance()
+    A, y = problem.A.numpy(), problem.y.numpy()
+    assert clone(MatrixSensing(depth=3)).depth == 3
+    with pytest.raises(ValueError, match="shape=\\(m, n\\) is needed"):
+        MatrixSensing().fit(A, y)
+    with pytest.raises(ValueError, match="needs 100"):
+        MatrixSensing().fit(A, y, shape=(10, 10))
+    with pytest.raises(ValueError, match="positive"):
+        MatrixSensing().fit(A, y, shape=(-14, -10))
+    with pytest.raises(ValueError, match="'solver' parameter"):
+        MatrixSensing("factored").fit(A, y, shape=(14, 10))
+    with pytest.raises(ValueError, match="depth ≥ 2"):
+        MatrixSensing(penalty=None).fit(A, y, shape=(14, 10))
+
+
+def test_needs_no_gradient_and_leaves_its_input_alone() -> None:
+    problem = instance()
+    A = problem.A.clone().requires_grad_()
+    kept = A.detach().clone()
+    MatrixSensing().fit(A, problem.y.numpy(), shape=(14, 10))
+    assert torch.equal(A.detach(), kept)
