@@ -35,9 +35,7 @@ def test_within_a_quarter_of_the_oracle(shape: tuple[int, int], noise: float) ->
 
 @pytest.mark.parametrize("condition_number", [1.0, 10.0])
 def test_exact_data_is_completed_to_machine_precision(condition_number: float) -> None:
-    problem = matrix_completion(
-        (60, 50), rank=4, n_observed=1500, seed=0, condition_number=condition_number
-    )
+    problem = matrix_completion((60, 50), rank=4, n_observed=1500, seed=0, condition_number=condition_number)
     found = factored(problem)
     assert found.converged
     assert found.rank == 4

@@ -289,6 +289,7 @@ class MatrixCompletion(CompletionAnswers):
             max_iter=self.max_iter,
             tolerance=self.tolerance,
             seed=self.random_state,
+            rounding=1e-6 if self._dtype == np.float32 else 1e-8,
         )
 
     def _keep(self, chosen: Selected, compressed: Compressed, interrupted: bool) -> None:

@@ -248,8 +248,11 @@ def _finish(
     if not refit_allowed:
         return plain
     U, s, Vt = svd(result.W)
-    fit = refit(problem, U, s, Vt, rank=schedule.rank)
-    if not sane(problem, fit) or fit.residual > residual:
+    k = schedule.rank
+    fit = refit(problem, U, s, Vt, rank=k)
+    # Not compared with W itself: once released, its small singular values have begun to fit the noise.
+    start = float((problem.measure((U[:, :k] * s[:k]) @ Vt[:k]) - problem.y).norm() / problem.y.norm())
+    if not sane(problem, fit) or fit.residual > start:
         message = f"{plain.message}; the refit at rank {schedule.rank} was refused (it blew up or fits worse)"
         return replace(plain, converged=False, message=message)
     message = f"the spectrum collapsed to rank {schedule.rank} at step {schedule.collapsed_at}, then refit"

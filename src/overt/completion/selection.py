@@ -109,6 +109,7 @@ def _try_exact(problem: CompletionProblem, options: SolverOptions, tell: Progres
             attempts=1,
             max_iter=_QUICK_STEPS,
             max_rank=options.max_rank,
+            tolerance=options.rounding if options.rounding > 1e-8 else None,
             seed=options.seed,
         )
         solver = "irls"
@@ -117,7 +118,7 @@ def _try_exact(problem: CompletionProblem, options: SolverOptions, tell: Progres
         solver = options.solver
     else:
         return None
-    if not (is_exact(problem, found) and sane(problem, found, no_offsets(problem))):
+    if not (is_exact(problem, found, options.rounding) and sane(problem, found, no_offsets(problem))):
         return None
     exact = _exact(problem, found, solver)
     tell(exact)
@@ -130,7 +131,7 @@ def _try_hard(problem: CompletionProblem, options: SolverOptions) -> Selected | 
     if options.noise_std or m * n > _DENSE_ENTRIES // 10 or m + n - 1 >= problem.n_observed:
         return None
     found = solve(problem, replace(options, solver="irls", noise_std=0.0))
-    if is_exact(problem, found) and sane(problem, found, no_offsets(problem)):
+    if is_exact(problem, found, options.rounding) and sane(problem, found, no_offsets(problem)):
         return _exact(problem, found, "irls")
     return None
 

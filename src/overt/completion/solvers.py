@@ -42,6 +42,8 @@ class SolverOptions:
         Noise level of the problem's y; 0 for exact data; None where it is unknown.
     max_rank, max_iter, tolerance : optional
     seed : int
+    rounding : float
+        Relative residual that counts as exact: that of the observations' own precision.
     """
 
     solver: str = "irls"
@@ -53,6 +55,7 @@ class SolverOptions:
     max_iter: int | None = None
     tolerance: float | None = None
     seed: int = 0
+    rounding: float = 1e-8
 
     def given(self, *names: str) -> dict[str, Any]:
         """The named options that are not None, as keywords."""
@@ -83,18 +86,20 @@ def solve(problem: Matrices, options: SolverOptions, callback: Callback | None =
     raise ValueError(f"solver must be one of {', '.join(allowed)}; got {options.solver!r}")
 
 
-def is_exact(problem: Matrices, found: Completion) -> bool:
+def is_exact(problem: Matrices, found: Completion, rounding: float = 1e-8) -> bool:
     """Whether all observations are met to rounding by fewer degrees of freedom than there are observations.
 
     Noise cannot be fitted so by chance: every surplus observation is a coincidence of probability zero.
     """
     m, n = problem.shape
     freedom = found.rank * (m + n - found.rank)
-    return found.residual <= 1e-8 and freedom < problem.n_observed and found.rank > 0
+    return found.residual <= rounding and freedom < problem.n_observed and found.rank > 0
 
 
 def _irls(problem: Matrices, options: SolverOptions) -> Completion:
     given = options.given("max_rank", "max_iter", "tolerance", "noise_std")
+    if options.rounding > 1e-8:
+        given.setdefault("tolerance", options.rounding)
     return irls(problem, rank_proxy=options.rank_proxy, seed=options.seed, **given)
 
 

@@ -16,7 +16,9 @@ from overt.completion.tangent_entries import Entries
 from overt.problems import CompletionProblem, Offsets, fit_offsets
 
 LARGEST = 100.0  # a completed entry above this many times the largest observed one is a blow-up
-_MARGIN = 1.5  # standard errors by which a model must beat the column means
+_RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # of the offsets, in entries per line
+_MARGIN = 1.5  # standard errors by which a model must beat the column means, and more on few entries:
+_EXTRA = 30.0  # … by this over their number
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +116,7 @@ class Scored:
     point: FactoredPoint | None
     found: Completion | None
     offsets: Offsets
+    ridge: float
     history: list[HistoryRow]
 
 
@@ -156,15 +159,30 @@ class Trial:
 
     def _score(self, how: str | None) -> Scored:
         train = subset(self.problem, self.kept)
-        offsets = no_offsets(train) if how is None else fit_offsets(train, how)
-        centred = replace(train, y=train.y - offsets.at(train.rows, train.cols))
         rows, cols = self.problem.rows[self.out], self.problem.cols[self.out]
+        offsets, ridge = self._offsets(train, how, rows, cols)
+        centred = replace(train, y=train.y - offsets.at(train.rows, train.cols))
         values = self.problem.y[self.out] - offsets.at(rows, cols)
         if self.options.solver in ("auto", "factored"):
-            return self._score_path(how, centred, offsets, (rows, cols, values))
+            return self._score_path(how, centred, offsets, ridge, (rows, cols, values))
         found = self._solve(centred)
         square = (found.at(rows, cols) - values).square()
-        return Scored(self.options.solver, how, rmse(square)[0], square, None, found, offsets, found.history)
+        return Scored(
+            self.options.solver, how, rmse(square)[0], square, None, found, offsets, ridge, found.history
+        )
+
+    def _offsets(
+        self, train: CompletionProblem, how: str | None, rows: Tensor, cols: Tensor
+    ) -> tuple[Offsets, float]:
+        """Offsets of the kept entries with the ridge that predicts the held-out ones best."""
+        if how is None:
+            return no_offsets(train), 0.0
+        found = [
+            (fit_offsets(train, how, ridge=ridge), ridge)
+            for ridge in (_RIDGES if how == "biases" else (0.0,))
+        ]
+        y = self.problem.y[self.out]
+        return min(found, key=lambda pair: float((pair[0].at(rows, cols) - y).square().mean()))
 
     def _solve(self, problem: CompletionProblem) -> Completion:
         return solve(problem, self.options)
@@ -174,6 +192,7 @@ class Trial:
         how: str | None,
         centred: CompletionProblem,
         offsets: Offsets,
+        ridge: float,
         out: tuple[Tensor, Tensor, Tensor],
     ) -> Scored:
         entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
@@ -191,16 +210,21 @@ class Trial:
             on_point=on_point,
         )
         square = (Completion(*point.point).at(out[0], out[1]) - out[2]).square()
-        return Scored("factored", how, rmse(square)[0], square, point, None, offsets, history)
+        return Scored("factored", how, rmse(square)[0], square, point, None, offsets, ridge, history)
 
     def finish(self, best: Scored) -> Selected:
         """Fit the winner to all observations, or fall back on the column means."""
         error, stderr = rmse(best.square)
         difference = torch.cat([best.square - self.baseline_square, *self.repeated])
         doubt = float(difference.std() / math.sqrt(difference.numel())) if difference.numel() > 1 else 0.0
-        if not float(difference.mean()) < -_MARGIN * doubt:
+        margin = _MARGIN + _EXTRA / max(difference.numel(), 1)
+        if not float(difference.mean()) < -margin * doubt:
             return self._column_mean(f"{best.name} did not beat the column means on held-out entries")
-        offsets = no_offsets(self.problem) if best.how is None else fit_offsets(self.problem, best.how)
+        offsets = (
+            no_offsets(self.problem)
+            if best.how is None
+            else fit_offsets(self.problem, best.how, ridge=best.ridge)
+        )
         centred = replace(self.problem, y=self.problem.y - offsets.at(self.problem.rows, self.problem.cols))
         if best.point is not None:
             entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
@@ -209,7 +233,11 @@ class Trial:
             found = self._solve(centred)
         if not sane(self.problem, found, offsets):
             return self._column_mean(f"{best.name} blew up on entries that were not observed")
-        noise = 0.0 if best.how is None and is_exact(self.problem, found) else self._noise(found, offsets)
+        noise = (
+            0.0
+            if best.how is None and is_exact(self.problem, found, self.options.rounding)
+            else self._noise(found, offsets)
+        )
         return Selected(
             found,
             offsets,

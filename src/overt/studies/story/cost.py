@@ -19,7 +19,7 @@ TARGETS = (1e-2, 1e-4)
 LIMIT = 8.0  # seconds for a setting while none has reached the target yet (half of it in the quick preset)
 
 # What a deep network is tuned over. A setting is given up once it has taken as long as the fastest so far.
-DEEP_QUICK = [(3, "gd", 5.0), (4, "gd", 3.0), (4, "adam", 1e-3)]
+DEEP_QUICK = [(4, "gd", 3.0), (4, "adam", 1e-3)]
 _RATES: dict[str, dict[int, tuple[float, ...]]] = {
     "gd": {2: (30.0,), 3: (5.0, 10.0), 4: (3.0, 6.0), 5: (3.0,)},
     "momentum": {3: (0.5, 1.0), 4: (0.3, 0.6)},

@@ -35,7 +35,7 @@ def plan(preset: str, seed: int) -> list[StoryConfig]:
 def depths(quick: bool, seeds: range) -> Runs:
     """S1 and S2: every method over the number of observations."""
     counts = (1500, 2000, 5000) if quick else (1000, 1500, 2000, 3000, 5000)
-    steps = 3_000 if quick else 15_000
+    steps = 2_500 if quick else 15_000
     for seed in seeds:
         for count in counts:
             shared: dict[str, Any] = {"group": "depths", "n_observed": count, "seed": seed}
@@ -158,7 +158,7 @@ def nuclear(quick: bool, seeds: range) -> Runs:
 
 def regression(quick: bool, seeds: range) -> Runs:
     """S6: 100 unknowns, 50 samples; a dense truth for the minimum norm, five non-zeros for sparsity."""
-    steps = 10_000 if quick else 30_000
+    steps = 8_000 if quick else 30_000
     shared: dict[str, Any] = {"group": "regression", "n": 100, "n_observed": 50, "max_steps": steps}
     plain: dict[str, Any] = {"optimizer": "gd", "weight": 0.0, **shared}
     for seed in seeds:
