@@ -1,9 +1,10 @@
 """The explicit route over the number of observations: success, exact rank, largest entry, steps and seconds.
 
-Completion of a 100×100 matrix of rank 5 with default settings, ten seeds a row. Masks that leave a row or column
-with fewer entries than the rank are redrawn where the number of entries allows it (from 1250 on): nothing could
-complete them. The physical limit stands beside each row: the oversampling ratio ρ = |Ω| / (r (2n − r)), 1 at as
-many numbers as degrees of freedom. An Adam step costs one 100×100 singular value decomposition, about 20 n³ = 2e7 flops.
+Completion of a 100×100 matrix of rank 5 with default settings, ten seeds a row. Masks that leave a row or
+column with fewer entries than the rank are redrawn where the number of entries allows it (from 1250 on):
+nothing could complete them. The physical limit stands beside each row: the oversampling ratio
+ρ = |Ω| / (r (2n − r)), 1 at as many numbers as degrees of freedom. An Adam step costs one 100×100 singular
+value decomposition, about 20 n³ = 2e7 flops.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import statistics
 
 import torch
-from _report import parser, print_table, write_json
 
+from _report import parser, print_table, write_json
 from overt.completion import Completion, explicit, irls
 from overt.problems import CompletionProblem, matrix_completion
 

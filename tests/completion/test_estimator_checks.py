@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -20,8 +22,8 @@ class RowSensing(MatrixSensing):
 
     def fit(self, A: Any, y: Any = None) -> RowSensing:
         """Fit with shape (1, number of columns)."""
-        columns = A.shape[1] if getattr(A, "ndim", 0) == 2 else 1
-        super().fit(A, y, shape=(1, columns))
+        shape = np.shape(A if sparse.issparse(A) else np.asarray(A))
+        super().fit(A, y, shape=(1, shape[-1] if len(shape) > 1 else 1))
         return self
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
 
-from overt.completion import explicit, explicit_run
-from overt.completion.explicit import largest_rank, normalized_problem
+from overt.completion import Completion, explicit, explicit_run
+from overt.completion.explicit import largest_rank, normalized_problem, sane
 from overt.problems import CompletionProblem, SensingProblem, matrix_completion, matrix_sensing
 from overt.training import HoldUntilCollapse
 
@@ -21,7 +22,7 @@ def with_values(problem, y, truth=None):
     return CompletionProblem(problem.rows, problem.cols, y, problem.shape, truth=truth)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_recovers_exactly_at_the_true_rank(seed):
     problem = matrix_completion((30, 30), rank=2, n_observed=350, seed=seed, min_per_line=2)
     found = explicit(problem, seed=seed)
@@ -214,13 +215,34 @@ def test_nuclear_norm_has_no_cap():
     assert torch.equal(run.penalized, without.penalized)
 
 
-def test_a_cap_changes_the_normalized_norm_where_it_matters():
+def test_above_the_cap_growth_costs():
+    """From a start far above the cap the capped penalty, the default, shrinks the norm; without it, less."""
     problem = matrix_completion((20, 20), rank=1, n_observed=100, seed=0)
-    runs = [
-        explicit_run(problem, max_steps=200, early_refit=False, init_scale=3.0, norm_cap=cap)
-        for cap in (None, 1.2)
+    shared = {"max_steps": 100, "early_refit": False, "init_scale": 3.0, "weight": 1.0}
+    norms = [
+        float(explicit_run(problem, **shared, **cap).penalized.norm())
+        for cap in ({}, {"norm_cap": 1.2}, {"norm_cap": None})
     ]
-    assert not torch.allclose(runs[0].penalized, runs[1].penalized)
+    assert norms[0] == norms[1] < 0.95 * norms[2]
+
+
+@pytest.mark.parametrize(("largest", "accepted"), [(99.0, True), (101.0, False), (math.inf, False)])
+def test_a_fit_with_a_huge_entry_is_never_sane(largest, accepted):
+    problem = matrix_completion((6, 6), rank=1, n_observed=20, seed=0)
+    U = torch.zeros(6, 1, dtype=torch.float64)
+    U[2] = 1.0
+    size = torch.tensor([largest * problem.max_abs_observed], dtype=torch.float64)
+    assert sane(problem, Completion(U, size, U.mT)) == accepted
+
+
+def test_an_exact_refit_that_blows_up_is_not_accepted(monkeypatch):
+    problem = matrix_completion((20, 20), rank=1, n_observed=250, seed=0)
+    module = sys.modules["overt.completion.explicit"]  # the attribute of that name is the function
+    monkeypatch.setattr(module, "sane", lambda problem, fit: False)
+    run = explicit_run(problem, max_steps=400)
+    assert run.accepted_at is None
+    assert any("early_refit" in row for row in run.completion.history)
+    assert not run.completion.converged
 
 
 def test_without_a_cap_easy_problems_are_solved_too():

@@ -62,9 +62,13 @@ def test_the_seed_shifts_every_run_and_changes_nothing_else(preset):
 
 
 def test_numbers_of_seeds():
-    for preset, count in (("quick", 3), ("full", 10)):
+    """Ten where the claims of recovery are judged in full, and never so few that there is no interval."""
+    assert values(settings(plan("full", 5), group="depths"), "seed") == set(range(5, 15))
+    for preset, least in (("quick", 3), ("full", 5)):
         for group in ("depths", "optimizers", "weights", "inits", "nuclear", "regression"):
-            assert values(settings(plan(preset, 5), group=group), "seed") == set(range(5, 5 + count))
+            seeds = values(settings(plan(preset, 5), group=group), "seed")
+            assert len(seeds) >= least
+            assert seeds == set(range(5, 5 + len(seeds)))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

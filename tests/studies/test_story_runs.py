@@ -218,7 +218,7 @@ def test_movielens_without_data_is_skipped_with_both_ways_out(execute, no_networ
 
 
 def test_cost(execute, monkeypatch):
-    monkeypatch.setattr(cost, "LIMIT_QUICK", 0.5)
+    monkeypatch.setattr(cost, "LIMIT", 1.0)
     monkeypatch.setattr(cost, "DEEP_QUICK", [(3, "adam", 1e-2), (2, "gd", 1.0)])
     run = execute(group="cost", method="race", quick=True, exclusive=True, **SMALL)
     routes = [record["route"] for record in run.records]
@@ -241,7 +241,7 @@ def test_cost(execute, monkeypatch):
 
 def test_real_records_can_be_judged_and_drawn(execute, monkeypatch):
     """Rules and figures take runs as they are made, whatever is missing."""
-    monkeypatch.setattr(cost, "LIMIT_QUICK", 0.2)
+    monkeypatch.setattr(cost, "LIMIT", 0.4)
     monkeypatch.setattr(cost, "DEEP_QUICK", [(3, "adam", 1e-2)])
     runs = [
         execute(group="depths", method="deep", depth=3, optimizer="gd", lr=1.0, weight=0.0, **SMALL),

@@ -113,13 +113,16 @@ def certificate(
     short_cols = _indices(entries.col_counts < r)
     if r == 0:
         return Certificate(True, 0, (), (), components, 1.0, "the zero matrix is determined by its rank")
-    if min(shape) * r <= DENSE_UNKNOWNS:
+    broken = bool(short_rows or short_cols or components > 1)
+    small = min(shape) * r <= DENSE_UNKNOWNS
+    null = NullSpace(None, (), (), 0.0)
+    if not broken:  # cheap where the answer is a clear yes; a no is counted exactly where that is affordable
+        null = krylov_null_space(entries, U, V, tolerance, min(max_inner, 100) if small else max_inner)
+    if small and null.dimension != 0:
         null = dense_null_space(entries, U, V, tolerance)
-    elif short_rows or short_cols or components > 1:
+    elif broken:
         moves = int((r - entries.row_counts).clamp_min(0).sum() + (r - entries.col_counts).clamp_min(0).sum())
         null = NullSpace(max(moves, (components - 1) * r * r if not moves else 1), (), (), 0.0)
-    else:
-        null = krylov_null_space(entries, U, V, tolerance, max_inner)
     return _certificate(null, short_rows, short_cols, components, r)
 
 

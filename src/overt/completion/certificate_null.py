@@ -38,13 +38,13 @@ def dense_null_space(entries: Entries, U: Tensor, V: Tensor, tolerance: float) -
     S = reduced_system(entries, U, V, half, blocks, inverse=True)
     trivial = V @ V.mT * float(blocks.diagonal(dim1=1, dim2=2).mean())
     S.view(n, r, n, r).diagonal(dim1=1, dim2=3).add_(trivial[..., None])
-    spectrum, directions = torch.linalg.eigh(S)
+    spectrum = torch.linalg.eigvalsh(S)
     free = spectrum <= tolerance * spectrum[-1]
     dimension = idle + int(free.sum())
     smallest = 0.0 if idle else max(0.0, float(spectrum[0] / spectrum[-1]))
     if dimension == 0:
         return NullSpace(0, (), (), smallest)
-    B = directions[:, free].mT.reshape(-1, n, r)
+    B = torch.linalg.eigh(S).eigenvectors[:, free].mT.reshape(-1, n, r)
     row_motion, col_motion = _motion(entries, U, V, half, B)
     row_motion = row_motion + (~live).any(1).to(row_motion)
     return NullSpace(dimension, _moving(row_motion), _moving(col_motion), smallest)

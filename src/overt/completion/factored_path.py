@@ -73,7 +73,7 @@ class _Path:
         rows, cols, values = self.out
         return float((entries_at(point, rows, cols) - values).square().mean().sqrt())
 
-    def fit(self, point: Triplet, ridge: float, max_iter: int = 12) -> Triplet:
+    def fit(self, point: Triplet, ridge: float, max_iter: int = 4) -> Triplet:
         """Refit the factors and drop the directions that the ridge has put out."""
         if not point[1].numel():
             return point

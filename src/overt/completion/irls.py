@@ -153,6 +153,7 @@ def _exact(
             if fit.converged:
                 return engine.finish(fit, True, steps, history, f"exact at rank {fit.rank}", began)
     assert best is not None
+    best = engine.tame(best)
     message = (
         f"no exact fit of rank ≤ {limit} found in {attempts} attempts (best residual {best.residual:.1e}); "
         "if the data is noisy give noise_std, otherwise observe more entries or raise attempts"

@@ -107,6 +107,13 @@ class Engine(ABC):
         value = rank_proxy(s, rule)
         return value if isinstance(rule, int) else max(min(value, _BREADTH * limit), limit)
 
+    def tame(self, fit: Completion) -> Completion:
+        """A fit that failed, refitted with a ridge of the size of its misfit, so that it cannot blow up."""
+        level = max(fit.residual, 1e-6)  # the data has root mean square 1
+        ridge = level * math.sqrt(self.share) * (math.sqrt(self.shape[0]) + math.sqrt(self.shape[1])) / 2
+        start = Iterate(fit.U, fit.singular_values, fit.Vt, 0.0, fit.rank, 0.0)
+        return replace(self.refit(start, fit.rank, 0.0, ridge=ridge), converged=False)
+
     def finish(
         self, fit: Completion, converged: bool, steps: int, history: list[Any], message: str, began: float
     ) -> Completion:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from overt.completion.certificate import certificate
 from overt.completion.factored_path import split_observations
 from overt.completion.irls import irls
 from overt.completion.refit import refit
@@ -30,12 +31,15 @@ from overt.completion.trial import (
 )
 from overt.problems import CompletionProblem
 
-# Up to this m·n the exact solver, which iterates on dense matrices, is tried first.
-_DENSE_ENTRIES = 1_500_000
-_QUICK_STEPS = 12  # of the exact solver before noise is considered: enough far above the information limit
 _AGREES = 1e-3  # share of the largest observation within which an exact fit predicts held-out ones
 _FEW = 3000  # observations below which two more splits decide whether the column means are beaten
-_UNCLEAR = 0.5  # held-out error, as a share of the column means', above which exact recovery is tried hard
+# Held-out error, as a share of the column means', above which exact recovery is tried again, harder: near the
+# information limit nothing cheaper tells exact data from noisy.
+_UNCLEAR = 0.25
+# First attempt of the exact solver: (largest m·n, steps). A step costs more on a larger matrix.
+_STEPS = ((20_000, 40), (150_000, 30), (1_500_000, 12))
+# Further attempts: (largest m·n, attempts).
+_ATTEMPTS = ((20_000, 6), (150_000, 2))
 
 
 def select_model(
@@ -101,13 +105,14 @@ def _try_exact(problem: CompletionProblem, options: SolverOptions, tell: Progres
     if options.noise_std or m + n - 1 >= problem.n_observed:
         return None
     if options.solver == "auto":
-        if m * n > _DENSE_ENTRIES:
+        steps = _allowed(_STEPS, m * n)
+        if not steps:
             return None
         found = irls(
             problem,
             rank_proxy=options.rank_proxy,
             attempts=1,
-            max_iter=_QUICK_STEPS,
+            max_iter=steps,
             max_rank=options.max_rank,
             tolerance=options.rounding if options.rounding > 1e-8 else None,
             seed=options.seed,
@@ -118,22 +123,51 @@ def _try_exact(problem: CompletionProblem, options: SolverOptions, tell: Progres
         solver = options.solver
     else:
         return None
-    if not (is_exact(problem, found, options.rounding) and sane(problem, found, no_offsets(problem))):
-        return None
-    exact = _exact(problem, found, solver)
-    tell(exact)
+    exact = _accept(problem, found, solver, options.rounding)
+    if exact is not None:
+        tell(exact)
     return exact
+
+
+def _allowed(table: tuple[tuple[int, int], ...], entries: int) -> int:
+    """The second number of the first pair whose bound holds, else 0."""
+    return next((number for bound, number in table if entries <= bound), 0)
+
+
+def _accept(problem: CompletionProblem, found: Completion, solver: str, rounding: float) -> Selected | None:
+    """An exact fit, brought down to the smallest rank that is exact, if it is sane.
+
+    One rank too many always fits too: a row may be changed at will where it is not observed. Such a fit is
+    not determined by the data, so the rank is lowered as long as the certificate says so and a refit stays
+    exact.
+    """
+    while is_exact(problem, found, rounding) and found.rank > 1:
+        if certificate(problem, found).identifiable is not False:
+            break
+        lower = refit(problem, found, rank=found.rank - 1, tolerance=max(rounding * 1e-4, 2e-14))
+        if not is_exact(problem, lower, rounding):
+            break
+        found = lower
+    if not (is_exact(problem, found, rounding) and sane(problem, found, no_offsets(problem))):
+        return None
+    return _exact(problem, found, solver)
 
 
 def _try_hard(problem: CompletionProblem, options: SolverOptions) -> Selected | None:
     """All attempts of the exact solver: near the information limit nothing cheaper tells exact from noisy."""
     m, n = problem.shape
-    if options.noise_std or m * n > _DENSE_ENTRIES // 10 or m + n - 1 >= problem.n_observed:
+    attempts = _allowed(_ATTEMPTS, m * n)
+    if options.noise_std or not attempts or m + n - 1 >= problem.n_observed:
         return None
-    found = solve(problem, replace(options, solver="irls", noise_std=0.0))
-    if is_exact(problem, found, options.rounding) and sane(problem, found, no_offsets(problem)):
-        return _exact(problem, found, "irls")
-    return None
+    found = irls(
+        problem,
+        rank_proxy=options.rank_proxy,
+        attempts=attempts,
+        max_rank=options.max_rank,
+        tolerance=options.rounding if options.rounding > 1e-8 else None,
+        seed=options.seed,
+    )
+    return _accept(problem, found, "irls", options.rounding)
 
 
 def _judge_exact(problem: CompletionProblem, exact: Selected, heldout: float, seed: int) -> Selected | None:

@@ -138,6 +138,8 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self._refuse_bare_depth()
         A, m, n = self._flattened(A, shape)
         A, y = validate_data(self, A, y, dtype=[np.float64, np.float32], y_numeric=True)
+        if m < 1 or n < 1:
+            raise ValueError(f"shape must be positive; got {(m, n)}")
         if A.shape[1] != m * n:
             raise ValueError(f"A has {A.shape[1]} numbers a measurement; shape {(m, n)} needs {m * n}")
         self._dtype, self._shape = A.dtype, (m, n)
@@ -171,8 +173,6 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if shape is None:
             raise ValueError("shape=(m, n) is needed where A has two dimensions")
         m, n = (int(size) for size in shape)
-        if m < 1 or n < 1:
-            raise ValueError(f"shape must be positive; got {shape!r}")
         return A, m, n
 
     def _solve(self, problem: SensingProblem, scale: float, incumbent: list[Completion]) -> Completion:

@@ -21,8 +21,7 @@ from overt.studies.story.regression import run_regression
 from overt.training import HoldUntilCollapse, State, Trace, TrainResult, train
 
 DTYPE = torch.float64
-# Weight decay is a penalty of its own; the optimizers that have it by default go without, except AdamW, whose name
-# it is.
+# Weight decay is a penalty of its own; optimizers that have it by default go without, except AdamW.
 OPTIONS: dict[str, dict[str, float]] = {"muon": {"weight_decay": 0.0}}
 
 

@@ -1,0 +1,262 @@
+"""Success of exact completion over (oversampling, rank), beside solvers that are told the rank.
+
+    python benchmarks/phase_transition.py [--quick] [--grid] [--seeds N] [--solvers A,B] [--records F.jsonl]
+                                          [--picture F.png] [--out F.json] [--threads N]
+
+Ground truth: U, V from the QR factors of Gaussian matrices, singular values geomspace(κ, 1, r); round(ρ r
+(2n − r)) entries uniformly without replacement, redrawn until each row and column holds at least r. A run
+succeeds when ‖X − W‖_F < 1e-3 ‖W‖_F. Without --grid the cells are those of the table below, whose reference
+rates were published solvers' *told the rank* (MatrixIRLS, Kümmerle & Verdun 2021, and alternating
+minimization with an annealed ridge); with --grid they cover (ρ, r) at --size and κ = 1 and are drawn as a
+picture.
+
+Not every mask above ρ = 1 determines the matrix: `identifiable` counts the masks that do, by the rank of the
+measurement map on the tangent space at the truth. Finished runs are appended to --records and not repeated.
+
+Solvers: MatrixCompletion (no argument), irls (rank-blind), told (irls told the rank), nuclear, soft_impute,
+deep (deep linear network, depth 3, Adam).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from _report import parser, print_table, write_json
+from overt.completion import irls, nuclear_norm_minimization, soft_impute
+from overt.completion.certificate import certificate
+from overt.completion.result import Completion
+from overt.models import DeepLinear
+from overt.problems import CompletionProblem, matrix_completion
+from overt.studies.statistics import proportion
+from overt.training import train
+
+SUCCESS = 1e-3
+
+
+class Cell(NamedTuple):
+    """One cell of the table: size, rank, condition number, oversampling, and the rate to reach."""
+
+    n: int
+    rank: int
+    kappa: float
+    rho: float
+    reference: str = ""
+    seconds: float | None = None  # of the best solver told the rank
+
+
+CELLS = [
+    Cell(100, 5, 1, 1.05, "0/4"), Cell(100, 5, 1, 1.1, "3/10"), Cell(100, 5, 1, 1.2, "8/10", 0.3),
+    Cell(100, 5, 1, 1.5, "10/10"), Cell(100, 5, 1, 2.0, "", 0.1),
+    Cell(100, 5, 10, 1.1, "0/4"), Cell(100, 5, 10, 1.2, "6/10", 4.7), Cell(100, 5, 10, 1.5, "10/10"),
+    Cell(100, 5, 10, 2.0, "", 0.1),
+    Cell(100, 10, 1, 1.05, "7/10"), Cell(100, 10, 1, 1.1, "10/10"), Cell(100, 10, 1, 1.2, "10/10", 0.4),
+    Cell(100, 10, 1, 1.5, "10/10"), Cell(100, 10, 1, 2.0, "", 0.1),
+    Cell(100, 10, 10, 1.05, "2/10"), Cell(100, 10, 10, 1.1, "5/10"), Cell(100, 10, 10, 1.2, "10/10", 0.6),
+    Cell(100, 10, 10, 1.5, "10/10"), Cell(100, 10, 10, 2.0, "", 0.1),
+    Cell(300, 10, 1, 1.05, "1/3"), Cell(300, 10, 1, 1.1, "3/3"), Cell(300, 10, 1, 1.2, "3/3", 4.9),
+    Cell(300, 10, 1, 1.5, "3/3"), Cell(300, 10, 1, 2.0, "", 0.5),
+    Cell(300, 10, 10, 1.1, "0/3"), Cell(300, 10, 10, 1.2, "3/3", 3.8), Cell(300, 10, 10, 1.5, "3/3"),
+    Cell(300, 10, 10, 2.0, "", 0.7),
+]  # fmt: skip
+QUICK = [
+    Cell(100, 5, 1, 1.2, "8/10", 0.3),
+    Cell(100, 5, 10, 1.2, "6/10", 4.7),
+    Cell(100, 10, 10, 2.0, "", 0.1),
+]
+
+
+def _estimator(problem: CompletionProblem, _rank: int) -> tuple[Tensor, int]:
+    from overt.completion.estimator import MatrixCompletion
+
+    X = torch.full(problem.shape, torch.nan, dtype=problem.y.dtype)
+    X[problem.rows, problem.cols] = problem.y
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # unidentifiable masks warn; they are counted apart
+        found = MatrixCompletion().fit(X.numpy())
+    return torch.as_tensor(found.transform(X.numpy())), int(found.rank_)
+
+
+def _deep(problem: CompletionProblem, _rank: int) -> tuple[Tensor, int]:
+    m, n = problem.shape
+    model = DeepLinear((n, min(m, n), min(m, n), m), scale=1e-3, generator=0, dtype=problem.y.dtype)
+    W = train(model, problem, lr=1e-3, max_steps=10_000).W
+    return W, int(torch.linalg.matrix_rank(W, rtol=1e-3))
+
+
+def _solved(found: Completion) -> tuple[Tensor, int]:
+    return found.W, found.rank
+
+
+SOLVERS: dict[str, Callable[[CompletionProblem, int], tuple[Tensor, int]]] = {
+    "MatrixCompletion": _estimator,
+    "irls": lambda problem, _: _solved(irls(problem)),
+    "told": lambda problem, rank: _solved(irls(problem, rank_proxy=rank)),
+    "nuclear": lambda problem, _: _solved(nuclear_norm_minimization(problem)),
+    "soft_impute": lambda problem, _: _solved(soft_impute(problem)),
+    "deep": _deep,
+}
+
+
+def instance(cell: Cell, seed: int) -> CompletionProblem:
+    """The seeded problem of a cell."""
+    n, r = cell.n, cell.rank
+    return matrix_completion(
+        (n, n),
+        rank=r,
+        n_observed=round(cell.rho * r * (2 * n - r)),
+        seed=seed,
+        condition_number=cell.kappa,
+        min_per_line=r,
+    )
+
+
+def judged(cell: Cell, seed: int, solver: str) -> dict[str, Any]:
+    """Solve one instance and judge the answer."""
+    problem = instance(cell, seed)
+    wall, cpu = time.perf_counter(), time.process_time()
+    W, rank = SOLVERS[solver](problem, cell.rank)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    error = problem.error(W)
+    truth = problem.truth
+    assert truth is not None
+    known = certificate(problem, Completion.from_dense(truth, rank_tolerance=1e-9)).identifiable
+    success = error < SUCCESS
+    return {
+        "error": error, "success": success, "rank": rank, "exact_rank": success and rank == cell.rank,
+        "seconds": wall, "cpu_seconds": cpu, "identifiable": known,
+    }  # fmt: skip
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("solver", "n", "rank_true", "kappa", "rho", "seed"))
+
+
+def runs(cells: list[Cell], solvers: list[str], seeds: int, records: Path | None) -> Iterator[dict[str, Any]]:
+    """All runs, those in ``records`` read back and the others made and appended one by one."""
+    done: dict[tuple[Any, ...], dict[str, Any]] = {}
+    if records is not None and records.is_file():
+        for line in records.read_text().splitlines():
+            row = json.loads(line)
+            done[_key(row)] = row
+    for cell in cells:
+        for solver in solvers:
+            for seed in range(seeds):
+                n, r, kappa, rho = cell[:4]
+                row = {"solver": solver, "n": n, "rank_true": r, "kappa": kappa, "rho": rho, "seed": seed}
+                if _key(row) not in done:
+                    row |= judged(cell, seed, solver)
+                    done[_key(row)] = row
+                    if records is not None:
+                        with records.open("a") as file:
+                            file.write(json.dumps(row) + "\n")
+                yield done[_key(row)]
+
+
+def summary_row(cell: Cell, solver: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One line of the table."""
+    successes = sum(row["success"] for row in rows)
+    share = proportion(successes, len(rows))
+    return {
+        "n": cell.n, "r": cell.rank, "kappa": cell.kappa, "rho": cell.rho, "solver": solver,
+        "success": f"{successes}/{len(rows)}", "interval": f"{share.low:.2f}–{share.high:.2f}",
+        "identifiable": sum(row["identifiable"] is True for row in rows),
+        "exact rank": sum(row["exact_rank"] for row in rows),
+        "median error": statistics.median(row["error"] for row in rows),
+        "told (reference)": cell.reference,
+        "seconds": statistics.median(row["seconds"] for row in rows),
+        "cpu": statistics.median(row["cpu_seconds"] for row in rows),
+        "reference s": "" if cell.seconds is None else cell.seconds,
+    }  # fmt: skip
+
+
+def picture(table: list[dict[str, Any]], path: Path) -> None:
+    """Success over (ρ, r), one panel a solver."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    solvers = list(dict.fromkeys(row["solver"] for row in table))
+    ranks = sorted({row["r"] for row in table})
+    rhos = sorted({row["rho"] for row in table})
+    figure, axes = plt.subplots(
+        1, len(solvers), figsize=(3.2 * len(solvers), 3.4), squeeze=False, sharey=True
+    )
+    for axis, solver in zip(axes[0], solvers, strict=True):
+        values = torch.full((len(ranks), len(rhos)), torch.nan)
+        for row in table:
+            if row["solver"] == solver:
+                good, total = (int(part) for part in row["success"].split("/"))
+                values[ranks.index(row["r"]), rhos.index(row["rho"])] = good / total
+        axis.imshow(values, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="cividis")
+        axis.set_xticks(range(len(rhos)), [f"{rho:g}" for rho in rhos], rotation=60)
+        axis.set_yticks(range(len(ranks)), [str(rank) for rank in ranks])
+        axis.set_title(solver, fontsize=9)
+        axis.set_xlabel("oversampling ρ")
+    axes[0][0].set_ylabel("rank")
+    figure.suptitle("Share of instances recovered (dark: none, bright: all)", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def _arguments() -> argparse.Namespace:
+    options = parser(__doc__ or "")
+    options.add_argument("--seeds", type=int, default=20)
+    options.add_argument("--solvers", default="MatrixCompletion", help=f"of {', '.join(SOLVERS)}")
+    options.add_argument(
+        "--records", type=Path, metavar="FILE.jsonl", help="append runs here and skip its own"
+    )
+    options.add_argument("--grid", action="store_true", help="(ρ, r) grid instead of the table's cells")
+    options.add_argument("--size", type=int, default=100, help="n of the grid")
+    options.add_argument("--cells", metavar="N,R,K;…", help="only the table's cells with these n, r, κ")
+    options.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the grid here")
+    return options.parse_args()
+
+
+def _cells(arguments: argparse.Namespace) -> list[Cell]:
+    if arguments.grid:
+        ranks = (2, 5, 10) if arguments.quick else (1, 2, 3, 5, 8, 10, 15, 20)
+        rhos = (1.1, 1.5, 3.0) if arguments.quick else (1.02, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)
+        return [Cell(arguments.size, rank, 1, rho) for rank in ranks for rho in rhos]
+    cells = QUICK if arguments.quick else CELLS
+    if arguments.cells:
+        asked = {tuple(float(part) for part in one.split(",")) for one in arguments.cells.split(";")}
+        cells = [cell for cell in cells if (cell.n, cell.rank, cell.kappa) in asked]
+    return cells
+
+
+def main() -> None:
+    """Run, print, and store what was asked for."""
+    arguments = _arguments()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    seeds = min(arguments.seeds, 3) if arguments.quick else arguments.seeds
+    solvers = arguments.solvers.split(",")
+    unknown = [name for name in solvers if name not in SOLVERS]
+    if unknown:
+        raise SystemExit(f"--solvers must be among {', '.join(SOLVERS)}; got {', '.join(unknown)}")
+    table = []
+    for cell in _cells(arguments):
+        for solver in solvers:
+            rows = list(runs([cell], [solver], seeds, arguments.records))
+            table.append(summary_row(cell, solver, rows))
+            print_table(table[-1:])
+    print()
+    print_table(table)
+    if arguments.picture:
+        picture(table, arguments.picture)
+    write_json(arguments.out, "phase_transition", table, {"seeds": seeds, "solvers": solvers})
+
+
+if __name__ == "__main__":
+    main()
