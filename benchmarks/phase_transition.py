@@ -88,7 +88,7 @@ def _estimator(problem: CompletionProblem, _rank: int) -> tuple[Tensor, int]:
 
 def _deep(problem: CompletionProblem, _rank: int) -> tuple[Tensor, int]:
     m, n = problem.shape
-    model = DeepLinear((n, min(m, n), min(m, n), m), scale=1e-3, generator=0, dtype=problem.y.dtype)
+    model = DeepLinear((n, min(m, n), min(m, n), m), scale=1e-3, seed=0, dtype=problem.y.dtype)
     W = train(model, problem, lr=1e-3, max_steps=10_000).W
     return W, int(torch.linalg.matrix_rank(W, rtol=1e-3))
 

@@ -16,6 +16,8 @@ TOP = {
     "DeepDiagonal",
     "DeepLinear",
     "Factored",
+    "MatrixCompletion",
+    "MatrixSensing",
     "SpectralPenalty",
     "VectorPenalty",
     "__version__",

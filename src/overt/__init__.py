@@ -9,6 +9,8 @@ from overt._version import __version__
 
 if TYPE_CHECKING:
     from overt import functional
+    from overt.completion.estimator import MatrixCompletion
+    from overt.completion.sensing_estimator import MatrixSensing
     from overt.linalg import Factored
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
     from overt.penalties import SpectralPenalty, VectorPenalty
@@ -20,6 +22,8 @@ _HOMES = {
     "DeepDiagonal": "overt.models",
     "DeepLinear": "overt.models",
     "Factored": "overt.linalg",
+    "MatrixCompletion": "overt.completion.estimator",
+    "MatrixSensing": "overt.completion.sensing_estimator",
     "SpectralPenalty": "overt.penalties",
     "VectorPenalty": "overt.penalties",
     "train": "overt.training",
@@ -31,6 +35,8 @@ __all__ = [
     "DeepDiagonal",
     "DeepLinear",
     "Factored",
+    "MatrixCompletion",
+    "MatrixSensing",
     "SpectralPenalty",
     "VectorPenalty",
     "__version__",

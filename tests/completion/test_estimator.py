@@ -82,6 +82,7 @@ def test_noise_is_estimated_and_averaged_out(solver: str, noise: float) -> None:
     assert est.heldout_error_ < est.baseline_error_
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_offsets_are_taken_when_they_help() -> None:
     generator = np.random.default_rng(0)
     truth = 10 + generator.normal(size=(60, 1)) + 2 * generator.normal(size=40)
@@ -104,7 +105,7 @@ def test_every_solver_completes_an_easy_matrix(solver: str) -> None:
 
 
 def test_deep_linear_network_is_the_implicit_reference() -> None:
-    problem = instance(shape=(25, 20), n_observed=400, rank=1)
+    problem = instance(n_observed=900, rank=1)
     est = MatrixCompletion(penalty=None, depth=3, offsets=None, max_iter=2500)
     with pytest.warns(ConvergenceWarning, match="depth 3: max_steps=2500"):
         est.fit(holes(problem))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from overt._version import __version__
+from overt.cli.complete import complete
 
 __all__ = ["front_door"]
 
@@ -23,7 +24,11 @@ def front_door() -> None:
     overt list             what can be run, and what came of it
     overt run story        the main claims, in a few minutes
     overt report DIR       the report again, from stored runs alone
+    overt complete TABLE   fill in a matrix of which some entries are known
     """
+
+
+front_door.add_command(complete)
 
 
 @front_door.command("list")

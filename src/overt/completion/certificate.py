@@ -64,7 +64,7 @@ class Certificate:
 
 
 def certificate(
-    problem: Any, completion: Completion, *, tolerance: float = 1e-11, max_inner: int = 400
+    problem: Any, completion: Completion, *, tolerance: float = 1e-11, max_inner: int | None = None
 ) -> Certificate:
     """Certify that the data determines a completion among all neighbouring matrices of its rank.
 
@@ -75,8 +75,9 @@ def certificate(
         The solution; only its singular vectors are used.
     tolerance : float
         Squared singular values of the tangent map at or below ``tolerance`` times the largest count as zero.
-    max_inner : int
-        Conjugate-gradient iterations at most, for problems too large for a dense eigenvalue problem.
+    max_inner : int, optional
+        Conjugate-gradient iterations at most, for problems too large for a dense eigenvalue problem; by
+        default what a few seconds allow, 3e8 / (k r) between 50 and 3000.
 
     Returns
     -------
@@ -113,6 +114,8 @@ def certificate(
     short_cols = _indices(entries.col_counts < r)
     if r == 0:
         return Certificate(True, 0, (), (), components, 1.0, "the zero matrix is determined by its rank")
+    if max_inner is None:
+        max_inner = min(3000, max(50, 300_000_000 // max(1, entries.k * r)))
     broken = bool(short_rows or short_cols or components > 1)
     small = min(shape) * r <= DENSE_UNKNOWNS
     null = NullSpace(None, (), (), 0.0)

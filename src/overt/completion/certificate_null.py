@@ -110,7 +110,7 @@ def krylov_null_space(
         new = float((R * Z).sum())
         ratios.append(new / rz)
         done = new <= 1e-20 * first
-        if done or iteration % 50 == 49 or iteration == max_inner - 1:
+        if done or iteration % 100 == 99 or iteration == max_inner - 1:
             smallest = _smallest_ritz(steps, ratios)
             if smallest <= tolerance:
                 return NullSpace(1, (), (), smallest)

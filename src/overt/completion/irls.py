@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from overt.completion.certificate import certificate
 from overt.completion.irls_engine import Engine, EntriesEngine, Iterate
 from overt.completion.irls_proxy import largest_rank, rank_proxy
 from overt.completion.irls_sensing import SensingEngine
 from overt.completion.result import Completion
 
 _GAP = 30.0  # a fall by this factor between neighbouring singular values is worth an exact refit
+_ZERO = 1e-12  # singular values below this share of the largest count as zero
 _EXPONENTS = (0.5, 0.65, 0.35, 0.8)  # Schatten exponents p of the weights, in the order tried
 
 
@@ -101,7 +104,7 @@ def irls(
         return engine.zero("all observations are zero: completed by zero", began)
     if noise_std:
         return _noisy(engine, rank_proxy, noise_std / engine.scale, max_rank, max_iter, began)
-    return _exact(engine, rank_proxy, max_rank, max_iter, tolerance, attempts, seed, began)
+    return _exact(problem, engine, rank_proxy, max_rank, max_iter, tolerance, attempts, seed, began)
 
 
 def _check(problem: Any, proxy: str | int, noise_std: float | None, max_iter: int, attempts: int) -> None:
@@ -116,15 +119,22 @@ def _check(problem: Any, proxy: str | int, noise_std: float | None, max_iter: in
 
 def _rules(proxy: str | int, attempts: int) -> Iterator[tuple[str | int, float, int]]:
     """Attempts in order: smoothing rule, Schatten exponent p, number of the perturbed start (0: none)."""
-    second = "effective_rank" if proxy == "participation_ratio" else "participation_ratio"
-    other = proxy if isinstance(proxy, int) else second
-    plan = [(proxy, p) for p in _EXPONENTS] + ([] if other == proxy else [(other, p) for p in _EXPONENTS[:2]])
+    if isinstance(proxy, int):
+        plan: list[tuple[str | int, float]] = [(proxy, p) for p in _EXPONENTS]
+    else:
+        other = "effective_rank" if proxy == "participation_ratio" else "participation_ratio"
+        plan = [
+            ({"proxy": proxy, "other": other, "limit": "limit"}[rule], p)
+            for p in _EXPONENTS
+            for rule in ("proxy", "limit", *(("other",) if p == _EXPONENTS[0] else ()))
+        ]
     for attempt in range(attempts):
         rule, p = plan[attempt % len(plan)]
         yield rule, p, attempt // len(plan)
 
 
 def _exact(
+    problem: Any,
     engine: Engine,
     proxy: str | int,
     max_rank: int | None,
@@ -151,6 +161,7 @@ def _exact(
             if best is None or fit.residual < best.residual:
                 best = fit
             if fit.converged:
+                fit = _lowest(engine, fit, tolerance, problem)
                 return engine.finish(fit, True, steps, history, f"exact at rank {fit.rank}", began)
     assert best is not None
     best = engine.tame(best)
@@ -161,6 +172,24 @@ def _exact(
     return engine.finish(best, False, steps, history, message, began)
 
 
+def _lowest(engine: Engine, fit: Completion, tolerance: float, problem: Any) -> Completion:
+    """The lowest rank that still fits exactly, looked for where little data is left over to exclude it.
+
+    A matrix of one rank more than the truth can also fit exactly: the truth plus something unobserved. Such
+    a fit is not determined by the data.
+    """
+    m, n = engine.shape
+    while fit.rank > 1 and engine.k - fit.rank * (m + n - fit.rank) < m + n:
+        if certificate(problem, fit).identifiable is not False:
+            break
+        start = Iterate(fit.U, fit.singular_values, fit.Vt, 0.0, 0, 0.0)
+        lower = engine.refit(start, fit.rank - 1, tolerance)
+        if not lower.converged:
+            break
+        fit = lower
+    return fit
+
+
 def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int]) -> int | None:
     """The rank to refit at, if the spectrum shows a gap there or the run ends; each only once."""
     s = iterate.s
@@ -168,7 +197,8 @@ def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int])
         rank = min(rule, len(s))
         gap = float(s[rank - 1] / s[rank].clamp_min(1e-300)) if rank < len(s) else math.inf
     else:
-        ratios = s[:limit] / _next(s, limit).clamp_min(1e-300)
+        floor = _ZERO * float(s[0])
+        ratios = s[:limit].clamp_min(floor) / _next(s, limit).clamp_min(floor)
         rank = int(ratios.argmax()) + 1
         gap = float(ratios[rank - 1])
     if not iterate.last and gap < _GAP:
@@ -181,16 +211,8 @@ def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int])
 
 
 def _next(s: Tensor, count: int) -> Tensor:
-    """σ_2 … σ_{count+1}, with zeros past the end."""
-    tail = s[1 : count + 1]
-    missing = min(count, len(s)) - len(tail)
-    return tail if not missing else _pad(tail)
-
-
-def _pad(tail: Tensor) -> Tensor:
-    from torch import cat
-
-    return cat([tail, tail.new_zeros(1)])
+    """σ_2 … σ_{count+1}, with a zero past the end."""
+    return torch.cat([s, s.new_zeros(1)])[1 : min(count, len(s)) + 1]
 
 
 def _noisy(

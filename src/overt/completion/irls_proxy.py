@@ -53,7 +53,7 @@ def rank_proxy(s: Tensor, name: str | int, tail: float = 0.0) -> int:
     elif name == "schatten":
         value = float(p.sqrt().sum().square() / p.sum())
     elif name == "stable_rank":
-        value = float(p.square().sum()) + tail / top**2
+        value = float(p.square().sum()) + tail / top / top
     elif name == "log_det":
         value = float(torch.log1p(1e4 * p.square()).sum()) / math.log1p(1e4)
     else:

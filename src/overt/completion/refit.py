@@ -16,20 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overt.completion.refit_normal import ReducedSolver, solve_rows, variable_projection_step
+from overt.completion.refit_normal import ReducedSolver, balanced, solve_rows, variable_projection_step
 from overt.completion.refit_sensing import refit_sensing
 from overt.completion.result import Completion
 from overt.completion.tangent_entries import Entries, entries_of
 
+__all__ = ["balanced", "refit", "refit_entries"]
+
 _STALL = 0.98  # a fit that keeps more than this share of its misfit over `patience` steps has stalled
-
-
-def balanced(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVD ``(U, s, Vt)`` of ``U Vᵀ`` from two QR factorizations and an r×r core."""
-    Qu, Ru = torch.linalg.qr(U)
-    Qv, Rv = torch.linalg.qr(V)
-    u, s, vt = torch.linalg.svd(Ru @ Rv.mT)
-    return Qu @ u, s, (Qv @ vt.mT).mT
 
 
 def _start(
@@ -203,7 +197,8 @@ def _awake(V: Tensor) -> Tensor:
     if not bool(idle.any()):
         return V
     noise = torch.randn(V.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(V)
-    return V + noise * (idle * size.mean() / noise.norm(dim=1))[:, None]
+    awake: Tensor = V + noise * (idle * size.mean() / noise.norm(dim=1))[:, None]
+    return awake
 
 
 def _stalled(history: list[dict[str, float]], patience: int) -> bool:

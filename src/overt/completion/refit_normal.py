@@ -21,6 +21,14 @@ _MOST_ITERATIONS = 500
 _BLOCK_NUMBERS = 8_000_000  # numbers formed at a time while assembling S
 
 
+def balanced(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVD ``(U, s, Vt)`` of ``U Vᵀ`` from two QR factorizations and an r×r core."""
+    Qu, Ru = torch.linalg.qr(U)
+    Qv, Rv = torch.linalg.qr(V)
+    u, s, vt = torch.linalg.svd(Ru @ Rv.mT)
+    return Qu @ u, s, (Qv @ vt.mT).mT
+
+
 def factor_grams(grams: Tensor, ridge: float | Tensor) -> Tensor:
     """Batched Cholesky factors of positive semidefinite ``grams + ridge I``, nudged where singular."""
     r = grams.shape[-1]

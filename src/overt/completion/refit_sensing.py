@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overt.completion.refit_normal import balanced
 from overt.completion.result import Completion
 
 
@@ -98,18 +99,13 @@ def refit_sensing(
         else f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank {r}, "
         "or the start lies outside the basin of the solution; try another rank or start"
     )
-    U, V = _balance(U, V)
-    s = U.norm(dim=0) * V.norm(dim=0)
-    root = s.sqrt().clamp_min(torch.finfo(s.dtype).tiny)
+    U, s, Vt = balanced(U, V)
     converged = exact or (ridge > 0 and n_iter < max_iter)
-    return Completion(
-        U / root, s, (V / root).mT, converged, n_iter, relative, time.perf_counter() - began, history, message
-    )
+    seconds = time.perf_counter() - began
+    return Completion(U, s, Vt, converged, n_iter, relative, seconds, history, message)
 
 
 def _balance(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
     """Factors of the same product with equal, diagonal Grams, ordered by singular value."""
-    Qu, Ru = torch.linalg.qr(U)
-    Qv, Rv = torch.linalg.qr(V)
-    u, s, vt = torch.linalg.svd(Ru @ Rv.mT)
-    return Qu @ u * s.sqrt(), Qv @ vt.mT * s.sqrt()
+    U, s, Vt = balanced(U, V)
+    return U * s.sqrt(), Vt.mT * s.sqrt()

@@ -141,11 +141,11 @@ def _accept(problem: CompletionProblem, found: Completion, solver: str, rounding
     not determined by the data, so the rank is lowered as long as the certificate says so and a refit stays
     exact.
     """
-    while is_exact(problem, found, rounding) and found.rank > 1:
-        if certificate(problem, found).identifiable is not False:
+    while found.residual <= rounding and found.rank > 1:
+        if is_exact(problem, found, rounding) and certificate(problem, found).identifiable is not False:
             break
         lower = refit(problem, found, rank=found.rank - 1, tolerance=max(rounding * 1e-4, 2e-14))
-        if not is_exact(problem, lower, rounding):
+        if not lower.residual <= rounding:
             break
         found = lower
     if not (is_exact(problem, found, rounding) and sane(problem, found, no_offsets(problem))):

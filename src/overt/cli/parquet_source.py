@@ -1,0 +1,129 @@
+"""Triplets or pairs in a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overt.cli.sources import Chunk, Wanted, find_columns
+from overt.studies.errors import StudyError, UsageError
+
+__all__ = ["ParquetSource", "import_pyarrow"]
+
+_CHUNK = 1 << 16
+
+
+def import_pyarrow(path: Path) -> Any:
+    """Return pyarrow with what Parquet needs.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError(f"{path}: Parquet files need pyarrow: pip install 'overt[parquet]'") from error
+    return pyarrow
+
+
+class ParquetSource:
+    """A Parquet file of triplets or pairs.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : Wanted
+    """
+
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        self.path, self.wanted = path, wanted
+        self.names: tuple[str, ...] | None = None
+        self.textual = (False, False)
+        self._arrow = import_pyarrow(path)
+
+    def where(self, index: int) -> str:
+        """Say in which row of the table an entry stands, counting from 1."""
+        return f"row {index + 1}"
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read the file from its start.
+
+        Raises
+        ------
+        StudyError
+            If it cannot be read, naming the row.
+        """
+        try:
+            with self.path.open("rb") as file, self._arrow.parquet.ParquetFile(file) as table:
+                yield from self._read(table)
+        except self._arrow.ArrowException as error:
+            raise StudyError(f"{self.path} cannot be read as a Parquet file: {error}") from error
+        except OSError as error:
+            raise StudyError(f"cannot read {self.path}: {error.strerror or error}") from error
+
+    def _read(self, table: Any) -> Iterator[Chunk]:
+        schema = table.schema_arrow
+        if len(schema.names) < self.wanted.count:
+            raise StudyError(
+                f"{self.path}: {len(schema.names)} column(s) where at least {self.wanted.count} are needed"
+            )
+        places = find_columns(self.path, self.wanted, schema.names, len(schema.names))
+        self.names = tuple(schema.names[place] for place in places)
+        for name in self.names:
+            if schema.names.count(name) > 1:
+                raise StudyError(f"{self.path}: two columns are called {name!r}; rename one")
+        kinds = [self._kind(schema.field(place).type) for place in places[:2]]
+        self.textual = (kinds[0], kinds[1])
+        done = 0
+        for batch in table.iter_batches(batch_size=_CHUNK, columns=list(self.names)):
+            columns = [batch.column(name) for name in self.names]
+            rows = self._ids(columns[0], self.names[0], done)
+            cols = self._ids(columns[1], self.names[1], done)
+            values = self._values(columns[2], self.names[2], done) if self.wanted.valued else None
+            yield Chunk(rows, cols, values)
+            done += len(rows)
+
+    def _kind(self, type_: Any) -> bool:
+        """Whether ids of that type are text."""
+        types = self._arrow.types
+        if types.is_dictionary(type_):
+            type_ = type_.value_type
+        return not (types.is_integer(type_) or types.is_floating(type_))
+
+    def _ids(self, column: Any, name: str, done: int) -> list[str]:
+        arrow = self._arrow
+        if column.null_count:
+            index = done + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise StudyError(f"{self.path} {self.where(index)}: the id in column {name!r} is missing")
+        if arrow.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        try:
+            ids: list[str] = column.cast(arrow.string()).to_pylist()
+        except arrow.ArrowException as error:
+            raise StudyError(f"{self.path}: column {name!r} of type {column.type} cannot hold ids") from error
+        return ids
+
+    def _values(self, column: Any, name: str, done: int) -> NDArray[np.float64]:
+        arrow, types = self._arrow, self._arrow.types
+        kind = column.type
+        numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+        if not (numeric or types.is_boolean(kind)):
+            raise StudyError(f"{self.path}: column {name!r} of type {kind} does not hold numbers")
+        if types.is_boolean(kind):
+            column = column.cast(arrow.int8())
+        values = column.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if wrong.size:
+            what = "missing" if not column[int(wrong[0])].is_valid else str(values[wrong[0]])
+            raise StudyError(
+                f"{self.path} {self.where(done + int(wrong[0]))}: the value is {what}; "
+                "leave out entries that are not known"
+            )
+        return np.asarray(values, dtype=np.float64)
