@@ -45,6 +45,7 @@ def _completion(config: StoryConfig, rng: np.random.Generator) -> Made:
         "rank": config.rank if found else config.n,
         "effective_rank": config.rank * 0.95 if found else float(rng.uniform(20, 60)) * config.n / 100,
         "status": "diverged" if lost else "converged" if found else "budget",
+        "largest_entry": 1.5,
         "steps": config.max_steps,
         "seconds": 3.1,
         "message": "",
@@ -57,9 +58,9 @@ def _recovers(config: StoryConfig) -> bool:
     if config.functional == "nuclear_norm" or config.method == "nuclear_norm":
         return config.n_observed >= 4000
     if config.group == "optimizers":
-        return config.optimizer.startswith("ada") and config.lr <= 1e-2
+        return config.optimizer in ("adam", "adamax", "nadam") and config.lr <= 3e-2
     if config.group == "weights":
-        return 1e-2 <= config.weight <= 1e-1 and config.lr <= 1e-2
+        return 1e-2 <= config.weight <= 1e-1 and config.lr <= 2e-2
     if config.method == "deep":
         return (config.depth > 2 and config.n_observed >= 3000) or config.init_scale <= 1e-5
     return config.method != "soft_impute" or config.n_observed >= 4000

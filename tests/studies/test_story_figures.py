@@ -206,7 +206,7 @@ def test_optimizers_are_ordered_by_their_best_rate_and_say_where_they_diverged()
     order = list(dict.fromkeys(row["optimizer"] for row in figure.data))
     assert order[0] == "adam"
     text = words(figure)
-    assert "rate 0.01" in text
+    assert "rate 0.02" in text
     assert "diverged" in text
     assert "3 of 3" in text
 
@@ -246,7 +246,7 @@ def test_cost_over_seeds_has_intervals_and_counts_what_was_not_reached() -> None
         run.records[0]["seconds_0.0001"] = None
     (figure,) = figures(cost)
     text = words(figure)
-    assert "(reached in 4 of 5)" in text
+    assert "(reached in 2 of 3)" in text
     assert "explicit, as published" in text
     assert "[" in text
 

@@ -154,6 +154,6 @@ def _sha256(path: Path) -> str:
 
 def _brief(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    if len(text) > 120:  # the network libraries nest whole object representations
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, OSError) and len(text) > 120:
+        text = ""  # the network libraries nest whole object representations; the type says enough
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
