@@ -18,6 +18,9 @@ from overt.completion.result import Completion
 
 _GAP = 30.0  # a fall by this factor between neighbouring singular values is worth an exact refit
 _ZERO = 1e-12  # singular values below this share of the largest count as zero
+_SPECTRAL = 40  # singular values of the data looked at before the first step
+_SPECTRAL_GAP = 1.7  # a fall by this factor among them is worth an exact refit …
+_PLENTY = 5  # … where there are this many times more entries than degrees of freedom
 _EXPONENTS = (0.5, 0.65, 0.35, 0.8)  # Schatten exponents p of the weights, in the order tried
 
 
@@ -146,6 +149,9 @@ def _exact(
 ) -> Completion:
     limit = min(largest_rank(engine.shape, engine.k), max_rank or 10**9)
     tolerance = 100 * engine.eps if tolerance is None else tolerance
+    fit = _spectral(engine, limit, tolerance)
+    if fit is not None:
+        return engine.finish(fit, True, 0, fit.history, f"exact at rank {fit.rank}", began)
     best: Completion | None = None
     history: list[dict[str, Any]] = []
     steps = 0
@@ -170,6 +176,20 @@ def _exact(
         "if the data is noisy give noise_std, otherwise observe more entries or raise attempts"
     )
     return engine.finish(best, False, steps, history, message, began)
+
+
+def _spectral(engine: Engine, limit: int, tolerance: float) -> Completion | None:
+    """Exact refit from the spectrum of the data alone, where that shows a gap and there is data in plenty."""
+    m, n = engine.shape
+    _, s, _ = start = engine.start(None, min(m, n, limit + 1, _SPECTRAL))
+    ratios = s[:-1] / s[1:].clamp_min(_ZERO * float(s[0]))
+    if not ratios.numel() or float(ratios.max()) < _SPECTRAL_GAP:
+        return None
+    rank = int(ratios.argmax()) + 1
+    if engine.k < _PLENTY * rank * (m + n - rank):
+        return None
+    fit = engine.refit(Iterate(*start, 0.0, rank, 1.0), rank, tolerance)
+    return fit if fit.converged else None
 
 
 def _lowest(engine: Engine, fit: Completion, tolerance: float, problem: Any) -> Completion:
