@@ -6,7 +6,7 @@
 Rank-10 products of Gaussian factors without noise; entries uniformly. Each size runs in a process of its
 own, so that `peak MiB` is its own peak resident memory, torch included. The error is estimated on 100 000
 unseen random positions. `per entry` is seconds per step and observed entry: constant where the cost is
-linear in the number of entries. --full adds 20 000 × 20 000 with 8 million entries (factored; some minutes).
+linear in the number of entries. --full adds 20 000 × 20 000 with 8 million entries (some minutes).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
     """Run the sizes asked for."""
     options = parser(__doc__ or "")
     options.add_argument("--solver", choices=("irls", "factored"), default="irls")
-    options.add_argument("--full", action="store_true", help="add the largest size (factored)")
+    options.add_argument("--full", action="store_true", help="add the largest size")
     options.add_argument("--one", help="internal: one run as JSON [n, rho, solver, threads]")
     arguments = options.parse_args()
     if arguments.one:
@@ -79,7 +79,7 @@ def main() -> None:
     threads = arguments.threads or torch.get_num_threads()
     tasks = [(n, rho, arguments.solver) for n, rho in (QUICK if arguments.quick else SIZES)]
     if arguments.full:
-        tasks.append((*FULL, "factored"))
+        tasks.append((*FULL, arguments.solver))
     rows = []
     for n, rho, solver in tasks:
         rows.append(apart(n, rho, solver, threads))

@@ -9,8 +9,7 @@ from overt._version import __version__
 
 if TYPE_CHECKING:
     from overt import functional
-    from overt.completion.estimator import MatrixCompletion
-    from overt.completion.sensing_estimator import MatrixSensing
+    from overt.completion import MatrixCompletion, MatrixSensing
     from overt.linalg import Factored
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
     from overt.penalties import SpectralPenalty, VectorPenalty
@@ -22,8 +21,8 @@ _HOMES = {
     "DeepDiagonal": "overt.models",
     "DeepLinear": "overt.models",
     "Factored": "overt.linalg",
-    "MatrixCompletion": "overt.completion.estimator",
-    "MatrixSensing": "overt.completion.sensing_estimator",
+    "MatrixCompletion": "overt.completion",
+    "MatrixSensing": "overt.completion",
     "SpectralPenalty": "overt.penalties",
     "VectorPenalty": "overt.penalties",
     "train": "overt.training",

@@ -1,21 +1,44 @@
-"""Solvers of matrix completion and sensing, and the baselines that they are judged by."""
+"""Solvers of matrix completion and sensing, estimators built on them, and baselines to judge them by."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from overt.completion.certificate import Certificate, certificate
 from overt.completion.explicit import ExplicitRun, explicit, explicit_run
+from overt.completion.factored import factored
 from overt.completion.irls import irls
 from overt.completion.nuclear import nuclear_norm_minimization
 from overt.completion.refit import refit
 from overt.completion.result import Completion
 from overt.completion.soft_impute import soft_impute
 
+if TYPE_CHECKING:
+    from overt.completion.estimator import MatrixCompletion
+    from overt.completion.sensing_estimator import MatrixSensing
+
 __all__ = [
+    "Certificate",
     "Completion",
     "ExplicitRun",
+    "MatrixCompletion",
+    "MatrixSensing",
+    "certificate",
     "explicit",
     "explicit_run",
+    "factored",
     "irls",
     "nuclear_norm_minimization",
     "refit",
     "soft_impute",
 ]
+
+# The estimators bring scikit-learn, which the solvers do without.
+_ESTIMATORS = {"MatrixCompletion": "estimator", "MatrixSensing": "sensing_estimator"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module 'overt.completion' has no attribute {name!r}")
+    return getattr(import_module(f"overt.completion.{_ESTIMATORS[name]}"), name)
