@@ -260,7 +260,11 @@ def test_ctrl_c_before_there_is_a_model_or_while_writing_leaves_nothing(overt, r
     with monkeypatch.context() as patch:
         patch.setattr(triplets, "_merge", stop)
         code, out, err = overt(here / ratings, "--out", here / "p.csv")
-    assert (code, out, err) == (143, "", "overt: stopped by SIGTERM; no predictions were written\n")
+    assert (code, out, err) == (
+        143,
+        "",
+        "overt: stopped by SIGTERM before the end; no file is left half-written\n",
+    )
     with monkeypatch.context() as patch:
         patch.setattr(Predictor, "rows", stop)
         assert overt(here / ratings, "--out", here / "p.csv")[0] == 143
@@ -285,6 +289,30 @@ def test_a_full_disk_leaves_the_earlier_file(overt, ratings, out):
     assert "free some space" in line
     assert Path(out).read_text() == "earlier"
     assert names_in() == [out, "r.csv"]
+
+
+def test_pairs_that_change_meanwhile_are_noticed(overt, ratings, monkeypatch):
+    from overt.cli import completing
+
+    write_csv("ask.csv", [("u9", 103), ("u9", 104)])
+    fit = completing.fit
+
+    def changing(*arguments, **options):
+        write_csv("ask.csv", [("u9", 103)])
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(completing, "fit", changing)
+    code, _, err = overt(ratings, "--out", "p.csv", "--ask", "ask.csv")
+    assert code == 2
+    assert "ask.csv has changed" in err
+    assert names_in() == ["ask.csv", "r.csv"]
+
+
+def test_help_reads_well(overt):
+    code, out, err = overt("--help")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 100
+    assert "Ctrl-C" in out
 
 
 def test_every_solver_is_offered_and_runs():

@@ -261,6 +261,7 @@ WRONG_CALLS = {
     "summary suffix": (["t.csv", "--out", "p.csv", "--summary", "s.txt"], "write .json"),
     "ask and all": (["t.csv", "--out", "p.csv", "--ask", "a.csv", "--all"], "exclude each other"),
     "ask is missing": (["t.csv", "--out", "p.csv", "--ask", "none.csv"], "cannot read none.csv"),
+    "ask is a folder": (["t.csv", "--out", "p.csv", "--ask", "d.csv"], "not a regular file"),
     "ask is short": (["t.csv", "--out", "p.csv", "--ask", "short.csv"], "short.csv line 1: at least 2"),
     "both clips": (["t.csv", "--out", "p.csv", "--clip", 1, 2, "--clip-observed"], "exclude"),
     "empty clip": (["t.csv", "--out", "p.csv", "--clip", 2, 2], "LOW < HIGH"),

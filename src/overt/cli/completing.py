@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,11 @@ def run(request: Request) -> int:
             fitted = fit(triplets, solver=request.solver, clip=request.clip, random_state=request.seed)
         with Interrupts():
             facts = _write(request, triplets, asked, fitted, started)
-    except Interrupted as stop:
-        click.echo(f"overt: {stop}; no predictions were written", err=True)
-        return 128 + stop.signum
+    except KeyboardInterrupt as stop:
+        signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
+        name = signal.Signals(signum).name
+        click.echo(f"overt: stopped by {name} before the end; no file is left half-written", err=True)
+        return 128 + signum
     click.echo("\n".join(summary_lines(facts)))
     _tell(fitted, asked)
     return 0 if fitted.signum is None else 128 + fitted.signum

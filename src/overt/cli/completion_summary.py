@@ -84,9 +84,10 @@ def _error(facts: Mapping[str, Any]) -> str:
     if error is None:
         return "unknown: no entry could be held out"
     between = f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
+    what = "RMSE, 95 % interval" if interval else "RMSE"
     baseline = facts["column_mean_error"]
     beside = "" if baseline is None else f"; column means {baseline:.4g}"
-    return f"{error:.4g}{between} (RMSE, 95 % interval{beside})"
+    return f"{error:.4g}{between} ({what}{beside})"
 
 
 def _predictions(facts: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from overt.cli.id_table import is_integer
 from overt.cli.output import table_writer, whole_file
 from overt.cli.sources import Source, Wanted, open_source
 from overt.cli.triplets import Triplets
+from overt.studies.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
     from overt.completion.estimator import MatrixCompletion
@@ -114,6 +115,8 @@ def ask(
     StudyError
         If it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--ask {path} is not a regular file; it is read twice, so save it as one first")
     names = triplets.names[:2] if columns is None else columns[:2]
 
     def is_header(fields: Sequence[str]) -> bool:
@@ -146,7 +149,14 @@ def ask(
 def write_asked(
     path: Path, asked: Asked, triplets: Triplets, predictor: Predictor, advance: Callable[[int], None]
 ) -> None:
-    """Write predictions for asked pairs in their order."""
+    """Write predictions for asked pairs in their order.
+
+    Raises
+    ------
+    StudyError
+        If the table of pairs is no longer what it was.
+    """
+    count = 0
     with (
         whole_file(path) as file,
         table_writer(path, file, triplets.names, asked.textual) as writer,
@@ -155,6 +165,11 @@ def write_asked(
             codes = triplets.row_ids.find(chunk.rows), triplets.col_ids.find(chunk.cols)
             writer.write(chunk.rows, chunk.cols, predictor.pairs(*codes))
             advance(len(chunk.rows))
+            count += len(chunk.rows)
+        if count != asked.pairs:
+            raise StudyError(
+                f"{asked.source.path} has changed since it was read first; run the command again"
+            )
 
 
 def write_all(path: Path, triplets: Triplets, predictor: Predictor, advance: Callable[[int], None]) -> None:
