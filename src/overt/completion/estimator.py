@@ -266,7 +266,7 @@ class MatrixCompletion(CompletionAnswers):
         except KeyboardInterrupt:
             chosen, interrupted = incumbent[0], True
         self._keep(chosen, compressed, interrupted)
-        self._certify(chosen, compressed)
+        self._certify(chosen, compressed, interrupted)
         self.fit_seconds_ = time.perf_counter() - started
         self._warn_outcome(chosen, interrupted)
         return self
@@ -316,13 +316,14 @@ class MatrixCompletion(CompletionAnswers):
         self.baseline_error_ = chosen.baseline_error * scale
         self.message_ = "interrupted; this is the best model so far" if interrupted else chosen.message
 
-    def _certify(self, chosen: Selected, compressed: Compressed) -> None:
+    def _certify(self, chosen: Selected, compressed: Compressed, interrupted: bool) -> None:
         """Ask whether the observed positions determine the matrix, and where not."""
         self.identifiable_: bool | None = None
         self.underdetermined_rows_: list[int] = compressed.empty_rows.tolist()
         self.underdetermined_columns_: list[int] = compressed.empty_cols.tolist()
         found = chosen.completion
-        if not self.certify or found.rank == 0 or found.rank * sum(found.shape) > _CERTIFIED_UNKNOWNS:
+        large = found.rank * sum(found.shape) > _CERTIFIED_UNKNOWNS
+        if interrupted or large or not self.certify or found.rank == 0:
             return
         answer = certificate(compressed.problem, found)
         empty = bool(self.underdetermined_rows_ or self.underdetermined_columns_)
