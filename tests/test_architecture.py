@@ -31,17 +31,6 @@ STUDIES = FLOORS["studies"]
 LIBRARIES_OF_STUDIES = {"matplotlib", "click", "rich", "jinja2", "pydantic", "joblib"}
 MATRIX_FACTORIZATIONS = {"svd", "svdvals", "eigh", "eigvalsh", "eig", "eigvals", "qr"}
 
-# Files that still decompose small matrices by themselves. The list may only shrink.
-DECOMPOSE_BY_THEMSELVES = {
-    "completion/certificate.py",
-    "completion/certificate_null.py",
-    "completion/irls_engine.py",
-    "completion/irls_sensing.py",
-    "completion/refit.py",
-    "completion/refit_sensing.py",
-    "completion/tangent_svd.py",
-}
-
 
 def files():
     return sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
@@ -166,8 +155,7 @@ def test_only_linalg_decomposes():
         for path in files()
         if room(path) != "linalg" and MATRIX_FACTORIZATIONS & set(names_of_torch_linalg(path))
     }
-    assert found <= DECOMPOSE_BY_THEMSELVES
-    assert found >= DECOMPOSE_BY_THEMSELVES, "take these off the list: they use overt.linalg now"
+    assert not found
 
 
 def test_the_room_of_decompositions_is_seen():

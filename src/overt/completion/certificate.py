@@ -28,6 +28,7 @@ from overt.completion.certificate_null import (
 )
 from overt.completion.result import Completion
 from overt.completion.tangent_entries import Entries
+from overt.linalg import orthonormal_basis
 
 DENSE_UNKNOWNS = 2000  # up to this min(m, n)·r the null space is computed by a symmetric eigenvalue problem
 _NAMED = 8  # rows or columns named in a message
@@ -185,7 +186,7 @@ def identifiable_rank(problem: Any, rank: int, *, seed: int = 0) -> Certificate:
     """
     m, n = (int(size) for size in problem.shape)
     generator = torch.Generator().manual_seed(seed)
-    U = torch.linalg.qr(torch.randn(m, rank, generator=generator, dtype=torch.float64)).Q
-    V = torch.linalg.qr(torch.randn(n, rank, generator=generator, dtype=torch.float64)).Q
+    U = orthonormal_basis(torch.randn(m, rank, generator=generator, dtype=torch.float64))
+    V = orthonormal_basis(torch.randn(n, rank, generator=generator, dtype=torch.float64))
     point = Completion(U.to(problem.y), torch.ones(rank).to(problem.y), V.mT.to(problem.y))
     return certificate(problem, point)

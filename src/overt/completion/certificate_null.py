@@ -9,6 +9,7 @@ from torch import Tensor
 
 from overt.completion.refit_normal import factor_grams, reduced_system
 from overt.completion.tangent_entries import Entries
+from overt.linalg import eigh, singular_values
 
 _SHARE = 1e-3  # a row whose entries move this much, relative to the row that moves most, is named
 
@@ -30,7 +31,7 @@ def dense_null_space(entries: Entries, U: Tensor, V: Tensor, tolerance: float) -
         return NullSpace(turned.dimension, turned.cols, turned.rows, turned.smallest)
     n, r = V.shape
     grams = entries.row_grams(V)
-    values, vectors = torch.linalg.eigh(grams)
+    values, vectors = eigh(grams)
     live = values > tolerance * values.max()
     idle = int((~live).sum())  # directions of A that no entry sees
     half = (vectors * torch.where(live, values, 1.0).rsqrt()[:, None, :] * live[:, None, :]).mT
@@ -38,13 +39,13 @@ def dense_null_space(entries: Entries, U: Tensor, V: Tensor, tolerance: float) -
     S = reduced_system(entries, U, V, half, blocks, inverse=True)
     trivial = V @ V.mT * float(blocks.diagonal(dim1=1, dim2=2).mean())
     S.view(n, r, n, r).diagonal(dim1=1, dim2=3).add_(trivial[..., None])
-    spectrum = torch.linalg.eigvalsh(S)
-    free = spectrum <= tolerance * spectrum[-1]
+    spectrum, directions = eigh(S)
+    free = spectrum <= tolerance * spectrum[0]
     dimension = idle + int(free.sum())
-    smallest = 0.0 if idle else max(0.0, float(spectrum[0] / spectrum[-1]))
+    smallest = 0.0 if idle else max(0.0, float(spectrum[-1] / spectrum[0]))
     if dimension == 0:
         return NullSpace(0, (), (), smallest)
-    B = torch.linalg.eigh(S).eigenvectors[:, free].mT.reshape(-1, n, r)
+    B = directions[:, free].mT.reshape(-1, n, r)
     row_motion, col_motion = _motion(entries, U, V, half, B)
     row_motion = row_motion + (~live).any(1).to(row_motion)
     return NullSpace(dimension, _moving(row_motion), _moving(col_motion), smallest)
@@ -128,8 +129,8 @@ def _smallest_ritz(steps: list[float], ratios: list[float]) -> float:
         T[index, index] = 1 / steps[index] + (ratios[index - 1] / steps[index - 1] if index else 0.0)
         if index + 1 < size:
             T[index, index + 1] = T[index + 1, index] = ratios[index] ** 0.5 / steps[index]
-    values = torch.linalg.eigvalsh(T)
-    return max(0.0, float(values[0] / values[-1]))
+    values, _ = eigh(T)
+    return max(0.0, float(values[-1] / values[0]))
 
 
 def sensing_null_space(A: Tensor, U: Tensor, V: Tensor, tolerance: float) -> NullSpace:
@@ -139,7 +140,7 @@ def sensing_null_space(A: Tensor, U: Tensor, V: Tensor, tolerance: float) -> Nul
     if r == 0:
         return NullSpace(0, (), (), 1.0)
     J = torch.cat([(A @ V).reshape(k, -1), (A.mT @ U).reshape(k, -1)], dim=1)
-    values = torch.linalg.svdvals(J).square()
+    values = singular_values(J).square()
     degrees = r * (m + n - r)
     kept = int((values > tolerance * values[0]).sum())
     smallest = float(values[degrees - 1] / values[0]) if degrees <= len(values) else 0.0

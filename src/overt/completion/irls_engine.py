@@ -19,6 +19,7 @@ from overt.completion.refit_normal import ReducedSolver
 from overt.completion.result import Completion
 from overt.completion.tangent_entries import entries_of
 from overt.completion.tangent_svd import leading_triplets
+from overt.linalg import svd
 
 _SMALLEST = 1e-12  # ε relative to σ_1 below which an iterate is as exact as double precision makes it
 _BREADTH = 4  # q_k is at most this multiple of the limit rank: wider starts cost more and gain nothing
@@ -175,7 +176,7 @@ class EntriesEngine(Engine):
             X[self._rows, self._cols] = step.z
             if U is not None and V is not None:
                 X = X.addmm_(step.A, V.mT).addmm_(U, step.B.mT)
-            left, s, right = torch.linalg.svd(X, full_matrices=False)
+            left, s, right = svd(X)
             self.previous = X
         else:
             L = step.A if U is None else torch.cat([step.A, U], 1)

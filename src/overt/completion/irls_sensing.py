@@ -12,6 +12,7 @@ from overt.completion.irls_engine import Engine, Iterate, Triplets, _rms
 from overt.completion.refit import refit
 from overt.completion.refit_normal import factor_matrix
 from overt.completion.result import Completion
+from overt.linalg import svd
 
 
 class SensingEngine(Engine):
@@ -58,7 +59,7 @@ class SensingEngine(Engine):
 
     def _triplets(self, X: Tensor, keep: int) -> Triplets:
         self.previous = X
-        U, s, Vt = torch.linalg.svd(X, full_matrices=False)
+        U, s, Vt = svd(X)
         return U[:, :keep], s[:keep], Vt[:keep]
 
     def refit(self, iterate: Iterate, rank: int, tolerance: float, ridge: float = 0.0) -> Completion:

@@ -20,6 +20,7 @@ from overt.completion.refit_normal import ReducedSolver, balanced, solve_rows, v
 from overt.completion.refit_sensing import refit_sensing
 from overt.completion.result import Completion
 from overt.completion.tangent_entries import Entries, entries_of
+from overt.linalg import orthonormal_basis
 
 __all__ = ["balanced", "refit", "refit_entries"]
 
@@ -47,7 +48,7 @@ def _start(
         generator = torch.Generator().manual_seed(0)
         more = torch.randn(shape[0] + shape[1], missing, generator=generator, dtype=torch.float64).to(s)
         U, Vt = torch.cat([U, more[: shape[0]]], 1), torch.cat([Vt, more[shape[0] :].mT], 0)
-        U, Vt = torch.linalg.qr(U).Q, torch.linalg.qr(Vt.mT).Q.mT
+        U, Vt = orthonormal_basis(U), orthonormal_basis(Vt.mT).mT
         small = 1e-3 * (s[-1:] if s.numel() else s.new_ones(1))
         s = torch.cat([s, small.expand(missing)])
     return U, s, Vt
@@ -210,8 +211,7 @@ def _stalled(history: list[dict[str, float]], patience: int) -> bool:
 def _renew(U: Tensor, V: Tensor, ridge: float) -> Tensor:
     """Keep V well conditioned: orthonormal, or balanced against U where the ridge ties their scales."""
     if not ridge:
-        Q: Tensor = torch.linalg.qr(V).Q
-        return Q
+        return orthonormal_basis(V)
     _, s, Vt = balanced(U, V)
     return Vt.mT * s.sqrt()
 

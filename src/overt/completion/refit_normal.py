@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from overt.completion.tangent_entries import Entries, typed
+from overt.linalg import Factored, svd
 
 DENSE_UNKNOWNS = 1600  # above this n·r one Cholesky factorization costs more than any number of iterations
 _MOST_ITERATIONS = 500
@@ -23,10 +24,7 @@ _BLOCK_NUMBERS = 8_000_000  # numbers formed at a time while assembling S
 
 def balanced(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Thin SVD ``(U, s, Vt)`` of ``U Vᵀ`` from two QR factorizations and an r×r core."""
-    Qu, Ru = torch.linalg.qr(U)
-    Qv, Rv = torch.linalg.qr(V)
-    u, s, vt = torch.linalg.svd(Ru @ Rv.mT)
-    return Qu @ u, s, (Qv @ vt.mT).mT
+    return svd(Factored(U, V))
 
 
 def factor_grams(grams: Tensor, ridge: float | Tensor) -> Tensor:

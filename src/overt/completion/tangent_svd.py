@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from overt.completion.tangent_entries import Entries
+from overt.linalg import orthonormal_basis, qr, svd
 
 _PASSES = 4
 _OVERSAMPLE = 10
@@ -50,8 +51,8 @@ def leading_triplets(
     if start is not None:
         Q = torch.cat([start, Q[:, : max(_OVERSAMPLE, width - start.shape[1])]], 1)[:, :width]
     for _ in range(_PASSES):
-        left = torch.linalg.qr(L @ (R.mT @ Q) + entries.times(z, Q)).Q
+        left = orthonormal_basis(L @ (R.mT @ Q) + entries.times(z, Q))
         product = R @ (L.mT @ left) + entries.times_t(z, left)
-        Q, core = torch.linalg.qr(product)
-    u, s, vt = torch.linalg.svd(core.mT)
+        Q, core = qr(product)
+    u, s, vt = svd(core.mT)
     return (left @ u)[:, :keep], s[:keep], (Q @ vt.mT).mT[:keep]
