@@ -1,12 +1,13 @@
 """Time and memory of large completions, and the cost of one iteration over the number of entries.
 
     python benchmarks/completion_scale.py [--quick] [--full] [--solver irls|factored] [--out F.json]
-    [--threads N]
+    [--threads N] [--picture F.svg]
 
 Rank-10 products of Gaussian factors without noise; entries uniformly. Each size runs in a process of its
 own, so that `peak MiB` is its own peak resident memory, torch included. The error is estimated on 100 000
 unseen random positions. `per entry` is seconds per step and observed entry: constant where the cost is
-linear in the number of entries. --full adds 20 000 × 20 000 with 8 million entries (some minutes).
+linear in the number of entries; --picture draws it. --full adds 20 000 × 20 000 with 8 million entries (some
+minutes).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,11 +68,34 @@ def apart(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
     return row
 
 
+def picture(rows: list[dict[str, Any]], path: Path) -> None:
+    """Seconds a step over the number of entries, beside a line of slope 1."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    stepped = [row for row in rows if row["steps"] > 0]
+    entries = [row["entries"] for row in stepped]
+    seconds = [row["seconds"] / row["steps"] for row in stepped]
+    figure, axis = plt.subplots(figsize=(4.5, 3.4))
+    axis.loglog(entries, seconds, "o-", label=f"{stepped[0]['solver']}, rank {RANK}")
+    linear = [seconds[0] * k / entries[0] for k in entries]
+    axis.loglog(entries, linear, "--", color="grey", label="linear")
+    axis.set_xlabel("observed entries")
+    axis.set_ylabel("seconds per step")
+    axis.legend(frameon=False)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     """Run the sizes asked for."""
     options = parser(__doc__ or "")
     options.add_argument("--solver", choices=("irls", "factored"), default="irls")
     options.add_argument("--full", action="store_true", help="add the largest size")
+    options.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the cost of a step here")
     options.add_argument("--one", help="internal: one run as JSON [n, rho, solver, threads]")
     arguments = options.parse_args()
     if arguments.one:
@@ -86,6 +111,8 @@ def main() -> None:
         print_table(rows[-1:])
     print()
     print_table(rows)
+    if arguments.picture:
+        picture(rows, arguments.picture)
     write_json(arguments.out, "completion_scale", rows, {"rank": RANK, "threads": threads})
 
 

@@ -225,9 +225,12 @@ def _arguments() -> argparse.Namespace:
 
 def _cells(arguments: argparse.Namespace) -> list[Cell]:
     if arguments.grid:
-        ranks = (2, 5, 10) if arguments.quick else (1, 2, 3, 5, 8, 10, 15, 20)
+        ranks = (
+            (3, 5, 10) if arguments.quick else (3, 4, 5, 6, 8, 10, 15)
+        )  # below 3 no mask near ρ = 1 covers all lines
         rhos = (1.1, 1.5, 3.0) if arguments.quick else (1.02, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)
-        return [Cell(arguments.size, rank, 1, rho) for rank in ranks for rho in rhos]
+        cells = [Cell(arguments.size, rank, 1, rho) for rank in ranks for rho in rhos]
+        return [cell for cell in cells if cell.rho * cell.rank * (2 * cell.n - cell.rank) <= cell.n**2]
     cells = QUICK if arguments.quick else CELLS
     if arguments.cells:
         asked = {tuple(float(part) for part in one.split(",")) for one in arguments.cells.split(";")}

@@ -1,7 +1,7 @@
 """Write the verdicts of a folder of runs, with their provenance, as a small reference result.
 
-    overt run story --preset quick --out DIR
-    python benchmarks/story.py DIR --out benchmarks/results/story-quick.json
+overt run story --preset quick --out DIR
+python benchmarks/story.py DIR --out benchmarks/results/story-quick.json
 """
 
 from __future__ import annotations
