@@ -223,8 +223,8 @@ def test_cost(execute, monkeypatch):
     run = execute(group="cost", method="race", quick=True, exclusive=True, **SMALL)
     routes = [record["route"] for record in run.records]
     assert routes == [
-        "explicit, IRLS",
         "explicit, Adam",
+        "explicit, IRLS",
         "depth 3, adam, lr 0.01",
         "depth 2, gd, lr 1",
     ]

@@ -1,4 +1,4 @@
-"""The front door: ``overt list``, ``overt run``, ``overt report``."""
+"""The front door: ``overt list``, ``overt run``, ``overt report``, ``overt complete``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from overt.studies.errors import StudyError
 
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
+        given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
         command = shlex.join(["overt", *given])
         code = front_door.main(args=given, prog_name="overt", standalone_mode=False, obj=command)
         sys.stdout.flush()

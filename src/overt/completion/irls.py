@@ -14,6 +14,7 @@ from overt.completion.certificate import certificate
 from overt.completion.irls_engine import Engine, EntriesEngine, Iterate
 from overt.completion.irls_proxy import largest_rank, rank_proxy
 from overt.completion.irls_sensing import SensingEngine
+from overt.completion.measurements import check_matrix_problem
 from overt.completion.result import Completion
 
 _GAP = 30.0  # a fall by this factor between neighbouring singular values is worth an exact refit
@@ -78,8 +79,10 @@ def irls(
 
     Raises
     ------
+    TypeError
+        If ``problem`` is neither a completion nor a sensing problem.
     ValueError
-        If an option is out of range or the data is not finite.
+        If an option is out of range, the data is not finite, or all measurement matrices are zero.
 
     References
     ----------
@@ -111,6 +114,7 @@ def irls(
 
 
 def _check(problem: Any, proxy: str | int, noise_std: float | None, max_iter: int, attempts: int) -> None:
+    check_matrix_problem(problem)
     rank_proxy(problem.y.new_ones(1), proxy)
     if noise_std is not None and not (noise_std >= 0 and math.isfinite(noise_std)):
         raise ValueError(f"noise_std must be None or finite and not negative; got {noise_std!r}")

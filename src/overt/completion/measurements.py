@@ -89,6 +89,23 @@ class InnerProducts:
         return self._Q @ z
 
 
+def check_matrix_problem(problem: Any) -> None:
+    """Refuse what is neither a completion nor a sensing problem; anything with their fields is accepted.
+
+    Raises
+    ------
+    TypeError
+        If ``problem`` has no ``y``, no shape (m, n), or neither observed positions nor measurement matrices.
+    """
+    entries = hasattr(problem, "rows") and hasattr(problem, "cols")
+    shape = getattr(problem, "shape", ())
+    if not hasattr(problem, "y") or not (entries or hasattr(problem, "A")) or len(shape) != 2:
+        raise TypeError(
+            "problem must be a CompletionProblem or a SensingProblem, whose unknown is a matrix; got "
+            f"{type(problem).__name__}"
+        )
+
+
 def measurements_of(problem: Any) -> Measurements:
     """The measurement map of a completion or sensing problem.
 
@@ -97,9 +114,8 @@ def measurements_of(problem: Any) -> Measurements:
     TypeError
         If ``problem`` has neither observed positions nor measurement matrices.
     """
-    m, n = problem.shape if len(problem.shape) == 2 else (0, 0)
-    if hasattr(problem, "rows") and hasattr(problem, "cols"):
-        return ObservedEntries(problem.rows, problem.cols, (m, n), problem.y)
+    check_matrix_problem(problem)
+    m, n = problem.shape
     if hasattr(problem, "A"):
         return InnerProducts(problem.A, (m, n))
-    raise TypeError(f"problem must be a CompletionProblem or a SensingProblem; got {type(problem).__name__}")
+    return ObservedEntries(problem.rows, problem.cols, (m, n), problem.y)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overt.completion.measurements import Measurements, measurements_of
+from overt.completion.measurements import Measurements, check_matrix_problem, measurements_of
 from overt.completion.result import Completion, HistoryRow
 from overt.completion.shrinkage import dual_value_on_ray, shrink_singular_values, spectral_norm_of
 
@@ -66,6 +66,8 @@ def nuclear_norm_minimization(
 
     Raises
     ------
+    TypeError
+        If ``problem`` is neither a completion nor a sensing problem.
     ValueError
         If an option is out of range or the measurements contradict each other.
 
@@ -84,6 +86,7 @@ def nuclear_norm_minimization(
     >>> found.converged, found.rank, problem.error(found.W) < 1e-5
     (True, 1, True)
     """
+    check_matrix_problem(problem)
     _check_options(noise_level, weight, max_iter, tolerance, check_every)
     started = time.perf_counter()
     y = problem.y.detach()

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overt.completion.measurements import check_matrix_problem
 from overt.completion.refit_normal import ReducedSolver, balanced, solve_rows, variable_projection_step
 from overt.completion.refit_sensing import refit_sensing
 from overt.completion.result import Completion
@@ -32,7 +33,17 @@ def _start(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Leading ``rank`` triplets of the start, padded by random directions where it has fewer."""
     if s is None and Vt is None:
-        U, s, Vt = start.U, start.singular_values, start.Vt
+        found = Completion.from_dense(start) if isinstance(start, Tensor) and start.ndim == 2 else start
+        if not isinstance(found, Completion):
+            raise TypeError(
+                "start must be a Completion, a matrix of the problem's shape, or the left singular vectors "
+                f"together with singular_values and Vt; got {type(start).__name__}"
+            )
+        U, s, Vt = found.U, found.singular_values, found.Vt
+    elif not isinstance(start, Tensor):
+        raise TypeError(
+            f"start must be the left singular vectors where they are given; got {type(start).__name__}"
+        )
     else:
         U = start
     if s is None or Vt is None:
@@ -76,12 +87,12 @@ def refit(
     ----------
     problem : CompletionProblem or SensingProblem
         Anything with ``y`` (k,), ``shape`` and either ``rows``/``cols`` or ``A`` (k, m·n).
-    start : Completion or Tensor, shape (m, ≥ rank)
-        A completion, or its left singular vectors (then ``singular_values`` and ``Vt`` are needed too).
+    start : Completion or Tensor, shape (m, n) or (m, ≥ rank)
+        A completion, a matrix, or left singular vectors (then ``singular_values`` and ``Vt`` are needed too).
     singular_values : Tensor, shape (≥ rank,), optional
     Vt : Tensor, shape (≥ rank, n), optional
     rank : int, optional
-        Rank to fit; the start's own by default.
+        Rank to fit; the start's own by default, which for a matrix is its numerical rank.
     tolerance : float, optional
         Relative residual ``‖P(X) − y‖/‖y‖`` below which the fit is exact; ``100 eps`` by default
         (2e-14 in double precision).
@@ -100,6 +111,8 @@ def refit(
 
     Raises
     ------
+    TypeError
+        If ``problem`` is neither a completion nor a sensing problem, or ``start`` is no start.
     ValueError
         If the rank, the shape of the start or an option is impossible.
 
@@ -125,6 +138,7 @@ def refit(
     began = time.perf_counter()
     if max_iter < 0 or patience < 1 or not ridge >= 0:
         raise ValueError(f"need max_iter ≥ 0, patience ≥ 1, ridge ≥ 0; got {max_iter}, {patience}, {ridge}")
+    check_matrix_problem(problem)
     shape = (int(problem.shape[0]), int(problem.shape[1]))
     U, s, Vt = _start(start, singular_values, Vt, rank, shape)
     tolerance = 100 * torch.finfo(s.dtype).eps if tolerance is None else tolerance

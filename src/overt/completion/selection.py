@@ -20,6 +20,7 @@ from overt.completion.result import Completion
 from overt.completion.solvers import SolverOptions, is_exact, solve
 from overt.completion.trial import (
     Progress,
+    Scored,
     Selected,
     Trial,
     column_mean,
@@ -33,13 +34,19 @@ from overt.problems import CompletionProblem
 
 _AGREES = 1e-3  # share of the largest observation within which an exact fit predicts held-out ones
 _FEW = 3000  # observations below which two more splits decide whether the column means are beaten
-# Held-out error, as a share of the column means', above which exact recovery is tried again, harder: near the
-# information limit nothing cheaper tells exact data from noisy.
-_UNCLEAR = 0.25
 # First attempt of the exact solver: (largest m·n, steps). A step costs more on a larger matrix.
-_STEPS = ((20_000, 40), (150_000, 30), (1_500_000, 12))
+_STEPS = ((20_000, 30), (150_000, 20), (1_500_000, 12))
 # Further attempts: (largest m·n, attempts).
 _ATTEMPTS = ((20_000, 6), (150_000, 2))
+# What speaks for them, as measured on exact and on noisy data. The first attempt finds exact matrices unless
+# the data is scarce; then the rank chosen on held-out entries is close to the true one, and the next rank has
+# few observations for each degree of freedom:
+_SCARCE = 1.5
+# … or no rank explains much, by held-out error over that of the column means, and ε has not stalled either:
+_UNEXPLAINED, _MOVING = 0.85, 0.955
+# … or ε fell, step by step, faster than it does on noise:
+_FAST = 0.86
+_WARM_UP = 10  # steps before which the fall of ε says nothing
 
 
 def select_model(
@@ -68,7 +75,7 @@ def select_model(
     tell(column_mean(problem))
     if not bool(problem.y.any()):
         return replace(column_mean(problem), heldout_error=0.0, message="every observation is zero")
-    exact = _try_exact(problem, options, tell) if offsets in (None, "auto") else None
+    exact, fall = _try_exact(problem, options, tell) if offsets in (None, "auto") else (None, 1.0)
     if exact is not None:
         judged = _judge_exact(problem, exact, heldout, options.seed)
         if judged is not None:
@@ -78,15 +85,34 @@ def select_model(
     if split is None:
         return replace(column_mean(problem), message="one observation: nothing but its mean can be said")
     trial = Trial.of(problem, split, options, tell)
-    best = trial.best([offsets] if offsets != "auto" else [None, "biases"])
-    if problem.n_observed < _FEW and options.solver in ("auto", "factored"):
-        trial.repeat(best.how, share)
-    if offsets in (None, "auto") and options.solver == "auto" and best.error > _UNCLEAR * trial.baseline:
+    best = trial.best([offsets] if offsets != "auto" else trial.promising())
+    if offsets in (None, "auto") and options.solver == "auto" and _maybe_exact(trial, best, fall):
         exact = _try_hard(problem, options)
         judged = None if exact is None else _judge_exact(problem, exact, heldout, options.seed)
         if judged is not None:
             return judged
+    few = problem.n_observed < _FEW and options.solver in ("auto", "factored")
+    if few and not trial.clear(best):
+        trial.repeat(best.how, share)
     return trial.finish(best)
+
+
+def _maybe_exact(trial: Trial, best: Scored, fall: float) -> bool:
+    """Whether data that the first attempt did not complete exactly may be exact all the same."""
+    if fall < _FAST:
+        return True
+    m, n = trial.problem.shape
+    rank = 0 if best.point is None else best.point.rank
+    if not rank or best.error > _UNEXPLAINED * trial.baseline:
+        return fall < _MOVING
+    return trial.problem.n_observed < _SCARCE * (rank + 1) * (m + n - rank - 1)
+
+
+def _fall(found: Completion) -> float:
+    """Factor by which ε fell in a step of the exact solver, once under way."""
+    eps = [row["eps"] for row in found.history if row.get("eps")]  # none where a shortcut was taken
+    steps = len(eps) - 1 - _WARM_UP
+    return 1.0 if steps < 1 else float((eps[-1] / eps[_WARM_UP]) ** (1 / steps))
 
 
 def _share(k: int, heldout: float) -> float:
@@ -99,15 +125,21 @@ def _exact(problem: CompletionProblem, found: Completion, solver: str) -> Select
     )
 
 
-def _try_exact(problem: CompletionProblem, options: SolverOptions, tell: Progress) -> Selected | None:
-    """The exact model, where the solver asked for finds one; a quick attempt only for ``"auto"``."""
+def _try_exact(
+    problem: CompletionProblem, options: SolverOptions, tell: Progress
+) -> tuple[Selected | None, float]:
+    """The exact model, where the solver asked for finds one, and how fast ε fell on the way.
+
+    For ``"auto"`` this is a quick attempt only.
+    """
     m, n = problem.shape
+    fall = 1.0
     if options.noise_std or m + n - 1 >= problem.n_observed:
-        return None
+        return None, fall
     if options.solver == "auto":
         steps = _allowed(_STEPS, m * n)
         if not steps:
-            return None
+            return None, fall
         found = irls(
             problem,
             rank_proxy=options.rank_proxy,
@@ -117,16 +149,16 @@ def _try_exact(problem: CompletionProblem, options: SolverOptions, tell: Progres
             tolerance=options.rounding if options.rounding > 1e-8 else None,
             seed=options.seed,
         )
-        solver = "irls"
+        solver, fall = "irls", _fall(found)
     elif options.solver in ("irls", "explicit"):
         found = solve(problem, replace(options, noise_std=0.0))
         solver = options.solver
     else:
-        return None
+        return None, fall
     exact = _accept(problem, found, solver, options.rounding)
     if exact is not None:
         tell(exact)
-    return exact
+    return exact, fall
 
 
 def _allowed(table: tuple[tuple[int, int], ...], entries: int) -> int:
@@ -154,7 +186,7 @@ def _accept(problem: CompletionProblem, found: Completion, solver: str, rounding
 
 
 def _try_hard(problem: CompletionProblem, options: SolverOptions) -> Selected | None:
-    """All attempts of the exact solver: near the information limit nothing cheaper tells exact from noisy."""
+    """All attempts of the exact solver."""
     m, n = problem.shape
     attempts = _allowed(_ATTEMPTS, m * n)
     if options.noise_std or not attempts or m + n - 1 >= problem.n_observed:

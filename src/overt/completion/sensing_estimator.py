@@ -143,7 +143,9 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if A.shape[1] != m * n:
             raise ValueError(f"A has {A.shape[1]} numbers a measurement; shape {(m, n)} needs {m * n}")
         self._dtype, self._shape = A.dtype, (m, n)
-        unit, scale = float(np.abs(A).max()) or 1.0, float(np.abs(y).max()) or 1.0
+        unit, scale = float(np.abs(A).max()), float(np.abs(y).max()) or 1.0
+        if unit == 0.0:
+            raise ValueError("A: all measurement matrices are zero; they say nothing about the matrix")
         tensors = [torch.as_tensor(part.astype(np.float64)).to(self.device) for part in (A / unit, y / scale)]
         problem = SensingProblem(tensors[0], tensors[1], (m, n), name="estimator input")
         incumbent = [_zero(problem)]

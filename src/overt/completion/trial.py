@@ -19,6 +19,8 @@ LARGEST = 100.0  # a completed entry above this many times the largest observed 
 _RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # of the offsets, in entries per line
 _MARGIN = 1.5  # standard errors by which a model must beat the column means, and more on few entries:
 _EXTRA = 30.0  # … by this over their number
+_CLEAR = 8.0  # standard errors that need no further splits
+_HELPFUL = 0.99  # share of the error of no offsets below which row and column offsets are worth a try
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,21 @@ class Trial:
         """The candidate of smallest held-out error."""
         scored = [self._score(how) for how in hows]
         return min(scored, key=lambda candidate: candidate.error)
+
+    def promising(self) -> list[str | None]:
+        """No offsets, and row and column offsets where these predict anything at all."""
+        rows, cols, y = self.problem.rows[self.out], self.problem.cols[self.out], self.problem.y[self.out]
+        offsets, _ = self._offsets(subset(self.problem, self.kept), "biases", rows, cols)
+        left = (offsets.at(rows, cols) - y).square().mean().sqrt()
+        return [None, "biases"] if float(left) < _HELPFUL * float(y.square().mean().sqrt()) else [None]
+
+    def clear(self, best: Scored) -> bool:
+        """Whether a candidate beats the column means beyond any doubt on this split alone."""
+        difference = best.square - self.baseline_square
+        if difference.numel() < 2:
+            return False
+        doubt = float(difference.std()) / math.sqrt(difference.numel())
+        return float(difference.mean()) < -_CLEAR * doubt
 
     def repeat(self, how: str | None, share: float, times: int = 2) -> None:
         """Compare with the column means on further splits, since a few held-out entries decide little."""

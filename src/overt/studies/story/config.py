@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from overt.studies.base import StudyConfig
 
@@ -22,6 +22,8 @@ Group = Literal[
     "cost",  # S8
 ]
 
+
+ROUTES = ("explicit, Adam", "explicit, IRLS")  # of the cost part; both have the answer only at their end
 
 Method = Literal[
     "deep",
@@ -81,6 +83,30 @@ class StoryConfig(StudyConfig):
     width: int = Field(default=0, ge=0)
     early_refit: bool = True
     quick: bool = False
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, name: str) -> str:
+        from overt.training import optimizer_names
+
+        if name not in optimizer_names():
+            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
+        return name
+
+    @field_validator("functional")
+    @classmethod
+    def _known_functional(cls, name: str) -> str:
+        if name not in ("normalized_nuclear_norm", "nuclear_norm"):
+            raise ValueError(f"unknown functional {name!r}; one of normalized_nuclear_norm, nuclear_norm")
+        return name
+
+    @model_validator(mode="after")
+    def _possible(self) -> StoryConfig:
+        if self.rank > self.n or (self.group != "regression" and self.n_observed > self.n**2):
+            raise ValueError(
+                f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
+            )
+        return self
 
 
 def select(runs: Any, **wanted: Any) -> list[Any]:
