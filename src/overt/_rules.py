@@ -1,7 +1,8 @@
 """Value and slopes of each functional, on a spectrum.
 
 A rule takes a spectrum, shape (..., k) with k > 0, and returns the value, shape (...), and its slopes, shape
-(..., k). Squares of the largest value neither under- nor overflow. Where the spectrum is all zero, the value
+(..., k). That of ``log_det``, which is not homogeneous, also takes the scale, shape (..., 1), that the spectrum
+is to be multiplied by. Squares of the largest value neither under- nor overflow. Where the spectrum is all zero, the value
 is 0; a slope at a zero may be anything, NaN included, because :mod:`overt._spectral` sets it to 0.
 
 A rule runs right after a decomposition, when every call into torch finds the caches cold. Those that
@@ -16,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Rule = Callable[[Tensor], tuple[Tensor, Tensor]]
+Rule = Callable[..., tuple[Tensor, Tensor]]
 
 
 def nuclear(s: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,8 +116,15 @@ def _above_zero(x: Tensor) -> Tensor:
 def log_det(root: float) -> Rule:
     """The rule of Σ log(σ² + root²), through hypot(σ, root), which neither under- nor overflows."""
 
-    def rule(s: Tensor) -> tuple[Tensor, Tensor]:
-        length = torch.hypot(s, torch.full_like(s, root))
-        return 2 * length.log().sum(-1), 2 * (s / length) / length
+    def rule(s: Tensor, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        sigma = s if scale is None else s * scale
+        length = torch.hypot(sigma, torch.full_like(s, root))
+        logarithm, slope = length.log(), 2 * (sigma / length) / length
+        if scale is not None:
+            # Beyond the range of the dtype, σ² is all that counts, and its logarithm is within the range.
+            beyond = torch.isinf(sigma)
+            logarithm = torch.where(beyond, s.log() + scale.log(), logarithm)
+            slope = torch.where(beyond, 2 / s / scale, slope)
+        return 2 * logarithm.sum(-1), slope
 
     return rule

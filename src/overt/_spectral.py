@@ -9,9 +9,8 @@ from torch import Tensor
 
 from overt._rules import Rule
 from overt.linalg._gradients import spectral_gradient, spectral_parts, spectral_weights
-from overt.linalg.checks import compute_dtype
 from overt.linalg.decompositions import rescale, scaled_singular_values
-from overt.linalg.spectrum import first_order_only
+from overt.linalg.spectrum import first_order_only, widen
 
 
 def of_matrix(W: Tensor, rule: Rule, degree: int | None) -> Tensor:
@@ -19,7 +18,7 @@ def of_matrix(W: Tensor, rule: Rule, degree: int | None) -> Tensor:
 
     ``degree`` is the degree of homogeneity of the functional, 0 or 1, or None if it is not homogeneous.
     """
-    W = W.to(compute_dtype(W.dtype))
+    W = widen(W)
     if torch.is_grad_enabled() and W.requires_grad:
         if torch._C._are_functorch_transforms_active():
             return cast(Tensor, _OfMatrixFunctional.apply(W, rule, degree)[0])  # type: ignore[no-untyped-call]
@@ -37,7 +36,7 @@ def of_spectrum(s: Tensor, rule: Rule, degree: int | None) -> Tensor:
 
 def frobenius_of_matrix(W: Tensor) -> Tensor:
     """‖W‖_F from its entries; half precision gives a float32 value."""
-    norm = _Frobenius.apply(W.to(compute_dtype(W.dtype)))  # type: ignore[no-untyped-call]
+    norm = _Frobenius.apply(widen(W))  # type: ignore[no-untyped-call]
     return cast(Tensor, norm)
 
 
@@ -51,7 +50,7 @@ def _evaluate(s: Tensor, scale: Tensor | None, rule: Rule, degree: int | None) -
     if scale is None:
         return rule(s)
     if degree is None:
-        return rule(s * scale)
+        return rule(s, scale)
     value, slope = rule(s)
     if degree == 1:
         return value * scale.squeeze(-1), slope
@@ -81,7 +80,7 @@ class _OfMatrix(torch.autograd.Function):
 
 
 class _OfMatrixFunctional(torch.autograd.Function):
-    """The same in the form that ``torch.func`` asks for, at some 40 µs more a call."""
+    """The same in the form that ``torch.func.grad`` asks for, at some 40 µs more a call; not for ``vmap``."""
 
     @staticmethod
     def forward(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, ...]:

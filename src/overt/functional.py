@@ -21,14 +21,18 @@ given spectrum      values are taken at their word: the slope is 0 at an exact 0
 scale               σ is divided by σ₁ first, so no power of σ under- or overflows
 ==================  ======================================================================================
 
-Second derivatives are refused with a RuntimeError. Half precision is computed in float32 and cast back. NaN
-and infinite entries, complex and integer matrices, and vectors given as ``W`` are refused with a ValueError
-or TypeError.
+Second derivatives are refused with a RuntimeError. Half precision is computed in float32 and cast back, a
+gradient that is beyond its range to its largest finite value: compute in float32 where entries are tiny.
+``torch.func.grad`` works, ``torch.func.vmap`` does not; batches of matrices take its place. NaN and infinite
+entries, complex, integer and sparse matrices, and vectors given as ``W`` are refused with a ValueError or
+TypeError. So are :class:`overt.Factored` matrices with singular values beyond the range of the dtype, except by
+the functionals that do not depend on the scale.
 """
 
 from __future__ import annotations
 
 import math
+import numbers
 
 import torch
 from torch import Tensor
@@ -37,7 +41,7 @@ from overt import _rules
 from overt._spectral import frobenius_of_matrix, of_matrix, of_spectrum
 from overt.linalg.checks import check_matrix, check_spectrum, compute_dtype
 from overt.linalg.factored import Factored
-from overt.linalg.spectrum import singular_values, spectrum
+from overt.linalg.spectrum import singular_values, spectrum, widen
 
 __all__ = [
     "effective_rank",
@@ -342,19 +346,20 @@ def _function(rule: _rules.Rule, degree: int | None, W: Matrix | None, given: Te
         if W is None:
             raise TypeError("W: missing; give a matrix W, or its spectrum as singular_values=")
         if isinstance(W, Factored):
-            return of_spectrum(spectrum(W), rule, degree).to(W.dtype)
+            return of_spectrum(spectrum(W, up_to_scale=degree == 0), rule, degree).to(W.dtype)
         return of_matrix(check_matrix(W), rule, degree).to(W.dtype)
     if W is not None:
         raise TypeError("W: given together with singular_values; give one of them")
     s = check_spectrum(given)
-    return of_spectrum(s.to(compute_dtype(s.dtype)), rule, degree).to(s.dtype)
+    return of_spectrum(widen(s), rule, degree).to(s.dtype)
 
 
 def _positive(value: object, name: str) -> float:
     if value is None:
         raise TypeError(f"{name}: missing; give a number above 0")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number above 0, got {type(value).__name__}")
-    if not value > 0:
+    number = float(value)
+    if not number > 0:
         raise ValueError(f"{name}: expected a number above 0, got {value}")
-    return float(value)
+    return number

@@ -17,7 +17,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from overt import functional
 from overt.completion.estimator import MatrixCompletion
+from overt.completion.solvers import PENALTIES, SOLVERS
 from overt.problems import CompletionProblem, matrix_completion
 
 Array = NDArray[np.float64]
@@ -106,11 +108,22 @@ def test_every_solver_completes_an_easy_matrix(solver: str) -> None:
 
 def test_deep_linear_network_is_the_implicit_reference() -> None:
     problem = instance(n_observed=900, rank=1)
-    est = MatrixCompletion(penalty=None, depth=3, offsets=None, max_iter=2500)
-    with pytest.warns(ConvergenceWarning, match="depth 3: max_steps=2500"):
-        est.fit(holes(problem))
+    est = MatrixCompletion(penalty=None, depth=3, offsets=None).fit(holes(problem))
     assert est.solver_ == "explicit"
-    assert relative(model_values(est), problem) < 0.1
+    assert est.rank_ == 1
+    assert est.converged_
+    assert est.identifiable_ is None
+    assert est.underdetermined_rows_ == []
+    assert 100 < est.n_iter_ < 10_000
+    assert relative(model_values(est), problem) < 0.01
+
+
+def test_a_short_budget_of_the_network_is_told() -> None:
+    est = MatrixCompletion(penalty=None, depth=3, offsets=None, max_iter=600)
+    with pytest.warns(ConvergenceWarning, match="depth 3: max_steps=600"):
+        est.fit(holes(instance(n_observed=900, rank=1)))
+    assert not est.converged_
+    assert est.n_iter_ == 600
 
 
 @pytest.mark.parametrize("solver", ["irls", "nuclear", "auto"])
@@ -229,6 +242,49 @@ def test_bad_matrices_are_refused(X: Array, match: str) -> None:
 def test_bad_parameters_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         MatrixCompletion(**options).fit(holes(instance()))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_penalty_that_does_not_exist_is_refused_whatever_the_solver(solver: str) -> None:
+    with pytest.raises(ValueError, match="'penalty' parameter"):
+        MatrixCompletion(solver, penalty="foo").fit(holes(instance()))
+
+
+def test_penalties_are_the_functionals_without_further_arguments() -> None:
+    W = torch.eye(3)
+    usable = set()
+    for name in set(functional.__all__) - {"singular_values"}:
+        try:
+            getattr(functional, name)(W)
+        except (TypeError, ValueError):
+            continue
+        usable.add(name)
+    assert set(PENALTIES) == usable
+
+
+@pytest.mark.parametrize("options", [{"penalty": "stable_rank"}, {"depth": 2}])
+def test_a_penalty_or_depth_without_effect_is_told(options: dict[str, Any]) -> None:
+    X = np.outer(np.arange(1.0, 9.0), np.arange(1.0, 7.0))
+    X[::3, ::2] = np.nan
+    with pytest.warns(UserWarning, match="no effect with solver='irls'"):
+        MatrixCompletion("irls", **options).fit(X)
+
+
+def test_another_penalty_asks_for_the_explicit_solver() -> None:
+    X = np.outer(np.arange(1.0, 9.0), np.arange(1.0, 7.0))
+    X[::3, ::2] = np.nan
+    assert MatrixCompletion(penalty="effective_rank").fit(X).solver_ == "explicit"
+    assert MatrixCompletion().fit(X).solver_ == "irls"
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_a_tuple_of_triplets_is_not_read_as_a_matrix(kind: Any) -> None:
+    triplets = (kind([0, 1, 2, 2]), kind([0, 1, 0, 1]), kind([1.0, 2.0, 3.0, 4.0]))
+    with pytest.raises(ValueError, match="fit_triplets"):
+        MatrixCompletion().fit(triplets)
+    with pytest.raises(ValueError, match="fit_triplets"):
+        MatrixCompletion().fit_transform(triplets)
+    assert MatrixCompletion().fit_transform(np.stack([np.arange(1.0, 5.0)] * 3)).shape == (3, 4)
 
 
 # ---- answers -----------------------------------------------------------------------------------------------

@@ -116,15 +116,29 @@ def test_heldout_values_are_scaled_with_the_rest():
 
 
 @pytest.mark.parametrize("kind", ["completion", "sensing"])
-def test_zero_observations_are_refused(kind):
+def test_zero_observations_are_completed_by_zero(kind):
     if kind == "completion":
         problem = matrix_completion((10, 10), rank=1, n_observed=50, seed=0)
         zero = with_values(problem, torch.zeros_like(problem.y))
     else:
         problem = matrix_sensing((6, 6), rank=1, n_measurements=20, seed=0)
         zero = SensingProblem(problem.A, torch.zeros_like(problem.y), problem.shape)
-    with pytest.raises(ValueError, match="all observations are zero"):
-        explicit(zero)
+    run = explicit_run(zero)
+    assert (run.completion.rank, run.completion.converged, run.completion.residual) == (0, True, 0.0)
+    assert "all observations are zero" in run.completion.message
+    assert run.completion.W.shape == run.penalized.shape == zero.shape
+    assert not explicit(zero).W.any()
+
+
+@pytest.mark.parametrize(("shape", "k"), [((1, 1), 1), ((1, 5), 5), ((4, 1), 4), ((1, 5), 3)])
+def test_a_single_line_is_certain_only_where_nothing_is_missing(shape, k):
+    y = torch.arange(1.0, k + 1, dtype=torch.float64)
+    index = torch.arange(k)
+    found = explicit(CompletionProblem(index // shape[1], index % shape[1], y, shape))
+    assert found.rank == 1
+    assert found.converged == (k == shape[0] * shape[1])
+    assert "a single row or column has rank 1" in found.message
+    assert torch.allclose(found.W.reshape(-1)[:k], y, atol=1e-6)
 
 
 def test_zero_measurement_matrices_are_refused():

@@ -75,6 +75,21 @@ def test_zero_measurements_give_zero() -> None:
     assert not est.matrix_.any()
 
 
+@pytest.mark.parametrize("solver", ["auto", "irls", "explicit", "nuclear"])
+def test_zero_measurement_matrices_are_refused(solver: str) -> None:
+    with pytest.raises(ValueError, match="A: all measurement matrices are zero"):
+        MatrixSensing(solver).fit(np.zeros((60, 6, 5)), np.ones(60), shape=(6, 5))
+
+
+def test_penalty_is_checked_and_its_idleness_told() -> None:
+    problem = instance()
+    A, y = problem.A.numpy(), problem.y.numpy()
+    with pytest.raises(ValueError, match="'penalty' parameter"):
+        MatrixSensing(penalty="foo").fit(A, y, shape=(14, 10))
+    with pytest.warns(UserWarning, match="no effect with solver='irls'"):
+        MatrixSensing("irls", penalty="stable_rank").fit(A, y, shape=(14, 10))
+
+
 def test_interruption_leaves_a_usable_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*args: Any, **kwargs: Any) -> Any:
         raise KeyboardInterrupt

@@ -96,7 +96,18 @@ def test_hardly_any_observation(n_observed: int) -> None:
     )
     found = soft_impute(problem)
     assert bool(torch.isfinite(found.W).all())
-    assert math.isnan(found.history[-1]["heldout_rmse"]) == (n_observed == 1)
+    assert math.isnan(found.history[-1]["heldout_rmse"])
+
+
+@pytest.mark.parametrize(("n_observed", "chosen"), [(2, False), (39, False), (40, True)])
+def test_too_few_held_out_entries_choose_no_weight(n_observed: int, chosen: bool) -> None:
+    index = torch.arange(n_observed)
+    y = 1.0 + index.double() / n_observed
+    found = soft_impute(CompletionProblem(torch.zeros_like(index), index, y, (1, n_observed + 1)))
+    assert ("too few to choose" in found.message) != chosen
+    assert math.isnan(found.history[-1]["heldout_rmse"]) != chosen
+    assert found.converged
+    torch.testing.assert_close(found.W[0, :-1], y, rtol=2e-3, atol=0)
 
 
 def test_all_zero_observations() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -194,3 +196,71 @@ def test_wrong_models_are_refused_in_words():
     penalty = SpectralPenalty(deep_linear(3, 3))
     with pytest.raises(ValueError, match="weight"):
         penalty.weight = -0.1
+
+
+def chain() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 3, bias=False), nn.Linear(3, 5, bias=False)).double()
+
+
+def test_copies_follow_the_copied_model():
+    penalty = SpectralPenalty(chain(), of="product")
+    for twin in (copy.deepcopy(penalty), pickle.loads(pickle.dumps(penalty))):  # noqa: S301
+        torch.testing.assert_close(twin.value(), penalty.value())
+        twin.value().backward()
+        assert all(p.grad is not None for p in twin.model.parameters())
+        assert all(p.grad is None for p in penalty.model.parameters())
+
+
+def test_a_replaced_layer_counts():
+    model = chain()
+    penalty, product = SpectralPenalty(model, of="product"), product_of(model)
+    model[1] = nn.Linear(3, 6, bias=False).double()
+    W = model[1].weight @ model[0].weight
+    torch.testing.assert_close(penalty.value(), F.normalized_nuclear_norm(W))
+    torch.testing.assert_close(product(), W)
+
+
+@pytest.mark.parametrize(
+    ("functional", "options", "message"),
+    [
+        ("schatten_norm", None, r"p: missing.*options=\{'p': …\}"),
+        ("schatten_norm", {"p": -1}, r"p: expected a number above 0, got -1.*options=\{'p': …\}"),
+        ("schatten_norm", {"p": "1"}, r"options=\{'p': …\}"),
+        ("normalized_schatten_norm", {"p": 1}, r"q: missing.*options=\{'p': …, 'q': …\}"),
+        ("log_det", None, r"eps: missing.*options=\{'eps': …\}"),
+    ],
+)
+def test_options_are_checked_at_once(functional, options, message):
+    with pytest.raises(ValueError, match=message):
+        SpectralPenalty(deep_linear(4, 4), functional, options=options)
+
+
+@pytest.mark.parametrize("result", [1.0, None, torch.zeros(2), torch.zeros(1, 1)])
+def test_a_callable_has_to_return_a_scalar(result):
+    with pytest.raises(TypeError, match="functional must return a 0-d tensor"):
+        SpectralPenalty(deep_linear(4, 4), lambda W: result)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_lazy_layers_need_a_forward_pass():
+    model = nn.Sequential(nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="uninitialized.*run one forward pass first"):
+        SpectralPenalty(model)
+    model(torch.zeros(1, 4))
+    assert SpectralPenalty(model).value().ndim == 0
+
+
+def test_numbers_of_numpy():
+    options = {"p": np.float32(0.5), "q": np.int64(1)}
+    penalty = SpectralPenalty(
+        deep_linear(4, 4),
+        "normalized_schatten_norm",
+        weight=np.float32(0.5),
+        norm_cap=np.int32(3),
+        options=options,
+    )
+    penalty.weight = np.int64(2)
+    assert penalty.weight == 2.0
+    assert penalty.norm_cap == 3.0
+    assert penalty.penalty().isfinite()

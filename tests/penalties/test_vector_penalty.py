@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -90,3 +91,36 @@ def test_wrong_arguments_are_refused_in_words(arguments, error, message):
 def test_a_model_without_a_linear_map_is_refused():
     with pytest.raises(ValueError, match="no end-to-end matrix"):
         VectorPenalty(nn.ReLU())
+
+
+@pytest.mark.parametrize(("p", "q"), [(1, 2), (0.5, 3)])
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1e200, 1e307])
+def test_ratio_at_extreme_scales(p, q, scale):
+    plain, model = Vector([3.0, 4.0, 0.0]), Vector([3.0 * scale, 4.0 * scale, 0.0])
+    value = VectorPenalty(model, p, q).value()
+    torch.testing.assert_close(
+        value, VectorPenalty(plain, p, q).value(), rtol=1e-3 if scale < 1e-300 else 1e-12, atol=0
+    )
+    value.backward()
+    assert model.w.grad.isfinite().all()
+    if scale > 1e-300:
+        VectorPenalty(plain, p, q).value().backward()
+        torch.testing.assert_close(model.w.grad * scale, plain.w.grad)
+
+
+def test_cap_at_extreme_scales():
+    assert VectorPenalty(Vector([3e200, 4e200]), norm_cap=5.0).value().item() == pytest.approx(1.4e200)
+    assert VectorPenalty(Vector([3e-200, 4e-200]), norm_cap=5.0).value().item() == pytest.approx(1.4)
+
+
+@pytest.mark.parametrize("q", [2, None])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_entries_that_are_not_finite_are_refused(q, bad):
+    with pytest.raises(ValueError, match="w: 1 of 2 entries are NaN or infinite"):
+        VectorPenalty(Vector([1.0, bad]), q=q).penalty()
+
+
+def test_numbers_of_numpy():
+    penalty = VectorPenalty(Vector([3.0, 4.0]), np.int64(1), np.float32(2), np.float32(0.5))
+    assert (penalty.p, penalty.q, penalty.weight) == (1.0, 2.0, 0.5)
+    assert type(penalty.weight) is float

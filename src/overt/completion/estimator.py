@@ -18,10 +18,11 @@ from overt.completion.inputs import Compressed, Observations, compress, from_mat
 from overt.completion.irls_proxy import PROXIES
 from overt.completion.model import expand
 from overt.completion.selection import select_model
-from overt.completion.solvers import SOLVERS, SolverOptions
+from overt.completion.solvers import PENALTIES, SOLVERS, SolverOptions, resolved_solver
 from overt.completion.trial import Selected, column_mean
 
 _CERTIFIED_UNKNOWNS = 200_000  # r (m + n) above which no certificate is computed
+_EXACT = 1e-8  # relative misfit below which a trained network fits exactly
 
 __all__ = ["MatrixCompletion"]
 
@@ -43,10 +44,15 @@ class MatrixCompletion(CompletionAnswers):
         Continuous rank that drives ``"irls"``: ``"participation_ratio"`` (the squared normalized nuclear
         norm), ``"effective_rank"``, ``"stable_rank"``, ``"log_det"`` or ``"schatten"``.
     penalty : str or None, default="normalized_nuclear_norm"
-        Functional for ``"explicit"``. With None and ``depth`` ≥ 2 a deep linear network is trained without
-        any penalty: the implicit reference.
+        Functional for ``"explicit"``: one of :mod:`overt.functional` that needs no further argument. With
+        None and ``depth`` ≥ 2 a deep linear network is trained without any penalty: the implicit reference.
+        With ``solver="auto"`` another value than the default asks for ``"explicit"``; with other solvers
+        it has no effect, which is warned about.
     depth : int, default=1
-        Number of factors that are trained; only 1 has the explicit penalty on a full matrix.
+        Number of factors that ``"explicit"`` trains; only 1 has the explicit penalty on a full matrix. A
+        greater depth has an effect under the same solvers as ``penalty``. A network is trained to a misfit of
+        0.1 %, for ``max_iter`` steps at most (10 000 by default), and never certified, since it fits no
+        matrix exactly.
     offsets : {"auto", "biases", "mean"} or None, default="auto"
         Subtract nothing (None), the mean, or regularized global, row and column offsets first. ``"auto"``
         takes the offsets only if they lower the held-out error.
@@ -84,14 +90,19 @@ class MatrixCompletion(CompletionAnswers):
     history_ : list of dict
         What the solver recorded.
     heldout_error_, heldout_interval_ : float, (float, float)
-        Root mean square error on held-out entries and its 95 % interval; nan where nothing could be held out.
+        Root mean square error on held-out entries and its 95 % interval; nan where nothing could be held out:
+        a single observation, or an exact fit that needs every one, as of a tiny matrix.
     baseline_error_ : float
         The same for the column means.
     noise_std_ : float
         Estimated standard deviation of the observations around the model.
     identifiable_ : bool or None
-        Whether the observed positions determine the matrix among its neighbours of the same rank; None
-        where this was not computed (``certify=False``, very large matrices).
+        Whether the observed positions determine the matrix among its neighbours of the same rank: a property
+        of the positions and the fitted matrix, not of the noise. True does not say that the error is small.
+        On noisy data such as ratings it is usually False, since some row or column holds fewer entries than
+        the rank; those lines then rest on the ridge, that is on the other lines, and the rest of the matrix
+        may well be determined. None where this was not computed (``certify=False``, very large matrices,
+        networks).
     underdetermined_rows_, underdetermined_columns_ : list of int
         Where to observe more if not.
     solver_ : str
@@ -127,7 +138,7 @@ class MatrixCompletion(CompletionAnswers):
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         "solver": [StrOptions(set(SOLVERS))],
         "rank_proxy": [StrOptions(set(PROXIES))],
-        "penalty": [str, None],
+        "penalty": [StrOptions(set(PENALTIES)), None],
         "depth": [Interval(numbers.Integral, 1, None, closed="left")],
         "offsets": [StrOptions({"auto", "biases", "mean"}), None],
         "noise": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
@@ -196,6 +207,7 @@ class MatrixCompletion(CompletionAnswers):
             The estimator itself.
         """
         self._validate_params()
+        _refuse_triplets(X)
         X = self._validated(X, reset=True)
         return self._fit(from_matrix(X), np.float32 if X.dtype == np.float32 else np.float64)
 
@@ -272,15 +284,8 @@ class MatrixCompletion(CompletionAnswers):
         return self
 
     def _options(self, scale: float) -> SolverOptions:
-        solver = self.solver
-        if solver == "auto" and (self.penalty is None or self.depth > 1):
-            solver = "explicit"
-        if self.penalty is None and self.depth < 2:
-            raise ValueError(
-                "penalty=None needs depth ≥ 2: depth 1 without a penalty leaves holes as they are"
-            )
         return SolverOptions(
-            solver=solver,
+            solver=resolved_solver(self.solver, self.penalty, self.depth, stacklevel=4),
             rank_proxy=self.rank_proxy,
             penalty=self.penalty,
             depth=self.depth,
@@ -322,8 +327,9 @@ class MatrixCompletion(CompletionAnswers):
         self.underdetermined_rows_: list[int] = compressed.empty_rows.tolist()
         self.underdetermined_columns_: list[int] = compressed.empty_cols.tolist()
         found = chosen.completion
+        trained = self.depth > 1 and chosen.solver == "explicit" and found.residual > _EXACT
         large = found.rank * sum(found.shape) > _CERTIFIED_UNKNOWNS
-        if interrupted or large or not self.certify or found.rank == 0:
+        if interrupted or large or trained or not self.certify or found.rank == 0:
             return
         answer = certificate(compressed.problem, found)
         empty = bool(self.underdetermined_rows_ or self.underdetermined_columns_)
@@ -362,6 +368,15 @@ class MatrixCompletion(CompletionAnswers):
             "" if interrupted or chosen.fallback else "; try another solver, raise max_iter or observe more"
         )
         warnings.warn(f"{self.message_}{remedy}", ConvergenceWarning, stacklevel=4)
+
+
+def _refuse_triplets(X: Any) -> None:
+    """Three vectors in a tuple are triplets, though they could be read as a matrix of three rows."""
+    if isinstance(X, tuple) and len(X) == 3 and all(np.ndim(part) == 1 for part in X):
+        raise ValueError(
+            "X is a tuple of three vectors; for triplets call fit_triplets(rows, cols, values, shape=(m, n)) "
+            "and for a matrix of three rows pass np.stack(X)"
+        )
 
 
 def _some(indices: list[int], most: int = 10) -> str:

@@ -6,8 +6,8 @@ Zhao (2022) trains a full matrix, without depth, on the loss plus ``λ ‖W‖_*
 * the penalty cannot be cheated by one huge unobserved entry: above a cap on the Frobenius norm, which the
   data suggest, growth costs again (see ``SpectralPenalty``);
 * a refit at the found rank removes the penalty's bias. Where the data are exact it need not wait for the
-  collapse: once the spectrum shows a stable gap, a refit at that rank is tried, and accepted only if it meets
-  every observation to machine precision with fewer degrees of freedom than observations.
+  collapse: at log-spaced steps a refit is tried at the rank where the spectrum drops most, and accepted only
+  if it meets every observation to machine precision with fewer degrees of freedom than observations.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from overt.linalg import svd
 from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
 from overt.problems import CompletionProblem, SensingProblem
-from overt.training import HoldUntilCollapse, State, TrainResult, train
+from overt.training import HoldUntilCollapse, State, Trace, TrainResult, train
 
 __all__ = ["ExplicitRun", "explicit", "explicit_run", "largest_rank", "normalized_problem"]
 
 Matrices = CompletionProblem | SensingProblem
+ZERO_MESSAGE = "all observations are zero: completed by zero"
 
 _CAP = 1.2  # times the Frobenius norm that the observations suggest
 _LARGEST_ENTRY = 100.0  # a refit with an entry above this many times the largest observed one is refused
@@ -111,17 +112,16 @@ def largest_rank(shape: tuple[int, int], n_observed: int) -> int:
 
 @dataclass
 class _EarlyRefit:
-    """Try a refit whenever the spectrum shows the same gap twice in a row, at log-spaced steps."""
+    """Try a refit at the rank where the spectrum drops most, at log-spaced steps."""
 
     problem: Matrices
     largest: int
     enabled: bool
     tell: Callable[[State], bool | None] | None
     first: int = 100
-    spacing: float = 1.15
-    gap: float = 0.6
+    spacing: float = 1.25
+    gap: float = 0.8
     next_step: int = 0
-    last_rank: int | None = None
     found: Completion | None = None
     step: int | None = None
     tried: list[dict[str, Any]] = field(default_factory=list)
@@ -132,8 +132,7 @@ class _EarlyRefit:
             return stop
         self.next_step = math.ceil(state.step * self.spacing)
         rank = self._gap_rank(state.singular_values())
-        stable, self.last_rank = rank is not None and rank == self.last_rank, rank
-        if stable and rank is not None:
+        if rank is not None:
             self.found = self._smallest_exact(state, rank)
             self.step = state.step if self.found is not None else None
         return stop or self.found is not None
@@ -195,6 +194,13 @@ def explicit_run(
     **training: Any,
 ) -> ExplicitRun:
     """Run :func:`explicit` and return all its parts; see there for the parameters."""
+    if not isinstance(problem, CompletionProblem | SensingProblem):
+        raise TypeError(
+            "problem must be a CompletionProblem or a SensingProblem, whose unknown is a matrix; got "
+            f"{type(problem).__name__}"
+        )
+    if not bool(problem.y.any()):
+        return _zero_run(problem)
     scaled, unit = normalized_problem(problem)
     m, n = scaled.shape
     model = DeepLinear((n, m), init="gaussian", scale=init_scale, seed=seed, dtype=scaled.y.dtype)
@@ -231,6 +237,15 @@ def explicit_run(
     return ExplicitRun(answer, result, result.W * unit, schedule.collapsed_at, early.step)
 
 
+def _zero_run(problem: Matrices) -> ExplicitRun:
+    """Data without a scale: nothing is trained, the zero matrix meets them."""
+    zero = problem.y.new_zeros(problem.shape)
+    training = TrainResult(zero, Trace(), "converged", ZERO_MESSAGE, 0, 0.0, {})
+    return ExplicitRun(
+        Completion.from_dense(zero, residual=0.0, message=ZERO_MESSAGE), training, zero, None, None
+    )
+
+
 def _finish(
     problem: Matrices, result: TrainResult, schedule: HoldUntilCollapse, refit_allowed: bool
 ) -> Completion:
@@ -242,6 +257,12 @@ def _finish(
         residual=residual,
         message=f"penalized training: {result.message}",
     )
+    if schedule.rank is None and min(problem.shape) == 1:
+        missing = problem.shape[0] * problem.shape[1] - problem.n_observed
+        message = "a single row or column has rank 1 whatever its entries"
+        if missing > 0:
+            message += f": {missing} missing one(s) are not determined"
+        return replace(plain, converged=missing <= 0 and residual <= 1e-5, message=message)
     if schedule.rank is None:
         advice = "no rank stood out; raise max_steps or the weight, or observe more"
         return replace(plain, converged=False, message=f"{plain.message}; {advice}")
@@ -302,8 +323,16 @@ def explicit(problem: Matrices, **options: Any) -> Completion:
 
     Raises
     ------
+    TypeError
+        If ``problem`` is neither a completion nor a sensing problem.
     ValueError
-        If all observations are zero, or an argument is out of its range.
+        If all measurement matrices are zero, or an argument is out of its range.
+
+    Notes
+    -----
+    Observations that are all zero give the zero matrix without any training. A matrix of one row or column
+    has rank one whatever its entries, so a penalty on the rank says nothing about the missing ones: they stay
+    near zero, and the answer counts as converged only where nothing is missing.
 
     Examples
     --------

@@ -25,7 +25,9 @@ class SensingEngine(Engine):
         self.A = problem.A.detach().reshape(self.k, m, n)
         unit = float(self.A.square().sum()) / (m * n)  # mean diagonal of AᵀA
         if self.k and unit == 0.0:
-            raise ValueError("problem.A: all measurement matrices are zero; they say nothing about the matrix")
+            raise ValueError(
+                "problem.A: all measurement matrices are zero; they say nothing about the matrix"
+            )
         self.gain = (unit * m * n / max(self.k, 1)) ** 0.5 or 1.0
         self.A = self.A / self.gain
         self.share = self.k / (m * n)

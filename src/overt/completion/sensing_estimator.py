@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from overt.completion.irls_proxy import PROXIES
 from overt.completion.result import Completion
 from overt.completion.sensing_path import sensing_path
-from overt.completion.solvers import SolverOptions, is_exact, solve
+from overt.completion.solvers import PENALTIES, SolverOptions, is_exact, resolved_solver, solve
 from overt.problems import SensingProblem
 
 __all__ = ["MatrixSensing"]
@@ -36,9 +36,11 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     rank_proxy : str, default="participation_ratio"
         Continuous rank that drives ``"irls"``.
     penalty : str or None, default="normalized_nuclear_norm"
-        Functional for ``"explicit"``; None with ``depth`` ≥ 2 trains a deep linear network without any.
+        Functional for ``"explicit"``: one of :mod:`overt.functional` that needs no further argument; None
+        with ``depth`` ≥ 2 trains a deep linear network without any. With ``solver="auto"`` another value
+        than the default asks for ``"explicit"``; with other solvers it has no effect, which is warned about.
     depth : int, default=1
-        Number of factors that are trained.
+        Number of factors that ``"explicit"`` trains; has an effect under the same solvers as ``penalty``.
     noise : {"auto"} or float, default="auto"
         Standard deviation of the noise on y; 0 says that the measurements are exact.
     heldout : float, default=0.15
@@ -80,7 +82,7 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         "solver": [StrOptions({"auto", "irls", "explicit", "nuclear"})],
         "rank_proxy": [StrOptions(set(PROXIES))],
-        "penalty": [str, None],
+        "penalty": [StrOptions(set(PENALTIES)), None],
         "depth": [Interval(numbers.Integral, 1, None, closed="left")],
         "noise": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
         "heldout": [Interval(numbers.Real, 0, 1, closed="neither")],
@@ -135,7 +137,7 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             The estimator itself.
         """
         self._validate_params()
-        self._refuse_bare_depth()
+        solver = resolved_solver(self.solver, self.penalty, self.depth, stacklevel=2)
         A, m, n = self._flattened(A, shape)
         A, y = validate_data(self, A, y, dtype=[np.float64, np.float32], y_numeric=True)
         if m < 1 or n < 1:
@@ -151,19 +153,13 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         incumbent = [_zero(problem)]
         self.heldout_error_, self.solver_, interrupted = math.nan, "zero", False
         try:
-            found = self._solve(problem, scale, incumbent)
+            found = self._solve(problem, scale, solver, incumbent)
         except KeyboardInterrupt:
             found, interrupted = incumbent[0], True
         self._keep(found, scale / unit, interrupted)
         if not self.converged_:
             warnings.warn(self.message_, ConvergenceWarning, stacklevel=3)
         return self
-
-    def _refuse_bare_depth(self) -> None:
-        if self.penalty is None and self.depth < 2:
-            raise ValueError(
-                "penalty=None needs depth ≥ 2: depth 1 without a penalty does not prefer low rank"
-            )
 
     def _flattened(self, A: Any, shape: tuple[int, int] | None) -> tuple[Any, int, int]:
         if isinstance(A, torch.Tensor):
@@ -177,9 +173,11 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         m, n = (int(size) for size in shape)
         return A, m, n
 
-    def _solve(self, problem: SensingProblem, scale: float, incumbent: list[Completion]) -> Completion:
+    def _solve(
+        self, problem: SensingProblem, scale: float, solver: str, incumbent: list[Completion]
+    ) -> Completion:
         options = SolverOptions(
-            solver=self.solver,
+            solver=solver,
             rank_proxy=self.rank_proxy,
             penalty=self.penalty,
             depth=self.depth,
@@ -189,8 +187,6 @@ class MatrixSensing(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             tolerance=self.tolerance,
             seed=self.random_state,
         )
-        if options.solver == "auto" and (self.penalty is None or self.depth > 1):
-            options = replace(options, solver="explicit")
         if not bool(problem.y.any()):
             return replace(_zero(problem), converged=True, message="every measurement is zero")
         if options.solver != "auto":

@@ -16,6 +16,7 @@ from overt.completion.result import Completion, HistoryRow
 from overt.completion.shrinkage import dual_value_on_ray
 
 _PATIENCE = 3  # weights without a better held-out error before the path ends
+_FEWEST = 10  # held-out entries below which their error says too little about the weight
 _PATH_TOLERANCE = 1e-3  # duality gap asked for on the way; the chosen weight is solved to `tolerance`
 
 
@@ -68,7 +69,8 @@ def soft_impute(
         λ. By default it is chosen from a geometric path below :func:`weight_max` by the error on a held-out
         share of the observations, and then used, as a share of ``weight_max``, on all of them.
     heldout : float
-        Share of the observations held out for that choice, in (0, 1).
+        Share of the observations held out for that choice, in (0, 1); at least 10 entries where that is no
+        more than a quarter. With fewer nothing can be chosen: ``smallest`` is used, and ``message`` says so.
     n_weights, smallest : int, float
         Length of the path and its last weight as a share of ``weight_max``. The path ends early once
         three weights in a row bring no better held-out error.
@@ -139,6 +141,8 @@ def soft_impute(
     history.append(solved.row(scale) | {"heldout_rmse": chosen})
     good = solved.gap <= tolerance
     message = f"relative duality gap {solved.gap:.1e} at weight {absolute * scale:.3g}"
+    if weight is None and math.isnan(chosen):
+        message += f", the smallest of the path: {y.numel()} observation(s) are too few to choose it"
     if not good:
         message += f" exceeds tolerance {tolerance:.1e} after {max_iter} iterations; raise max_iter"
     if steps.capped:
@@ -202,8 +206,8 @@ def _choose(
 ) -> tuple[float, float, _Solved | None]:
     """Best share of ``weight_max``, its held-out RMSE, and a solution nearby to start from."""
     k = y.numel()
-    n_out = min(max(1, round(heldout * k)), k - 1)
-    if n_out < 1:
+    n_out = min(max(round(heldout * k), min(_FEWEST, k // 4)), k - 1)
+    if n_out < _FEWEST:
         return ratios[-1], math.nan, None
     order = torch.randperm(k, generator=torch.Generator().manual_seed(seed)).to(y.device)
     out, kept = order[:n_out], order[n_out:]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from overt.completion.explicit import explicit, normalized_problem
+from overt.completion.explicit import ZERO_MESSAGE, explicit, normalized_problem
 from overt.completion.factored import factored
 from overt.completion.irls import irls
 from overt.completion.nuclear import nuclear_norm_minimization
@@ -20,6 +22,20 @@ from overt.problems import CompletionProblem, SensingProblem
 from overt.training import train
 
 SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
+DEFAULT_PENALTY = "normalized_nuclear_norm"
+# The functions of ``overt.functional`` that need no further argument.
+PENALTIES = (
+    "effective_rank",
+    "frobenius_norm",
+    DEFAULT_PENALTY,
+    "nuclear_norm",
+    "participation_ratio",
+    "spectral_norm",
+    "stable_rank",
+)
+_NETWORK_STEPS, _NETWORK_SECONDS = 10_000, 60.0  # budget of one training of a deep network
+_NETWORK_LOSS = 1e-6  # loss over mean square at which its training ends: a misfit of 0.1 %
+_NETWORK_GAP = 0.02  # σ_{k+1} / σ_k at which its spectrum is cut
 Callback = Callable[[Completion], None]
 Matrices = CompletionProblem | SensingProblem
 
@@ -48,7 +64,7 @@ class SolverOptions:
 
     solver: str = "irls"
     rank_proxy: str = "participation_ratio"
-    penalty: str | None = "normalized_nuclear_norm"
+    penalty: str | None = DEFAULT_PENALTY
     depth: int = 1
     noise_std: float | None = None
     max_rank: int | None = None
@@ -60,6 +76,24 @@ class SolverOptions:
     def given(self, *names: str) -> dict[str, Any]:
         """The named options that are not None, as keywords."""
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def resolved_solver(solver: str, penalty: str | None, depth: int, stacklevel: int) -> str:
+    """The solver that an estimator's parameters ask for: another penalty or depth asks for ``"explicit"``.
+
+    Warns where they have no effect, and refuses depth 1 without any penalty.
+    """
+    if penalty is None and depth < 2:
+        raise ValueError("penalty=None needs depth ≥ 2: depth 1 without a penalty leaves holes as they are")
+    asked = penalty != DEFAULT_PENALTY or depth > 1
+    if asked and solver not in ("auto", "explicit"):
+        warnings.warn(
+            f"penalty={penalty!r} and depth={depth} have no effect with solver={solver!r}; "
+            "they belong to solver='explicit'",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return "explicit" if asked and solver == "auto" else solver
 
 
 def solve(problem: Matrices, options: SolverOptions, callback: Callback | None = None) -> Completion:
@@ -125,8 +159,13 @@ def deep_linear(problem: Matrices, options: SolverOptions) -> Completion:
     """Implicit reference: a deep linear network trained by Adam from a small initialization.
 
     With ``options.penalty`` the penalty is added to the loss (on the product), with None depth acts alone
-    (Arora, Cohen, Hu & Luo 2019).
+    (Arora, Cohen, Hu & Luo 2019). The training ends once the observations are met to 0.1 %, at latest after
+    ``options.max_iter`` steps (10 000 steps or a minute by default). Training never brings singular values to
+    zero: they are cut where the spectrum falls by a factor of 50, among the first half, or else at the misfit
+    asked for, 1e-3 of the largest.
     """
+    if not bool(problem.y.any()):
+        return Completion.from_dense(problem.y.new_zeros(problem.shape), residual=0.0, message=ZERO_MESSAGE)
     scaled, unit = normalized_problem(problem)
     m, n = scaled.shape
     widths = [n, *[min(m, n)] * (options.depth - 1), m]
@@ -136,16 +175,33 @@ def deep_linear(problem: Matrices, options: SolverOptions) -> Completion:
     if options.penalty is not None:
         penalty = SpectralPenalty(model, options.penalty, of="product", weight=1e-3)
     result = train(
-        model, scaled, lr=1e-3, penalty=penalty, max_steps=options.max_iter or 20_000, tolerance=1e-10
+        model,
+        scaled,
+        lr=1e-3,
+        penalty=penalty,
+        max_steps=options.max_iter or _NETWORK_STEPS,
+        max_seconds=None if options.max_iter else _NETWORK_SECONDS,
+        tolerance=_NETWORK_LOSS,
     )
-    residual = float((scaled.measure(result.W) - scaled.y).norm() / torch.linalg.vector_norm(scaled.y))
-    return Completion.from_dense(
-        result.W * unit,
-        rank_tolerance=1e-4,
+    found = _cut(result.W)
+    return replace(
+        found.scaled(unit),
         converged=result.status == "converged",
         n_iter=result.steps,
-        residual=residual,
+        residual=float((scaled.measure(found.W) - scaled.y).norm() / torch.linalg.vector_norm(scaled.y)),
         seconds=result.seconds,
         history=list(result.trace),
         message=f"deep linear network of depth {options.depth}: {result.message}",
     )
+
+
+def _cut(W: Tensor) -> Completion:
+    """What a trained network holds, without the tail that training leaves behind."""
+    found = Completion.from_dense(W, rank_tolerance=_NETWORK_LOSS**0.5)
+    s = found.singular_values
+    half = s[: min(W.shape) // 2 + 1]
+    gaps = (half[1:] <= _NETWORK_GAP * half[:-1]).nonzero()
+    if not gaps.numel():
+        return found
+    k = int(gaps[0]) + 1
+    return replace(found, U=found.U[:, :k], singular_values=s[:k], Vt=found.Vt[:k])

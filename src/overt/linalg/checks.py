@@ -17,12 +17,14 @@ def check_float_tensor(value: object, name: str) -> Tensor:
     Raises
     ------
     TypeError
-        If ``value`` is not a tensor, or is complex, integer or boolean.
+        If ``value`` is not a tensor, or is sparse, complex, integer or boolean.
     """
     if not isinstance(value, Tensor):
         raise TypeError(
             f"{name}: expected a torch.Tensor, got {type(value).__name__}; convert it with torch.as_tensor"
         )
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: sparse tensors ({value.layout}) are not supported; use .to_dense()")
     if value.is_complex():
         raise TypeError(
             f"{name}: complex matrices ({value.dtype}) are not supported; for a known complex spectrum "

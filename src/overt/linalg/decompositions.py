@@ -170,7 +170,13 @@ def _gesvd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def factored_svd(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVD of U Vᵀ from the QR decompositions of its detached, finite factors."""
+    """Thin SVD of U Vᵀ from the QR decompositions of its detached, finite factors.
+
+    Raises
+    ------
+    ValueError
+        If a singular value is beyond the range of the dtype that it is computed in.
+    """
     dtype = compute_dtype(U.dtype)
     with full_precision(U.device):
         Qu, Ru = torch.linalg.qr(U.to(dtype))
@@ -181,6 +187,11 @@ def factored_svd(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         left, right = Qu @ A, Bh @ Qv.mT
     for scale in (u_scale, v_scale):
         S = S if scale is None else S * scale
+    if (u_scale is not None or v_scale is not None) and not bool(torch.isfinite(S).all()):
+        raise ValueError(
+            f"singular values of U Vᵀ are beyond what {dtype} can hold; divide U and V by their largest entries, "
+            "and take the product of these as a factor of the result"
+        )
     return left, S, right
 
 

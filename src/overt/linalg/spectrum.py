@@ -14,13 +14,37 @@ from torch import Tensor
 
 from overt.linalg._gradients import rank_tolerance, spectral_gradient, spectral_parts, spectral_weights
 from overt.linalg.checks import check_matrix, compute_dtype, require_finite
-from overt.linalg.decompositions import dense_singular_values, factored_svd, full_precision
+from overt.linalg.decompositions import dense_singular_values, factored_svd, full_precision, rescale
 from overt.linalg.factored import Factored
 
 SECOND_ORDER_REFUSAL = (
     "overt: second derivatives of functions of singular values are not implemented (they do not exist at "
     "ties and rank deficiency). Take first derivatives only, or use finite differences of them"
 )
+
+
+class _Widen(torch.autograd.Function):
+    """Half precision as float32; the gradient is cast back within the range of the half precision."""
+
+    @staticmethod
+    def forward(W: Tensor) -> Tensor:
+        return W.to(compute_dtype(W.dtype))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.dtype = inputs[0].dtype
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        largest = torch.finfo(ctx.dtype).max
+        return grads[0].clamp(-largest, largest).to(ctx.dtype)
+
+
+def widen(W: Tensor) -> Tensor:
+    """``W`` in the dtype to compute in, with a gradient that saturates where half precision cannot hold it."""
+    if compute_dtype(W.dtype) == W.dtype:
+        return W
+    return cast(Tensor, _Widen.apply(W))  # type: ignore[no-untyped-call]
 
 
 class FirstOrderOnly(torch.autograd.Function):
@@ -146,16 +170,28 @@ def singular_values(W: Tensor | Factored) -> Tensor:
     return spectrum(W).to(W.dtype)
 
 
-def spectrum(W: Tensor | Factored) -> Tensor:
-    """Singular values in the dtype that they were computed in (float32 for half precision)."""
+def spectrum(W: Tensor | Factored, *, up_to_scale: bool = False) -> Tensor:
+    """Singular values in the dtype that they were computed in (float32 for half precision).
+
+    With ``up_to_scale``, those of a :class:`Factored` matrix with factors of extreme scale are divided by a
+    constant, so that none of them under- or overflows.
+    """
     if isinstance(W, Factored):
         require_finite(W.U, "U")
         require_finite(W.V, "V")
-        dtype = compute_dtype(W.dtype)
-        factors = W.U.to(dtype), W.V.to(dtype)
+        factors = [widen(W.U), widen(W.V)]
+        if up_to_scale:
+            factors = [_moderate(factor) for factor in factors]
         return cast(Tensor, _FactoredSingularValues.apply(*factors)[0])  # type: ignore[no-untyped-call]
-    W = check_matrix(W)
-    W = W.to(compute_dtype(W.dtype))
+    W = widen(check_matrix(W))
     if torch.is_grad_enabled() and W.requires_grad:
         return cast(Tensor, _SingularValues.apply(W)[0])  # type: ignore[no-untyped-call]
     return dense_singular_values(W)
+
+
+def _moderate(factor: Tensor) -> Tensor:
+    scale = rescale(factor.detach())[1]
+    if scale is None:
+        return factor
+    # The floor keeps gradients, of the order 1/scale, finite.
+    return factor / scale.unsqueeze(-1).clamp_min(torch.finfo(factor.dtype).tiny * 2**20)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 __all__ = ["Penalty"]
 
@@ -26,13 +28,19 @@ class Penalty(nn.Module):
     Raises
     ------
     TypeError, ValueError
-        `model` is no ``torch.nn.Module``; `weight` is no number, negative, NaN or infinite.
+        `model` is no ``torch.nn.Module``, or has lazy parameters that are not initialized yet; `weight` is no
+        number, negative, NaN or infinite.
     """
 
     def __init__(self, model: nn.Module, weight: float) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        if any(is_lazy(p) for p in model.parameters()):
+            raise ValueError(
+                f"model: parameters of {type(model).__name__} are uninitialized (a lazy layer such as "
+                "LazyLinear); run one forward pass first"
+            )
         # In a tuple, which nn.Module does not register.
         self._held = (model,)
         self.weight = weight
@@ -88,19 +96,21 @@ class Penalty(nn.Module):
 
 def check_weight(value: object) -> float:
     """`value` as a finite float ≥ 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"weight must be a number ≥ 0, got {value!r}")
-    if not (math.isfinite(value) and value >= 0):
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"weight must be a finite number ≥ 0, got {value}; 0 switches the penalty off")
-    return float(value)
+    return number
 
 
 def check_norm_cap(value: object) -> float | None:
     """`value` as a finite positive float, or None."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"norm_cap must be a positive number or None, got {value!r}")
-    if not (math.isfinite(value) and value > 0):
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(f"norm_cap must be a finite positive number or None (no cap), got {value}")
-    return float(value)
+    return number

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["product_of"]
+__all__ = ["end_to_end", "product_of"]
 
 
 def product_of(model: nn.Module) -> Callable[[], Tensor]:
@@ -37,6 +38,24 @@ def product_of(model: nn.Module) -> Callable[[], Tensor]:
     product = getattr(model, "product", None)
     if callable(product):
         return cast(Callable[[], Tensor], product)
+    _chained(model)
+    # With the model itself and not its layers, so that a copy follows the copied model, a layer that is
+    # replaced later counts, and all can be pickled.
+    return partial(end_to_end, model)
+
+
+def end_to_end(model: nn.Module) -> Tensor:
+    """The model's present end-to-end tensor, see `product_of`."""
+    product = getattr(model, "product", None)
+    if callable(product):
+        return cast(Tensor, product())
+    weights = [layer.weight for layer in _chained(model)]
+    # In the order of application, W_N … W_1.
+    return weights[0] if len(weights) == 1 else torch.linalg.multi_dot(weights[::-1])
+
+
+def _chained(model: nn.Module) -> list[nn.Linear]:
+    """The linear layers of a model that is made of nothing else; ValueError for any other."""
     layers = list(model) if isinstance(model, nn.Sequential) else [model]
     chained = [layer for layer in layers if not isinstance(layer, nn.Identity)]
     linear = [layer for layer in chained if isinstance(layer, nn.Linear)]
@@ -45,10 +64,4 @@ def product_of(model: nn.Module) -> Callable[[], Tensor]:
             f"{type(model).__name__} has no end-to-end matrix: it needs a method product(), or must be an "
             "nn.Sequential of nn.Linear layers with nothing between them"
         )
-
-    def chain() -> Tensor:
-        weights = [layer.weight for layer in linear]
-        # In the order of application, W_N … W_1.
-        return weights[0] if len(weights) == 1 else torch.linalg.multi_dot(weights[::-1])
-
-    return chain
+    return linear

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from overt.penalties.base import Penalty, check_norm_cap
-from overt.penalties.end_to_end import product_of
+from overt.penalties.end_to_end import end_to_end, product_of
 
 __all__ = ["SpectralPenalty"]
 
@@ -57,8 +57,9 @@ class SpectralPenalty(Penalty):
     Raises
     ------
     TypeError, ValueError
-        An unknown functional (the message lists the known ones), options that it does not take, a model
-        without any matrix, no end-to-end matrix for ``of="product"``, a bad weight or cap, a cap for a
+        An unknown functional (the message lists the known ones), options that are missing, bad or that it
+        does not take, a callable that gives no 0-d tensor, a model without any matrix or with parameters that
+        are not initialized yet, no end-to-end matrix for ``of="product"``, a bad weight or cap, a cap for a
         functional that is not scale-invariant.
 
     Examples
@@ -95,7 +96,8 @@ class SpectralPenalty(Penalty):
                 f"norm_cap is for scale-invariant functionals ({', '.join(sorted(_SCALE_INVARIANT))}); "
                 f"{functional!r} grows with the matrix by itself, leave norm_cap out"
             )
-        self._product = product_of(model) if of == "product" else None
+        if of == "product":
+            product_of(model)  # refuses a model without an end-to-end map
         self._check_model()
 
     @property
@@ -109,8 +111,8 @@ class SpectralPenalty(Penalty):
 
     def matrices(self, product: Tensor | None = None) -> list[Tensor]:
         """The matrices that are penalized, each of shape (m, n), attached to the parameters' graph."""
-        if self._product is not None:
-            return [self._product() if product is None else product]
+        if self.of == "product":
+            return [end_to_end(self.model) if product is None else product]
         return [p if p.ndim == 2 else p.flatten(1) for p in self.model.parameters() if p.ndim >= 2]
 
     def value(self, product: Tensor | None = None) -> Tensor:
@@ -146,6 +148,28 @@ class SpectralPenalty(Penalty):
         if self.of == "product" and matrices[0].ndim != 2:
             shape = tuple(matrices[0].shape)
             raise ValueError(f"model.product() has shape {shape}, not (m, n); use VectorPenalty for a vector")
+        self._check_function(matrices[0])
+
+    def _check_function(self, W: Tensor) -> None:
+        """Evaluate the functional once, so that what is wrong with it is said here and not in training."""
+        if isinstance(self.functional, str):
+            try:
+                self._function(torch.eye(2, dtype=W.dtype))
+            except (TypeError, ValueError) as error:
+                needed = ", ".join(f"{name!r}: …" for name in _options_of(self._function))
+                raise ValueError(
+                    f"functional {self.functional!r} cannot be evaluated with options={self.options} "
+                    f"({error})" + (f"; give options={{{needed}}}" if needed else "")
+                ) from None
+            return
+        with torch.no_grad():
+            value: object = self._function(W.detach())
+        if not isinstance(value, Tensor) or value.ndim != 0:
+            shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+            raise TypeError(
+                "functional must return a 0-d tensor for a matrix (m, n), but it returned a "
+                f"{type(value).__name__}{shape}"
+            )
 
 
 def _resolve(
@@ -169,13 +193,15 @@ def _resolve(
     try:
         inspect.signature(function).bind(None, **options)
     except TypeError as error:
-        takes = [
-            name for name in inspect.signature(function).parameters if name not in {"W", "singular_values"}
-        ]
         raise ValueError(
-            f"options {options} do not fit {functional!r} ({error}); it takes: {', '.join(takes) or 'none'}"
+            f"options {options} do not fit {functional!r} ({error}); it takes: "
+            f"{', '.join(_options_of(function)) or 'none'}"
         ) from None
     return partial(function, **options) if options else function
+
+
+def _options_of(function: Callable[..., Any]) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name not in {"W", "singular_values"}]
 
 
 def _name_of(function: Callable[..., Any]) -> str:

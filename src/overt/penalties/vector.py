@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from overt.linalg.checks import require_finite
 from overt.penalties.base import Penalty, check_norm_cap
-from overt.penalties.end_to_end import product_of
+from overt.penalties.end_to_end import end_to_end, product_of
 
 __all__ = ["VectorPenalty"]
 
@@ -37,7 +39,8 @@ class VectorPenalty(Penalty):
     Raises
     ------
     TypeError, ValueError
-        A bad p, q, weight or cap; a model without an end-to-end map; a cap without a ratio.
+        A bad p, q, weight or cap; a model without an end-to-end map or with parameters that are not
+        initialized yet; a cap without a ratio.
 
     Notes
     -----
@@ -76,16 +79,27 @@ class VectorPenalty(Penalty):
             raise ValueError(
                 "norm_cap is for the ratio; with q=None the penalty grows with w by itself, leave it out"
             )
-        self._product = product_of(model)
+        product_of(model)  # refuses a model without an end-to-end map
 
     def value(self, product: Tensor | None = None) -> Tensor:
-        """The ratio or the power of the norm without the weight, a 0-d tensor."""
-        w = (self._product() if product is None else product).reshape(-1)
+        """The ratio or the power of the norm without the weight, a 0-d tensor.
+
+        Raises
+        ------
+        ValueError
+            The vector holds NaN or infinite entries.
+        """
+        w = (end_to_end(self.model) if product is None else product).reshape(-1)
+        require_finite(w, "w")
         if self.q is None:
             return _sum_of_powers(w, self.p)
+        # The ratio does not depend on the scale: dividing by a constant leaves its gradient alone, and no power
+        # under- or overflows. The floor keeps the gradient, of the order 1/scale, finite.
+        scale = torch.linalg.vector_norm(w.detach(), math.inf).clamp_min(torch.finfo(w.dtype).tiny * 2**10)
+        w = w / scale
         numerator, denominator = _norm(w, self.p), _norm(w, self.q)
         if self.norm_cap is not None:
-            denominator = denominator.clamp_max(self.norm_cap)
+            denominator = denominator.clamp(max=self.norm_cap / scale)
         # The numerator is 0 with gradient 0 at w = 0, so any positive denominator gives the documented value
         # there.
         return numerator / torch.where(denominator > 0, denominator, torch.ones_like(denominator))
@@ -96,11 +110,12 @@ class VectorPenalty(Penalty):
 
 
 def _check_power(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a positive number, got {value!r}")
-    if not (math.isfinite(value) and value > 0):
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a finite positive number, got {value}")
-    return float(value)
+    return number
 
 
 def _sum_of_powers(w: Tensor, p: float) -> Tensor:
