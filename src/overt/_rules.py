@@ -1,9 +1,9 @@
 """Value and slopes of each functional, on a spectrum.
 
 A rule takes a spectrum, shape (..., k) with k > 0, and returns the value, shape (...), and its slopes, shape
-(..., k). That of ``log_det``, which is not homogeneous, also takes the scale, shape (..., 1), that the spectrum
-is to be multiplied by. Squares of the largest value neither under- nor overflow. Where the spectrum is all zero, the value
-is 0; a slope at a zero may be anything, NaN included, because :mod:`overt._spectral` sets it to 0.
+(..., k). Squares of the largest value neither under- nor overflow. Where the spectrum is all zero, the value
+is 0; a slope at a zero may be anything, NaN included, because :mod:`overt._spectral` sets it to 0. The rule
+of ``log_det``, which is not homogeneous, also takes a scale, shape (..., 1), to multiply the spectrum by.
 
 A rule runs right after a decomposition, when every call into torch finds the caches cold. Those that
 training uses are therefore written with few operations.

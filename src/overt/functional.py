@@ -25,8 +25,8 @@ Second derivatives are refused with a RuntimeError. Half precision is computed i
 gradient that is beyond its range to its largest finite value: compute in float32 where entries are tiny.
 ``torch.func.grad`` works, ``torch.func.vmap`` does not; batches of matrices take its place. NaN and infinite
 entries, complex, integer and sparse matrices, and vectors given as ``W`` are refused with a ValueError or
-TypeError. So are :class:`overt.Factored` matrices with singular values beyond the range of the dtype, except by
-the functionals that do not depend on the scale.
+TypeError. So is an :class:`overt.Factored` matrix with singular values beyond the range of the dtype, except
+by the functionals that do not depend on its scale.
 """
 
 from __future__ import annotations

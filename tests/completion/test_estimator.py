@@ -409,6 +409,27 @@ def test_certificate_can_be_left_out() -> None:
     assert MatrixCompletion(certify=False).fit(holes(instance())).identifiable_ is None
 
 
+def test_a_huge_outlier_falls_back_on_the_column_means_and_is_named() -> None:
+    X = holes(instance())
+    row, col = np.argwhere(~np.isnan(X))[5]
+    X[row, col] = 1e12
+    with pytest.warns(ConvergenceWarning, match="one observation outweighs all others"):
+        est = MatrixCompletion().fit(X)
+    assert (est.solver_, est.converged_, est.rank_) == ("column_mean", False, 0)
+    others = np.delete(np.arange(30), col)
+    np.testing.assert_allclose(est.column_offsets_[others] + est.offset_, np.nanmean(X, 0)[others], atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", ["factored", "soft_impute"])
+def test_nothing_but_noise_falls_back_on_the_column_means(solver: str) -> None:
+    generator = np.random.default_rng(3)
+    X = generator.normal(size=(20, 15))
+    X[generator.random(X.shape) < 0.4] = np.nan
+    with pytest.warns(ConvergenceWarning, match="column means are used"):
+        est = MatrixCompletion(solver).fit(X)
+    assert (est.solver_, est.converged_, est.rank_) == ("column_mean", False, 0)
+
+
 def test_noise_without_structure_falls_back_on_the_column_means() -> None:
     X = np.random.default_rng(3).normal(size=(40, 6)) + 10 * np.arange(6.0)
     X[::3, ::2] = np.nan

@@ -99,15 +99,23 @@ def test_hardly_any_observation(n_observed: int) -> None:
     assert math.isnan(found.history[-1]["heldout_rmse"])
 
 
-@pytest.mark.parametrize(("n_observed", "chosen"), [(2, False), (39, False), (40, True)])
-def test_too_few_held_out_entries_choose_no_weight(n_observed: int, chosen: bool) -> None:
+@pytest.mark.parametrize("n_observed", [2, 39, 400])
+def test_a_single_line_cannot_choose_the_weight(n_observed: int) -> None:
     index = torch.arange(n_observed)
     y = 1.0 + index.double() / n_observed
     found = soft_impute(CompletionProblem(torch.zeros_like(index), index, y, (1, n_observed + 1)))
+    assert "too few to choose" in found.message
+    assert math.isnan(found.history[-1]["heldout_rmse"])
+    assert found.converged
+    torch.testing.assert_close(found.W[0, :-1], y, rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize(("k", "chosen"), [(36, False), (48, True)])
+def test_ten_held_out_entries_choose_the_weight(k: int, chosen: bool) -> None:
+    found = soft_impute(matrix_completion((8, 8), rank=1, n_observed=k, seed=0, noise=0.1, min_per_line=2))
     assert ("too few to choose" in found.message) != chosen
     assert math.isnan(found.history[-1]["heldout_rmse"]) != chosen
     assert found.converged
-    torch.testing.assert_close(found.W[0, :-1], y, rtol=2e-3, atol=0)
 
 
 def test_all_zero_observations() -> None:

@@ -114,3 +114,18 @@ def test_eps_has_to_fit_the_dtype() -> None:
     with pytest.raises(ValueError, match="eps: expected a finite number"):
         F.log_det(gaussian(3, 3), math.inf)
     assert F.log_det(gaussian(3, 3), 1e-300).isfinite()
+
+
+@pytest.mark.parametrize("functional", ALL)
+def test_sparse_tensors(functional: str) -> None:
+    with pytest.raises(TypeError, match=r"W: sparse tensors .* use .to_dense\(\)"):
+        ALL[functional](torch.eye(3, dtype=torch.float64).to_sparse())
+
+
+def test_singular_values_of_a_product_beyond_the_range() -> None:
+    W = Factored(1e200 * gaussian(6, 2), 1e200 * gaussian(5, 2))
+    for call in (F.nuclear_norm, F.singular_values, lambda W: F.log_det(W, 1e-3)):
+        with pytest.raises(
+            ValueError, match=r"singular values of U Vᵀ are beyond what torch.float64 can hold"
+        ):
+            call(W)

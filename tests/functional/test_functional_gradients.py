@@ -253,3 +253,49 @@ def test_mixed_precision_does_not_reach_in(shape: tuple[int, int]) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         close(gradient(F.normalized_nuclear_norm, W), expected, rtol=1e-6)
         close(F.nuclear_norm(Factored(U, V)), factored, rtol=1e-6)
+
+
+@pytest.mark.parametrize("functional", [name for name, case in FUNCTIONALS.items() if case.degree == 0])
+@pytest.mark.parametrize("scales", [(1e200, 1e200), (1e-200, 1e-200), (1e-310, 1.0), (1e300, 1e-300)])
+def test_factors_whose_product_leaves_the_range(functional: str, scales: tuple[float, float]) -> None:
+    case = FUNCTIONALS[functional]
+    U, V = gaussian(6, 2).requires_grad_(), gaussian(5, 2, seed=1).requires_grad_()
+    value = case(Factored(U, V))
+    value.backward()
+    far = [(factor.detach() * scale).requires_grad_() for factor, scale in zip((U, V), scales, strict=True)]
+    far_value = case(Factored(*far))
+    far_value.backward()
+    torch.testing.assert_close(far_value, value, rtol=1e-8, atol=0)
+    for factor, near, scale in zip(far, (U, V), scales, strict=True):
+        assert factor.grad.isfinite().all()
+        assert factor.grad.count_nonzero()
+        if scale > 1e-305:
+            torch.testing.assert_close(factor.grad * scale, near.grad, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (12, 3)])
+def test_log_det_where_singular_values_leave_the_range(shape: tuple[int, int]) -> None:
+    B = gaussian(*shape).float()
+    W = (B / B.abs().max() * 3e38).requires_grad_()
+    wide = W.detach().double().requires_grad_()
+    assert wide.detach().norm() > torch.finfo(torch.float32).max
+    value, expected = F.log_det(W, 1e-3), F.log_det(wide, 1e-3)
+    torch.testing.assert_close(value, expected.float())
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(W.grad.double() * 3e38, wide.grad * 3e38, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("functional", FUNCTIONALS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gradients_saturate(functional: str, dtype: torch.dtype) -> None:
+    case, W = FUNCTIONALS[functional], (gaussian(50, 40) * 1e-7).to(dtype)
+    for call in (
+        case,
+        lambda W: case(Factored(W, torch.ones_like(W[:40]))),
+        lambda W: case(singular_values=W.abs()),
+    ):
+        leaf = W.clone().requires_grad_()
+        call(leaf).sum().backward()
+        assert leaf.grad.dtype == dtype
+        assert leaf.grad.isfinite().all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from matrix_corpus import CORPUS, FUNCTIONALS, REGULAR, dense_value, gaussian, quasi_norm, with_spectrum
@@ -194,3 +195,10 @@ def test_subnormal_matrix_stays_finite() -> None:
         (gradient,) = torch.autograd.grad(value, W)
         assert value.isfinite()
         assert gradient.isfinite().all()
+
+
+def test_numbers_of_numpy() -> None:
+    W = gaussian(4, 3)
+    close(F.schatten_norm(W, np.float32(0.5)), F.schatten_norm(W, 0.5))
+    close(F.normalized_schatten_norm(W, np.int64(1), np.float64(3)), F.normalized_schatten_norm(W, 1, 3))
+    close(F.log_det(W, np.float32(0.5)), F.log_det(W, 0.5))

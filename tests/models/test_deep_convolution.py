@@ -139,3 +139,9 @@ def test_signals_of_another_size_are_refused_not_stretched():
     for call in (model, model.functional):
         with pytest.raises(ValueError, match="x must end in the dimensions"):
             call(torch.ones(8, 1, dtype=torch.float64))
+
+
+def test_numbers_of_numpy_and_a_scale_beyond_the_dtype():
+    assert DeepCircularConvolution(np.int64(4), depth=np.int64(2), scale=np.float64(0.1)).shape == (4,)
+    with pytest.raises(ValueError, match=r"beyond what torch\.float32 can hold"):
+        DeepCircularConvolution(4, depth=2, scale=1e50, dtype=torch.float32)

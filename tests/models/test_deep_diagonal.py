@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,3 +60,10 @@ def test_gradient_of_the_product_leaves_the_start():
 def test_refusals_name_the_argument(arguments, error, message):
     with pytest.raises(error, match=message):
         DeepDiagonal(**{"dim": 3, **arguments})
+
+
+def test_numbers_of_numpy_and_a_scale_beyond_the_dtype():
+    model = DeepDiagonal(np.int64(3), depth=np.int32(2), scale=np.float32(0.25), signed=False)
+    assert torch.equal(model.u.detach(), torch.full((3,), 0.5))
+    with pytest.raises(ValueError, match=r"beyond what torch\.float32 can hold"):
+        DeepDiagonal(3, depth=2, scale=1e-50, dtype=torch.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -197,3 +198,27 @@ def test_state_dict_round_trip():
 def test_cuda_draws_equal_cpu_draws():
     cpu, cuda = build((4, 5, 3), "balanced"), build((4, 5, 3), "balanced", device="cuda")
     assert torch.equal(cpu.weights[0], cuda.weights[0].cpu())
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("scale", [1e-50, 1e50])
+@pytest.mark.parametrize("sizes", [(4, 4), (4, 4, 4, 4)])
+def test_a_scale_beyond_the_dtype_is_refused(init, scale, sizes):
+    with pytest.raises(ValueError, match=r"scale=.* is beyond what torch.float32 can hold"):
+        DeepLinear(sizes, init=init, scale=scale, seed=0, dtype=torch.float32)
+    assert build(sizes, init, scale=scale).product().isfinite().all()
+
+
+def test_a_draw_beyond_the_dtype_is_refused():
+    with pytest.raises(ValueError, match=r"beyond what torch\.float16 can hold"):
+        DeepLinear((50, 50), scale=6e4, seed=0, dtype=torch.float16)
+
+
+def test_numbers_of_numpy():
+    model = DeepLinear(
+        tuple(np.array([5, 6, 3])), scale=np.float32(0.5), seed=np.int64(0), dtype=torch.float64
+    )
+    twin = DeepLinear((5, 6, 3), scale=0.5, seed=0, dtype=torch.float64)
+    assert model.sizes == (5, 6, 3)
+    assert type(model.sizes[0]) is int
+    torch.testing.assert_close(model.product(), twin.product())

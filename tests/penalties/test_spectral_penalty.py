@@ -245,7 +245,7 @@ def test_a_callable_has_to_return_a_scalar(result):
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 def test_lazy_layers_need_a_forward_pass():
     model = nn.Sequential(nn.LazyLinear(3))
-    with pytest.raises(ValueError, match="uninitialized.*run one forward pass first"):
+    with pytest.raises(ValueError, match=r"uninitialized.*run one forward pass first"):
         SpectralPenalty(model)
     model(torch.zeros(1, 4))
     assert SpectralPenalty(model).value().ndim == 0

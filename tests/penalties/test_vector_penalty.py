@@ -124,3 +124,11 @@ def test_numbers_of_numpy():
     penalty = VectorPenalty(Vector([3.0, 4.0]), np.int64(1), np.float32(2), np.float32(0.5))
     assert (penalty.p, penalty.q, penalty.weight) == (1.0, 2.0, 0.5)
     assert type(penalty.weight) is float
+
+
+def test_gradient_in_half_precision():
+    model = Vector([3e-3, 4e-3]).half()
+    VectorPenalty(model).value().backward()
+    # (1 − 1.4 w/‖w‖)/‖w‖ at ‖w‖ = 5e-3
+    expected = torch.tensor([32.0, -24.0], dtype=torch.float16)
+    torch.testing.assert_close(model.w.grad, expected, rtol=2e-2, atol=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -281,3 +282,34 @@ A, X, Y = torch.ones(3, 4), torch.ones(3, 2), torch.ones(3)
 def test_dense_problem_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_numbers_of_numpy():
+    def i(value):
+        return np.int64(value)
+
+    completion = matrix_completion(
+        (i(20), i(15)),
+        rank=i(2),
+        n_observed=i(150),
+        seed=i(0),
+        condition_number=np.float32(4),
+        noise=np.float64(0.5),
+        min_per_line=i(1),
+    )
+    twin = matrix_completion(
+        (20, 15), rank=2, n_observed=150, seed=0, condition_number=4.0, noise=0.5, min_per_line=1
+    )
+    assert torch.equal(completion.y, twin.y)
+    assert type(completion.true_rank) is int
+    assert type(completion.noise_std) is float
+    sensing = matrix_sensing((i(4), i(3)), rank=i(1), n_measurements=i(9), seed=i(0), noise=np.float32(0))
+    assert torch.equal(sensing.y, matrix_sensing((4, 3), rank=1, n_measurements=9, seed=0).y)
+    regression = linear_regression(i(5), n_samples=i(4), nonzeros=i(2), seed=i(0))
+    assert regression.n_nonzero == 2
+
+
+@pytest.mark.parametrize("kind", ["completion", "sensing"])
+def test_condition_number_has_to_be_a_number(kind):
+    with pytest.raises(TypeError, match="condition_number must be a number, got 'a'"):
+        KINDS[kind](condition_number="a")

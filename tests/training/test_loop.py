@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -459,3 +460,91 @@ def test_a_problem_of_zeros_has_a_unit_of_loss():
     problem = CompletionProblem(rows, cols, torch.zeros(2, dtype=torch.float64), (2, 2))
     result = train(deep(2, 2, scale=1e-9), problem, max_steps=10, blow_up=1e12)
     assert result.status in {"converged", "diverged"}
+
+
+def test_a_saturated_optimizer_has_not_converged():
+    model = deep(6, 8, 8)
+    result = train(model, completion(), penalty=SpectralPenalty(model, weight=1e300), lr=1.0, max_steps=100)
+    assert result.status == "diverged"
+    assert "optimizer's state became NaN or infinite" in result.message
+    assert result.W.isfinite().all()
+
+
+def test_a_checkpoint_is_a_file(tmp_path):
+    for folder in (tmp_path, str(tmp_path), ""):
+        with pytest.raises(ValueError, match=r"checkpoint must name a file, but '.+' is a folder"):
+            train(deep(6, 8), completion(), checkpoint=folder, max_steps=1)
+
+
+def test_one_error_target():
+    options = {"lr": 1e-2, "max_steps": 500, "check_every": 5}
+    one = train(deep(6, 8), completion(), error_targets=0.9, **options)
+    assert list(one.hits) == [0.9]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"error_targets": "abc"}, TypeError, "error_targets must be a number > 0, got 'abc'"),
+        ({"error_targets": None}, TypeError, "error_targets must be a number > 0, got None"),
+        ({"error_targets": [0.1, "a"]}, TypeError, "error_targets must be a number > 0, got 'a'"),
+        ({"optimizer_options": {"lr": 0.1}}, ValueError, "give it as lr="),
+        ({"lr_schedule": lambda step: -1.0}, ValueError, "lr_schedule must give a finite factor ≥ 0"),
+        ({"lr_schedule": lambda step: math.nan}, ValueError, "lr_schedule must give a finite factor ≥ 0"),
+        ({"lr_schedule": lambda step: math.inf}, ValueError, "lr_schedule must give a finite factor ≥ 0"),
+    ],
+)
+def test_more_wrong_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        train(deep(6, 8), completion(), **{"max_steps": 1, **arguments})
+
+
+@pytest.mark.parametrize("problem", [None, 3, torch.zeros(8, 6), Square])
+def test_what_is_no_problem(problem):
+    with pytest.raises(TypeError, match="problem must have shape, loss, error"):
+        train(deep(6, 8), problem)
+
+
+def test_a_penalty_needs_a_weight():
+    class Weightless:
+        def penalty(self, W: Tensor) -> Tensor:
+            return W.sum()
+
+    with pytest.raises(TypeError, match="penalty must have a number weight, which Weightless has not"):
+        train(deep(6, 8), completion(), penalty=Weightless())
+
+
+def test_gradients_are_switched_on_and_inference_is_refused():
+    plain = train(deep(6, 8), completion(), max_steps=20)
+    with torch.no_grad():
+        switched = train(deep(6, 8), completion(), max_steps=20)
+    assert torch.equal(switched.W, plain.W)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode rules out"):
+        train(deep(6, 8), completion(), max_steps=20)
+
+
+def test_numbers_of_numpy(tmp_path):
+    i, f = np.int64, np.float32
+    options = {
+        "lr": f(0.25),
+        "max_steps": i(20),
+        "max_seconds": i(60),
+        "tolerance": f(0),
+        "stall_tolerance": f(0),
+        "stall_steps": i(10),
+        "blow_up": i(100),
+        "record_per_decade": i(5),
+        "leading": i(3),
+        "error_targets": np.array([0.1, 0.01]),
+        "check_every": i(5),
+        "checkpoint_seconds": i(0),
+    }
+    own = {name: list(v) if name == "error_targets" else v.item() for name, v in options.items()}
+    path = tmp_path / "run"
+    result = train(deep(6, 8), completion(), checkpoint=path, **options)
+    resumed = train(deep(6, 8), completion(), checkpoint=path, **own)
+    assert torch.equal(result.W, resumed.W)
+    model = deep(6, 8)
+    penalty = SpectralPenalty(model)
+    assert train(model, completion(), penalty=penalty, schedule=Constant(f(0.5)), max_steps=i(3)).steps == 3
+    assert Warmup(i(10), total=i(20), final=f(0.5))(i(20)) == 0.5

@@ -116,9 +116,10 @@ class MatrixCompletion(CompletionAnswers):
     -----
     An **empty row** is given the mean of the fitted rows, that is the completed column means; an **empty
     column** the mean of the fitted columns; both are warned about. A model that does not beat the column
-    means on held-out entries, or that puts an entry above 100 times the largest observed one, is replaced
-    by the column means with a :class:`~sklearn.exceptions.ConvergenceWarning`. Ctrl-C during ``fit`` keeps
-    the best model so far.
+    means on held-out entries, that is left with neither a low-rank part nor row and column offsets (as where
+    one huge outlier hides everything else), or that puts an entry above 100 times the largest observed one,
+    is replaced by the column means with a :class:`~sklearn.exceptions.ConvergenceWarning`. Ctrl-C during
+    ``fit`` keeps the best model so far.
 
     Computation is in double precision; results have the dtype of the input (float64 for integers).
 

@@ -15,11 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from overt.completion.explicit_problem import (
+    Matrices,
+    largest_rank,
+    normalized_problem,
+    sane,
+    without_zeros,
+)
 from overt.completion.refit import refit
 from overt.completion.result import Completion
 from overt.linalg import svd
@@ -30,11 +37,9 @@ from overt.training import HoldUntilCollapse, State, Trace, TrainResult, train
 
 __all__ = ["ExplicitRun", "explicit", "explicit_run", "largest_rank", "normalized_problem"]
 
-Matrices = CompletionProblem | SensingProblem
 ZERO_MESSAGE = "all observations are zero: completed by zero"
 
 _CAP = 1.2  # times the Frobenius norm that the observations suggest
-_LARGEST_ENTRY = 100.0  # a refit with an entry above this many times the largest observed one is refused
 _SCALE_INVARIANT = {
     "normalized_nuclear_norm",
     "normalized_schatten_norm",
@@ -67,47 +72,6 @@ class ExplicitRun:
     penalized: Tensor
     collapsed_at: int | None
     accepted_at: int | None
-
-
-def normalized_problem(problem: Matrices) -> tuple[Matrices, float]:
-    """Return the problem in units in which ``mean(y²) = 1`` and ``‖W‖_F ≈ √(m n)``, and the unit of W.
-
-    The second holds for observations that are spread evenly, as random entries or Gaussian measurements are:
-    then ``E ‖A(W)‖² = ‖A‖_F² ‖W‖_F² / (m n)``.
-
-    Raises
-    ------
-    ValueError
-        If all observations are zero: any scale would do.
-    """
-    level = float(problem.y.abs().max())
-    if level == 0.0:
-        raise ValueError(
-            "problem: all observations are zero, so the data have no scale; the zero matrix fits"
-        )
-    rms = level * float((problem.y / level).square().mean().sqrt())
-    y = problem.y / level / (rms / level)
-    if isinstance(problem, CompletionProblem):
-        unit, changed = rms, cast(Matrices, replace(problem, y=y, heldout=None))
-    else:
-        per_measurement = float(torch.linalg.vector_norm(problem.A)) / math.sqrt(problem.n_observed)
-        if per_measurement == 0.0:
-            raise ValueError("problem: all measurement matrices are zero; they say nothing about the matrix")
-        unit, changed = rms / per_measurement, replace(problem, A=problem.A / per_measurement, y=y)
-    truth = None if problem.truth is None else problem.truth / unit
-    if isinstance(changed, CompletionProblem) and isinstance(problem, CompletionProblem):
-        heldout = problem.heldout
-        if heldout is not None:
-            heldout = (heldout[0], heldout[1], heldout[2] / unit)
-        return replace(changed, truth=truth, truth_factors=None, heldout=heldout), unit
-    return replace(changed, truth=truth), unit
-
-
-def largest_rank(shape: tuple[int, int], n_observed: int) -> int:
-    """Return the largest r with fewer degrees of freedom ``r (m + n − r)`` than observations (at least 1)."""
-    m, n = shape
-    ranks = [r for r in range(1, min(m, n)) if r * (m + n - r) < n_observed]
-    return ranks[-1] if ranks else 1
 
 
 @dataclass
@@ -157,20 +121,6 @@ class _EarlyRefit:
             exact = without_zeros(fit)
             rank = exact.rank - 1
         return exact
-
-
-def sane(problem: Matrices, fit: Completion) -> bool:
-    """Whether no entry is above 100 times the largest observed one (for completion), and all are finite."""
-    largest = float(fit.W.abs().max()) if fit.rank else 0.0
-    bound = problem.max_abs_observed if isinstance(problem, CompletionProblem) else math.inf
-    return math.isfinite(largest) and largest <= _LARGEST_ENTRY * bound
-
-
-def without_zeros(fit: Completion, tolerance: float = 1e-9) -> Completion:
-    """Drop the singular values at or below ``tolerance · σ_1``."""
-    s = fit.singular_values
-    rank = int((s > tolerance * s[0]).sum()) if s.numel() else 0
-    return replace(fit, U=fit.U[:, :rank], singular_values=s[:rank], Vt=fit.Vt[:rank])
 
 
 def explicit_run(

@@ -35,7 +35,7 @@ from overt.problems import CompletionProblem
 _AGREES = 1e-3  # share of the largest observation within which an exact fit predicts held-out ones
 _FEW = 3000  # observations below which two more splits decide whether the column means are beaten
 # First attempt of the exact solver: (largest m·n, steps). A step costs more on a larger matrix.
-_STEPS = ((20_000, 30), (150_000, 20), (1_500_000, 12))
+_STEPS = ((20_000, 30), (150_000, 20), (20_000_000, 12), (10**12, 1))
 # Further attempts: (largest m·n, attempts).
 _ATTEMPTS = ((20_000, 6), (150_000, 2))
 # What speaks for them, as measured on exact and on noisy data. The first attempt finds exact matrices unless
@@ -150,7 +150,7 @@ def _try_exact(
             seed=options.seed,
         )
         solver, fall = "irls", _fall(found)
-    elif options.solver in ("irls", "explicit"):
+    elif options.solver == "irls" or (options.solver == "explicit" and options.depth == 1):
         found = solve(problem, replace(options, noise_std=0.0))
         solver = options.solver
     else:

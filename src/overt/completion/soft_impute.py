@@ -14,6 +14,7 @@ from torch import Tensor
 from overt.completion.proximal_steps import ProximalSteps, Triplet, proximal_steps
 from overt.completion.result import Completion, HistoryRow
 from overt.completion.shrinkage import dual_value_on_ray
+from overt.completion.soft_impute_checks import check_completion_problem, check_options
 
 _PATIENCE = 3  # weights without a better held-out error before the path ends
 _FEWEST = 10  # held-out entries below which their error says too little about the weight
@@ -40,7 +41,7 @@ def weight_max(problem: Any) -> float:
     >>> round(weight_max(problem), 6)
     4.0
     """
-    _check_problem(problem)
+    check_completion_problem(problem)
     return proximal_steps(problem.rows, problem.cols, problem.shape, problem.y).norm(problem.y)
 
 
@@ -70,7 +71,8 @@ def soft_impute(
         share of the observations, and then used, as a share of ``weight_max``, on all of them.
     heldout : float
         Share of the observations held out for that choice, in (0, 1); at least 10 entries where that is no
-        more than a quarter. With fewer nothing can be chosen: ``smallest`` is used, and ``message`` says so.
+        more than a quarter. Where fewer than 10 of them share a row and a column with others nothing can be
+        chosen: ``smallest`` is used, and ``message`` says so.
     n_weights, smallest : int, float
         Length of the path and its last weight as a share of ``weight_max``. The path ends early once
         three weights in a row bring no better held-out error.
@@ -113,8 +115,8 @@ def soft_impute(
     >>> soft_impute(problem, weight=1.0).singular_values
     tensor([2.])
     """
-    _check_problem(problem)
-    _check_options(weight, heldout, n_weights, smallest, max_rank, max_iter, tolerance)
+    check_completion_problem(problem)
+    check_options(weight, heldout, n_weights, smallest, max_rank, max_iter, tolerance)
     started = time.perf_counter()
     scale = float(problem.y.abs().max()) if problem.y.numel() else 0.0
     if scale == 0:
@@ -142,7 +144,7 @@ def soft_impute(
     good = solved.gap <= tolerance
     message = f"relative duality gap {solved.gap:.1e} at weight {absolute * scale:.3g}"
     if weight is None and math.isnan(chosen):
-        message += f", the smallest of the path: {y.numel()} observation(s) are too few to choose it"
+        message += ", the smallest of the path: held-out entries are too few to choose it"
     if not good:
         message += f" exceeds tolerance {tolerance:.1e} after {max_iter} iterations; raise max_iter"
     if steps.capped:
@@ -207,11 +209,14 @@ def _choose(
     """Best share of ``weight_max``, its held-out RMSE, and a solution nearby to start from."""
     k = y.numel()
     n_out = min(max(round(heldout * k), min(_FEWEST, k // 4)), k - 1)
-    if n_out < _FEWEST:
+    if n_out < 1:
         return ratios[-1], math.nan, None
     order = torch.randperm(k, generator=torch.Generator().manual_seed(seed)).to(y.device)
     out, kept = order[:n_out], order[n_out:]
     rows, cols = problem.rows, problem.cols
+    predictable = torch.isin(rows[out], rows[kept]) & torch.isin(cols[out], cols[kept])
+    if int(predictable.sum()) < _FEWEST:
+        return ratios[-1], math.nan, None
     steps = proximal_steps(rows[kept], cols[kept], problem.shape, y[kept], max_rank=max_rank, seed=seed)
     largest = steps.norm(y[kept])
     if largest == 0:
@@ -268,37 +273,3 @@ def _solve(
             break
     residual = math.sqrt(float((y - values) @ (y - values)) / size)
     return _Solved(current, values, weight, k, gap, residual)
-
-
-def _check_problem(problem: Any) -> None:
-    if not (hasattr(problem, "rows") and hasattr(problem, "cols")):
-        raise TypeError(
-            f"problem must be a CompletionProblem; got {type(problem).__name__}. For other measurements use "
-            "nuclear_norm_minimization(problem, weight=…)"
-        )
-    if not bool(torch.isfinite(problem.y).all()):
-        raise ValueError("problem.y must be finite; it holds NaN or infinity")
-
-
-def _check_options(
-    weight: float | None,
-    heldout: float,
-    n_weights: int,
-    smallest: float,
-    max_rank: int | None,
-    max_iter: int,
-    tolerance: float,
-) -> None:
-    """Refuse options out of range, naming the argument."""
-    if weight is not None and not (weight > 0 and math.isfinite(weight)):
-        raise ValueError(f"weight must be positive and finite, or None; got {weight}")
-    for name, share in (("heldout", heldout), ("smallest", smallest)):
-        if not 0 < share < 1:
-            raise ValueError(f"{name} must lie strictly between 0 and 1; got {share}")
-    for name, count in (("n_weights", n_weights), ("max_iter", max_iter)):
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1; got {count}")
-    if max_rank is not None and max_rank < 1:
-        raise ValueError(f"max_rank must be at least 1, or None; got {max_rank}")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be positive; got {tolerance}")

@@ -250,6 +250,8 @@ class Trial:
             found = self._solve(centred)
         if not sane(self.problem, found, offsets):
             return self._column_mean(f"{best.name} blew up on entries that were not observed")
+        if not found.rank and best.how != "biases":
+            return self._column_mean(f"{best.name} found nothing of low rank{self._dominated()}")
         noise = (
             0.0
             if best.how is None and is_exact(self.problem, found, self.options.rounding)
@@ -266,6 +268,12 @@ class Trial:
             found.message,
             history=best.history or found.history,
         )
+
+    def _dominated(self) -> str:
+        """Names the outlier where most of the data's energy lies in one observation."""
+        square = self.problem.y.square()
+        alone = square.numel() > 1 and float(square.max()) > 0.5 * float(square.sum())
+        return ", for one observation outweighs all others (an outlier?)" if alone else ""
 
     def _noise(self, found: Completion, offsets: Offsets) -> float:
         """Standard deviation of the misfit, corrected for the degrees of freedom of the fit."""

@@ -189,8 +189,8 @@ def factored_svd(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         S = S if scale is None else S * scale
     if (u_scale is not None or v_scale is not None) and not bool(torch.isfinite(S).all()):
         raise ValueError(
-            f"singular values of U Vᵀ are beyond what {dtype} can hold; divide U and V by their largest entries, "
-            "and take the product of these as a factor of the result"
+            f"singular values of U Vᵀ are beyond what {dtype} can hold; divide U and V by their largest "
+            "entries, and take the product of these as a factor of the result"
         )
     return left, S, right
 

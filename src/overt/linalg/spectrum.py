@@ -41,7 +41,7 @@ class _Widen(torch.autograd.Function):
 
 
 def widen(W: Tensor) -> Tensor:
-    """``W`` in the dtype to compute in, with a gradient that saturates where half precision cannot hold it."""
+    """``W`` in the dtype to compute in, with a gradient that saturates at the range of half precision."""
     if compute_dtype(W.dtype) == W.dtype:
         return W
     return cast(Tensor, _Widen.apply(W))  # type: ignore[no-untyped-call]
@@ -193,5 +193,7 @@ def _moderate(factor: Tensor) -> Tensor:
     scale = rescale(factor.detach())[1]
     if scale is None:
         return factor
-    # The floor keeps gradients, of the order 1/scale, finite.
-    return factor / scale.unsqueeze(-1).clamp_min(torch.finfo(factor.dtype).tiny * 2**20)
+    constant, scale = factor.detach(), scale.unsqueeze(-1)
+    # The gradient is of the order 1/scale; the floor keeps it finite where the scale is subnormal.
+    floor = torch.finfo(factor.dtype).tiny * 2**20
+    return constant / scale + (factor - constant) / scale.clamp_min(floor)

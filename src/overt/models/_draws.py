@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import torch
 from torch import Tensor
 
@@ -32,11 +34,16 @@ def generator_from(seed: int | None, generator: torch.Generator | None = None) -
         return generator
     if seed is None:
         return None
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    return torch.Generator().manual_seed(_check_seed(seed))
+
+
+def _check_seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"seed must be an int, got {type(seed).__name__}")
-    if not 0 <= seed < 2**63:
+    number = int(seed)
+    if not 0 <= number < 2**63:
         raise ValueError(f"seed must lie in 0 … 2**63-1, got {seed}")
-    return torch.Generator().manual_seed(seed)
+    return number
 
 
 def normal(*shape: int, generator: torch.Generator | None) -> Tensor:

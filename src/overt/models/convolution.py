@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from overt.models._draws import generator_from, normal
-from overt.models.base import check_depth, check_dtype, check_scale, check_size
+from overt.models.base import cast_layers, check_depth, check_dtype, check_scale, check_size
 
 __all__ = ["ConvolutionInit", "DeepCircularConvolution"]
 
@@ -90,7 +91,9 @@ class DeepCircularConvolution(nn.Module):
         self.scale = check_scale(scale)
         dtype = check_dtype(dtype)
         filters = _INITS[init](self.shape, self.depth, self.scale, generator_from(seed, generator))
-        self.weights = nn.ParameterList(nn.Parameter(w.to(dtype=dtype, device=device)) for w in filters)
+        self.weights = nn.ParameterList(
+            nn.Parameter(w) for w in cast_layers(filters, self.scale, dtype, device)
+        )
 
     def product(self) -> Tensor:
         """End-to-end filter h, of the model's shape."""
@@ -125,7 +128,7 @@ class DeepCircularConvolution(nn.Module):
 
 
 def _check_signal_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(shape, int):
+    if isinstance(shape, numbers.Integral):
         return (check_size(shape, "shape"),)
     if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence):
         raise TypeError(f"shape must be an int or a pair of ints, got {shape!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from overt.models.base import check_depth, check_dtype, check_scale, check_size
+from overt.models.base import cast_layers, check_depth, check_dtype, check_scale, check_size
 
 __all__ = ["DeepDiagonal"]
 
@@ -64,7 +64,8 @@ class DeepDiagonal(nn.Module):
         self.depth = check_depth(depth)
         self.scale = check_scale(scale)
         self.signed = bool(signed)
-        start = torch.full((dim,), self.scale ** (1 / depth), dtype=check_dtype(dtype), device=device)
+        root = torch.full((self.dim,), self.scale ** (1 / self.depth), dtype=torch.float64)
+        (start,) = cast_layers([root], self.scale, check_dtype(dtype), device)
         self.u = nn.Parameter(start)
         self.v = nn.Parameter(start.clone()) if signed else None
 

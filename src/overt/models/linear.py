@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overt.linalg import svd
 from overt.models._draws import generator_from, normal, orthonormal
-from overt.models.base import check_dtype, check_scale, check_size
+from overt.models.base import cast_layers, check_dtype, check_scale, check_size
 
 __all__ = ["DeepLinear", "LinearInit"]
 
@@ -58,7 +58,8 @@ class DeepLinear(nn.Module):
     ------
     TypeError, ValueError
         Fewer than two sizes, a size that is not a positive int, an unknown `init`, a `scale` that is not a
-        finite positive number, both `seed` and `generator`, a `dtype` that is not real floating.
+        finite positive number or that `dtype` cannot hold, both `seed` and `generator`, a `dtype` that is not
+        real floating.
 
     Examples
     --------
@@ -91,7 +92,9 @@ class DeepLinear(nn.Module):
         self.scale = check_scale(scale)
         dtype = check_dtype(dtype)
         layers = _INITS[init](self.sizes, self.scale, generator_from(seed, generator))
-        self.weights = nn.ParameterList(nn.Parameter(w.to(dtype=dtype, device=device)) for w in layers)
+        self.weights = nn.ParameterList(
+            nn.Parameter(w) for w in cast_layers(layers, self.scale, dtype, device)
+        )
 
     @property
     def depth(self) -> int:

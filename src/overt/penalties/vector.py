@@ -93,10 +93,7 @@ class VectorPenalty(Penalty):
         require_finite(w, "w")
         if self.q is None:
             return _sum_of_powers(w, self.p)
-        # The ratio does not depend on the scale: dividing by a constant leaves its gradient alone, and no power
-        # under- or overflows. The floor keeps the gradient, of the order 1/scale, finite.
-        scale = torch.linalg.vector_norm(w.detach(), math.inf).clamp_min(torch.finfo(w.dtype).tiny * 2**10)
-        w = w / scale
+        w, scale = _unit(w)
         numerator, denominator = _norm(w, self.p), _norm(w, self.q)
         if self.norm_cap is not None:
             denominator = denominator.clamp(max=self.norm_cap / scale)
@@ -116,6 +113,19 @@ def _check_power(value: object, name: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be a finite positive number, got {value}")
     return number
+
+
+def _unit(w: Tensor) -> tuple[Tensor, Tensor]:
+    """w divided by its largest magnitude, and that as a constant, which a ratio of norms does not depend on.
+
+    No power of the result under- or overflows. Its gradient is of the order 1/scale; the floor keeps that
+    finite where the scale is subnormal.
+    """
+    constant = w.detach()
+    peak = torch.linalg.vector_norm(constant, math.inf)
+    scale = torch.where(peak > 0, peak, torch.ones_like(peak))
+    floor = torch.finfo(w.dtype).tiny * 4
+    return constant / scale + (w - constant) / scale.clamp_min(floor), scale
 
 
 def _sum_of_powers(w: Tensor, p: float) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+import numbers
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -40,14 +41,14 @@ def low_rank_factors(
     TypeError, ValueError
         `rank` not an int in 1 … min(m, n); `condition_number` below 1, not finite, or not 1 at rank 1.
     """
-    m, n = check_shape(shape)
-    if isinstance(rank, bool) or not isinstance(rank, int):
-        raise TypeError(f"rank must be an int, got {rank!r}")
+    m, n = _shape(shape)
+    rank = _integer(rank, "rank")
     if not 1 <= rank <= min(m, n):
         raise ValueError(f"rank must lie in 1 … {min(m, n)}, got {rank}")
     if condition_number is None:
         U, V = normal(m, rank, generator=generator), normal(n, rank, generator=generator)
     else:
+        condition_number = _number(condition_number, "condition_number")
         if not 1 <= condition_number < math.inf:
             raise ValueError(f"condition_number must be finite and at least 1, got {condition_number}")
         if rank == 1 and condition_number != 1:
@@ -117,8 +118,13 @@ def matrix_completion(
     >>> round(problem.oversampling(5), 2), problem.error(problem.truth)
     (2.29, 0.0)
     """
-    _check_noise(noise)
-    m, n = check_shape(shape)
+    noise = _check_noise(noise)
+    m, n = _shape(shape)
+    rank, n_observed = (
+        _integer(rank, "rank"),
+        _integer(n_observed, "n_observed, the number of observed entries,"),
+    )
+    min_per_line = _integer(min_per_line, "min_per_line")
     generator = _generator(seed)
     U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
     rows, cols = sample_entries(
@@ -182,9 +188,10 @@ def matrix_sensing(
     >>> problem.A.shape, problem.error(problem.truth)
     (torch.Size([50, 80]), 0.0)
     """
-    _check_noise(noise)
-    _check_count(n_measurements, "n_measurements")
-    m, n = check_shape(shape)
+    noise = _check_noise(noise)
+    n_measurements = _check_count(n_measurements, "n_measurements")
+    m, n = _shape(shape)
+    rank = _integer(rank, "rank")
     generator = _generator(seed)
     U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
     truth = U @ V.mT
@@ -236,15 +243,14 @@ def linear_regression(
     >>> problem.shape, int((problem.truth != 0).sum())
     ((50,), 3)
     """
-    _check_noise(noise)
-    _check_count(dim, "dim")
-    _check_count(n_samples, "n_samples")
+    noise = _check_noise(noise)
+    dim, n_samples = _check_count(dim, "dim"), _check_count(n_samples, "n_samples")
     generator = _generator(seed)
     if nonzeros is None:
         truth = normal(dim, generator=generator)
         truth = truth / torch.linalg.vector_norm(truth)
     else:
-        _check_count(nonzeros, "nonzeros")
+        nonzeros = _check_count(nonzeros, "nonzeros")
         if nonzeros > dim:
             raise ValueError(f"nonzeros must lie in 1 … {dim}, got {nonzeros}")
         places = torch.randperm(dim, generator=generator)[:nonzeros]
@@ -265,18 +271,39 @@ def _generator(seed: int) -> torch.Generator:
     return cast("torch.Generator", generator_from(seed))
 
 
-def _check_noise(noise: float) -> None:
-    if isinstance(noise, bool) or not isinstance(noise, (int, float)):
-        raise TypeError(f"noise must be a number, got {noise!r}")
+def _shape(shape: Any) -> tuple[int, int]:
+    """The shape with numpy's integers as Python's."""
+    return check_shape(tuple(map(_plain, shape)) if isinstance(shape, (tuple, list)) else shape)
+
+
+def _plain(size: object) -> object:
+    return size if isinstance(size, bool) or not isinstance(size, numbers.Integral) else int(size)
+
+
+def _check_noise(value: object) -> float:
+    noise = _number(value, "noise")
     if not 0 <= noise < math.inf:
         raise ValueError(f"noise must be finite and at least 0, got {noise}")
+    return noise
 
 
-def _check_count(value: int, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _check_count(value: object, name: str) -> int:
+    count = _integer(value, name)
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {count}")
+    return count
+
+
+def _integer(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)
 
 
 def _add_noise(clean: Tensor, noise: float, generator: torch.Generator) -> tuple[Tensor, float]:

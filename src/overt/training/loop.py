@@ -96,7 +96,7 @@ def train(
     blow_up: float = 100.0,
     record_per_decade: int = 10,
     leading: int = 20,
-    error_targets: Sequence[float] = (1e-2, 1e-4),
+    error_targets: float | Sequence[float] = (1e-2, 1e-4),
     check_every: int = 25,
     callback: Callable[[State], bool | None] | None = None,
     progress: bool = False,
@@ -135,7 +135,7 @@ def train(
     record_per_decade, leading
         Density of the log-spaced steps that are recorded, and number of singular values in a row.
     error_targets
-        For `TrainResult.hits`; looked at every `check_every` steps.
+        One or several, for `TrainResult.hits`; looked at every `check_every` steps.
     check_every
         Steps between two checks: of the entries, the targets, the schedule, the callback.
     callback
@@ -151,7 +151,10 @@ def train(
     ------
     TypeError, ValueError
         Arguments out of their range; a model that does not fit the problem in shape, dtype or device; an
-        unknown optimizer or option; a checkpoint that is damaged or of a run with other arguments.
+        unknown optimizer or option; a checkpoint that is damaged or of a run with other arguments; a learning
+        rate's factor that is negative or not finite.
+    RuntimeError
+        Called under ``torch.inference_mode``.
     OSError
         The checkpoint cannot be read or written.
 
@@ -194,11 +197,14 @@ def train(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         checkpoint_seconds=checkpoint_seconds,
     )
-    run = Run(model, problem, settings)
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("train() needs gradients, which torch.inference_mode rules out; call it outside")
     weight = getattr(penalty, "weight", None)
     try:
-        run.go()
-        run.finish()
+        with torch.enable_grad():
+            run = Run(model, problem, settings)
+            run.go()
+            run.finish()
     finally:
         if penalty is not None:
             penalty.weight = weight

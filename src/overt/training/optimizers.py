@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -192,11 +193,12 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
 
 def check_lr(lr: object) -> float:
     """`lr` as a finite positive float."""
-    if isinstance(lr, bool) or not isinstance(lr, (int, float)):
+    if isinstance(lr, bool) or not isinstance(lr, numbers.Real):
         raise TypeError(f"lr must be a positive number, got {lr!r}")
-    if not (math.isfinite(lr) and lr > 0):
+    number = float(lr)
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(f"lr must be finite and positive, got {lr}")
-    return float(lr)
+    return number
 
 
 def _check_tensors(name: str, cls: type[Optimizer], tensors: list[Tensor]) -> None:

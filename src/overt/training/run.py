@@ -113,6 +113,10 @@ class Run:
         schedule = self.settings.lr_schedule
         if schedule is not None:
             factor = schedule(self.step)
+            if not 0 <= factor < math.inf:
+                raise ValueError(
+                    f"lr_schedule must give a finite factor ≥ 0, but gave {factor} at step {self.step}"
+                )
             for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
                 group["lr"] = lr * factor
         if not self._needs_closure:
@@ -176,7 +180,7 @@ class Run:
         with self.clock.paused():
             since = self._snapshots.checked_step
             if not self._snapshots.keep_checked(self.step):
-                self._end("converged", f"no parameter moved between the steps {since} and {self.step}")
+                self._end_standstill(since)
             self._hit_targets()
             state = State(self.step, self.clock.seconds, self._W, loss, objective, self.weight)
             callback = self.settings.callback
@@ -186,6 +190,26 @@ class Run:
                 line.show(state)
         self._observe(state)
         self._stall(objective)
+
+    def _end_standstill(self, since: int) -> None:
+        """No parameter moved: at a minimum, or because an overflow has made every update zero."""
+        what = f"no parameter moved between the steps {since} and {self.step}"
+        if self._updates_are_finite():
+            self._end("converged", what)
+        else:
+            self._end(
+                "diverged",
+                f"diverged at step {self.step}: {what}, but gradients or the optimizer's state became NaN or "
+                "infinite; lower the penalty's weight or the scale of the data",
+            )
+
+    def _updates_are_finite(self) -> bool:
+        tensors = [p.grad for p in self._params if p.grad is not None]
+        for entries in self.optimizer.state.values():
+            for value in entries.values():
+                items = value if isinstance(value, list) else [value]
+                tensors += [item for item in items if isinstance(item, Tensor)]
+        return all(bool(torch.isfinite(t).all()) for t in tensors)
 
     def _observe(self, state: State) -> None:
         """Let the schedule look; its spectrum is a part of the method, so the clock runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -149,18 +150,20 @@ class Warmup:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is an int or a float, and no bool."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether `value` is a real number, one of numpy's included, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_nonnegative(value: object, name: str) -> None:
     """Refuse what is no finite number ≥ 0."""
-    if not (isinstance(value, (int, float)) and is_number(value) and math.isfinite(value) and value >= 0):
+    if not (
+        isinstance(value, numbers.Real) and is_number(value) and math.isfinite(value) and float(value) >= 0
+    ):
         raise ValueError(f"{name} must be a finite number ≥ 0, got {value!r}")
 
 
 def check_positive_int(value: object, name: str, *, least: int = 1) -> int:
     """`value` if it is an integer ≥ `least`, else ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
         raise ValueError(f"{name} must be an integer ≥ {least}, got {value!r}")
-    return value
+    return int(value)

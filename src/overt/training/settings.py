@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,22 +49,28 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.lr is not None:
-            check_lr(self.lr)
+            self._set("lr", check_lr(self.lr))
         for name, least in (("max_steps", 0), ("stall_steps", 1), ("record_per_decade", 1), ("leading", 1)):
-            _check_int(getattr(self, name), name, least)
-        _check_int(self.check_every, "check_every", 1)
+            self._set(name, _check_int(getattr(self, name), name, least))
+        self._set("check_every", _check_int(self.check_every, "check_every", 1))
         for name in ("tolerance", "stall_tolerance", "checkpoint_seconds"):
-            _check_number(getattr(self, name), name, zero=True)
-        _check_number(self.blow_up, "blow_up", zero=False)
+            self._set(name, _check_number(getattr(self, name), name, zero=True))
+        self._set("blow_up", _check_number(self.blow_up, "blow_up", zero=False))
         if self.max_seconds is not None:
-            _check_number(self.max_seconds, "max_seconds", zero=True)
-        for target in self.error_targets:
-            _check_number(target, "error_targets", zero=False)
+            self._set("max_seconds", _check_number(self.max_seconds, "max_seconds", zero=True))
         self._check_parts()
+
+    def _set(self, name: str, value: float) -> None:
+        """Keep a number as Python's own, which the fingerprint of the run is written with."""
+        object.__setattr__(self, name, value)
 
     def _check_parts(self) -> None:
         if self.penalty is not None and not callable(getattr(self.penalty, "penalty", None)):
             raise TypeError(f"penalty must have a method penalty(), got {type(self.penalty).__name__}")
+        if self.penalty is not None and not isinstance(getattr(self.penalty, "weight", None), numbers.Real):
+            raise TypeError(f"penalty must have a number weight, which {type(self.penalty).__name__} has not")
+        if "lr" in self.optimizer_options:
+            raise ValueError("optimizer_options must not hold the learning rate; give it as lr=")
         if self.schedule is not None and not isinstance(self.schedule, Schedule):
             raise TypeError(
                 f"schedule must be a schedule such as HoldUntilCollapse(), got {type(self.schedule).__name__}"
@@ -76,6 +83,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise TypeError(f"{name} must be callable, got {type(value).__name__}")
+        if self.checkpoint is not None and self.checkpoint.is_dir():
+            raise ValueError(f"checkpoint must name a file, but {str(self.checkpoint)!r} is a folder")
         if self.checkpoint is not None and not self.checkpoint.parent.is_dir():
             raise ValueError(
                 f"checkpoint: the folder {self.checkpoint.parent} does not exist; create it first"
@@ -90,6 +99,10 @@ def check_fit(model: nn.Module, problem: Any, W: Tensor, penalty: Any) -> None:
     TypeError, ValueError
         See above; the message says what came and what to change.
     """
+    parts = ("shape", "loss", "error")
+    if isinstance(problem, type) or not all(hasattr(problem, name) for name in parts):
+        name = problem.__name__ if isinstance(problem, type) else type(problem).__name__
+        raise TypeError(f"problem must have {', '.join(parts)}, as those of overt.problems, got {name}")
     shape = tuple(problem.shape)
     if tuple(W.shape) != shape:
         raise ValueError(
@@ -177,21 +190,28 @@ def _word_for(thing: object) -> str | None:
     return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-def _check_int(value: object, name: str, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _check_int(value: object, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer ≥ {least}, got {value!r}")
-    if value < least:
+    number = int(value)
+    if number < least:
         raise ValueError(f"{name} must be an integer ≥ {least}, got {value}")
+    return number
 
 
-def _check_number(value: object, name: str, *, zero: bool) -> None:
+def _check_number(value: object, name: str, *, zero: bool) -> float:
     least = "≥ 0" if zero else "> 0"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number {least}, got {value!r}")
-    if math.isnan(value) or value < 0 or (value == 0 and not zero):
+    number = float(value)
+    if math.isnan(number) or number < 0 or (number == 0 and not zero):
         raise ValueError(f"{name} must be a number {least}, got {value}")
+    return number
 
 
-def targets_of(values: Sequence[float]) -> tuple[float, ...]:
-    """`values` as floats, largest first, each once."""
-    return tuple(sorted({float(value) for value in values}, reverse=True))
+def targets_of(values: float | Iterable[float]) -> tuple[float, ...]:
+    """`values`, a number or several, as floats, largest first, each once."""
+    several = isinstance(values, Iterable) and not isinstance(values, (str, bytes))
+    items = cast("Iterable[float]", values if several else [values])
+    targets = {_check_number(value, "error_targets", zero=False) for value in items}
+    return tuple(sorted(targets, reverse=True))
