@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import numbers
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from overt.linalg import Factored
 from overt.models._draws import generator_from, normal, orthonormal
-from overt.problems._indices import check_shape
+from overt.problems._numbers import check_count, check_integer, check_noise, check_number, plain_shape
 from overt.problems.base import rms
 from overt.problems.completion import CompletionProblem
 from overt.problems.factors import entries_of, frobenius
@@ -41,14 +40,14 @@ def low_rank_factors(
     TypeError, ValueError
         `rank` not an int in 1 … min(m, n); `condition_number` below 1, not finite, or not 1 at rank 1.
     """
-    m, n = _shape(shape)
-    rank = _integer(rank, "rank")
+    m, n = plain_shape(shape)
+    rank = check_integer(rank, "rank")
     if not 1 <= rank <= min(m, n):
         raise ValueError(f"rank must lie in 1 … {min(m, n)}, got {rank}")
     if condition_number is None:
         U, V = normal(m, rank, generator=generator), normal(n, rank, generator=generator)
     else:
-        condition_number = _number(condition_number, "condition_number")
+        condition_number = check_number(condition_number, "condition_number")
         if not 1 <= condition_number < math.inf:
             raise ValueError(f"condition_number must be finite and at least 1, got {condition_number}")
         if rank == 1 and condition_number != 1:
@@ -118,13 +117,11 @@ def matrix_completion(
     >>> round(problem.oversampling(5), 2), problem.error(problem.truth)
     (2.29, 0.0)
     """
-    noise = _check_noise(noise)
-    m, n = _shape(shape)
-    rank, n_observed = (
-        _integer(rank, "rank"),
-        _integer(n_observed, "n_observed, the number of observed entries,"),
-    )
-    min_per_line = _integer(min_per_line, "min_per_line")
+    noise = check_noise(noise)
+    m, n = plain_shape(shape)
+    rank = check_integer(rank, "rank")
+    n_observed = check_integer(n_observed, "n_observed, the number of observed entries,")
+    min_per_line = check_integer(min_per_line, "min_per_line")
     generator = _generator(seed)
     U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
     rows, cols = sample_entries(
@@ -188,10 +185,10 @@ def matrix_sensing(
     >>> problem.A.shape, problem.error(problem.truth)
     (torch.Size([50, 80]), 0.0)
     """
-    noise = _check_noise(noise)
-    n_measurements = _check_count(n_measurements, "n_measurements")
-    m, n = _shape(shape)
-    rank = _integer(rank, "rank")
+    noise = check_noise(noise)
+    n_measurements = check_count(n_measurements, "n_measurements")
+    m, n = plain_shape(shape)
+    rank = check_integer(rank, "rank")
     generator = _generator(seed)
     U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
     truth = U @ V.mT
@@ -243,14 +240,14 @@ def linear_regression(
     >>> problem.shape, int((problem.truth != 0).sum())
     ((50,), 3)
     """
-    noise = _check_noise(noise)
-    dim, n_samples = _check_count(dim, "dim"), _check_count(n_samples, "n_samples")
+    noise = check_noise(noise)
+    dim, n_samples = check_count(dim, "dim"), check_count(n_samples, "n_samples")
     generator = _generator(seed)
     if nonzeros is None:
         truth = normal(dim, generator=generator)
         truth = truth / torch.linalg.vector_norm(truth)
     else:
-        nonzeros = _check_count(nonzeros, "nonzeros")
+        nonzeros = check_count(nonzeros, "nonzeros")
         if nonzeros > dim:
             raise ValueError(f"nonzeros must lie in 1 … {dim}, got {nonzeros}")
         places = torch.randperm(dim, generator=generator)[:nonzeros]
@@ -269,41 +266,6 @@ def _generator(seed: int) -> torch.Generator:
     if seed is None:
         raise TypeError("seed must be an int, got None")
     return cast("torch.Generator", generator_from(seed))
-
-
-def _shape(shape: Any) -> tuple[int, int]:
-    """The shape with numpy's integers as Python's."""
-    return check_shape(tuple(map(_plain, shape)) if isinstance(shape, (tuple, list)) else shape)
-
-
-def _plain(size: object) -> object:
-    return size if isinstance(size, bool) or not isinstance(size, numbers.Integral) else int(size)
-
-
-def _check_noise(value: object) -> float:
-    noise = _number(value, "noise")
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be finite and at least 0, got {noise}")
-    return noise
-
-
-def _check_count(value: object, name: str) -> int:
-    count = _integer(value, name)
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1, got {count}")
-    return count
-
-
-def _integer(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    return int(value)
-
-
-def _number(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
 
 
 def _add_noise(clean: Tensor, noise: float, generator: torch.Generator) -> tuple[Tensor, float]:

@@ -191,6 +191,33 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
         raise ValueError(f"optimizer {name!r} refuses its options {arguments}: {error}") from error
 
 
+def set_lrs(optimizer: Optimizer, lrs: list[Any], factor: float, step: int) -> None:
+    """Give each group its learning rate times `factor`; ValueError if that is negative or not finite."""
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"lr_schedule must give a finite factor ≥ 0, but gave {factor} at step {step}")
+    for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+        group["lr"] = lr * factor
+
+
+def standstill(optimizer: Optimizer, since: int, step: int) -> tuple[str, str]:
+    """What it means, as status and message, that no parameter moved: a minimum, or an overflow."""
+    what = f"no parameter moved between the steps {since} and {step}"
+    if _is_finite(optimizer):
+        return "converged", what
+    why = "but gradients or the optimizer's state became NaN or infinite; lower the penalty's weight"
+    return "diverged", f"diverged at step {step}: {what}, {why}"
+
+
+def _is_finite(optimizer: Optimizer) -> bool:
+    """Whether all gradients and all that the optimizer keeps of them are finite."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    kept = [p.grad for p in params]
+    for entries in optimizer.state.values():
+        for value in entries.values():
+            kept += value if isinstance(value, list) else [value]
+    return all(bool(torch.isfinite(t).all()) for t in kept if isinstance(t, Tensor))
+
+
 def check_lr(lr: object) -> float:
     """`lr` as a finite positive float."""
     if isinstance(lr, bool) or not isinstance(lr, numbers.Real):

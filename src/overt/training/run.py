@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from overt.penalties import product_of
 from overt.training.clock import Clock
-from overt.training.optimizers import make_optimizer
+from overt.training.optimizers import make_optimizer, set_lrs, standstill
 from overt.training.persistence import Persistence
 from overt.training.progress import LiveLine
 from overt.training.schedules import Constant
@@ -112,13 +112,7 @@ class Run:
     def _update(self) -> None:
         schedule = self.settings.lr_schedule
         if schedule is not None:
-            factor = schedule(self.step)
-            if not 0 <= factor < math.inf:
-                raise ValueError(
-                    f"lr_schedule must give a finite factor ≥ 0, but gave {factor} at step {self.step}"
-                )
-            for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
-                group["lr"] = lr * factor
+            set_lrs(self.optimizer, self._lrs, schedule(self.step), self.step)
         if not self._needs_closure:
             self.optimizer.step()
             return
@@ -180,7 +174,7 @@ class Run:
         with self.clock.paused():
             since = self._snapshots.checked_step
             if not self._snapshots.keep_checked(self.step):
-                self._end_standstill(since)
+                self._end(*standstill(self.optimizer, since, self.step))
             self._hit_targets()
             state = State(self.step, self.clock.seconds, self._W, loss, objective, self.weight)
             callback = self.settings.callback
@@ -190,26 +184,6 @@ class Run:
                 line.show(state)
         self._observe(state)
         self._stall(objective)
-
-    def _end_standstill(self, since: int) -> None:
-        """No parameter moved: at a minimum, or because an overflow has made every update zero."""
-        what = f"no parameter moved between the steps {since} and {self.step}"
-        if self._updates_are_finite():
-            self._end("converged", what)
-        else:
-            self._end(
-                "diverged",
-                f"diverged at step {self.step}: {what}, but gradients or the optimizer's state became NaN or "
-                "infinite; lower the penalty's weight or the scale of the data",
-            )
-
-    def _updates_are_finite(self) -> bool:
-        tensors = [p.grad for p in self._params if p.grad is not None]
-        for entries in self.optimizer.state.values():
-            for value in entries.values():
-                items = value if isinstance(value, list) else [value]
-                tensors += [item for item in items if isinstance(item, Tensor)]
-        return all(bool(torch.isfinite(t).all()) for t in tensors)
 
     def _observe(self, state: State) -> None:
         """Let the schedule look; its spectrum is a part of the method, so the clock runs."""
