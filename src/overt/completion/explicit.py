@@ -32,6 +32,7 @@ from overt.completion.result import Completion
 from overt.linalg import svd
 from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
+from overt.penalties.spectral import SCALE_INVARIANT
 from overt.problems import CompletionProblem, SensingProblem
 from overt.training import HoldUntilCollapse, State, Trace, TrainResult, train
 
@@ -40,13 +41,6 @@ __all__ = ["ExplicitRun", "explicit", "explicit_run", "largest_rank", "normalize
 ZERO_MESSAGE = "all observations are zero: completed by zero"
 
 _CAP = 1.2  # times the Frobenius norm that the observations suggest
-_SCALE_INVARIANT = {
-    "normalized_nuclear_norm",
-    "normalized_schatten_norm",
-    "effective_rank",
-    "stable_rank",
-    "participation_ratio",
-}
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,7 @@ def explicit_run(
     m, n = scaled.shape
     model = DeepLinear((n, m), init="gaussian", scale=init_scale, seed=seed, dtype=scaled.y.dtype)
     model = model.to(scaled.y.device)
-    capped = norm_cap is not None and functional in _SCALE_INVARIANT
+    capped = norm_cap is not None and functional in SCALE_INVARIANT
     penalty = SpectralPenalty(
         model,
         functional,

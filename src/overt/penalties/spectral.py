@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from overt.penalties.base import Penalty, check_norm_cap
 from overt.penalties.end_to_end import end_to_end, product_of
 
-__all__ = ["SpectralPenalty"]
+__all__ = ["SCALE_INVARIANT", "SpectralPenalty"]
 
 Of = Literal["weights", "product"]
 
-_SCALE_INVARIANT = frozenset(
+SCALE_INVARIANT = frozenset(
     {
         "normalized_nuclear_norm",
         "normalized_schatten_norm",
@@ -91,9 +91,9 @@ class SpectralPenalty(Penalty):
         self.options = dict(options or {})
         self._function = _resolve(functional, self.options)
         self._norm_cap = check_norm_cap(norm_cap)
-        if norm_cap is not None and isinstance(functional, str) and functional not in _SCALE_INVARIANT:
+        if norm_cap is not None and isinstance(functional, str) and functional not in SCALE_INVARIANT:
             raise ValueError(
-                f"norm_cap is for scale-invariant functionals ({', '.join(sorted(_SCALE_INVARIANT))}); "
+                f"norm_cap is for scale-invariant functionals ({', '.join(sorted(SCALE_INVARIANT))}); "
                 f"{functional!r} grows with the matrix by itself, leave norm_cap out"
             )
         if of == "product":
