@@ -15,10 +15,10 @@ import pytest
 from story_sample import sample
 
 from overt.studies.base import Run
+from overt.studies.numbers import errors, median, setting, short, values
 from overt.studies.report.build import StudySection, render_report
 from overt.studies.report.figures import Figure
 from overt.studies.story.figures import figures
-from overt.studies.story.figures_numbers import errors, median, setting, short, values
 
 IDS = [
     "spectra",

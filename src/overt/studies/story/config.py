@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from overt.studies.base import StudyConfig
+from overt.studies.evidence import number, select
 
 Group = Literal[
     "depths",  # S1, S2: depths, the explicit route and the convex baseline over the number of observations
@@ -107,20 +107,6 @@ class StoryConfig(StudyConfig):
                 f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
             )
         return self
-
-
-def select(runs: Any, **wanted: Any) -> list[Any]:
-    """Return the runs that were made and whose configuration has all these values."""
-    return [
-        run
-        for run in runs
-        if not run.skipped and all(run.config.get(name) == value for name, value in wanted.items())
-    ]
-
-
-def number(value: float | None, worst: float = math.inf) -> float:
-    """A recorded number; ``worst`` for None and NaN, which are what a diverged run leaves."""
-    return worst if value is None or math.isnan(value) else float(value)
 
 
 def chosen_by_validation(runs: Any, method: str) -> dict[int, dict[str, Any]]:

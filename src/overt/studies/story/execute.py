@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
 
 from overt import functional as F
@@ -18,7 +16,8 @@ from overt.studies.story.config import StoryConfig
 from overt.studies.story.cost import race
 from overt.studies.story.real import run_movielens, run_photograph
 from overt.studies.story.regression import run_regression
-from overt.training import HoldUntilCollapse, State, Trace, TrainResult, train
+from overt.studies.training_runs import how, summary, teller, trace_arrays
+from overt.training import HoldUntilCollapse, train
 
 DTYPE = torch.float64
 # Weight decay is a penalty of its own; optimizers that have it by default go without, except AdamW.
@@ -69,20 +68,6 @@ def run_completion(config: StoryConfig, context: RunContext) -> RunOutput:
     return RunOutput([record])
 
 
-def summary(W: torch.Tensor, problem: CompletionProblem) -> dict[str, Any]:
-    """What every method is judged by: error, rank, effective rank, norms, fit and largest entry."""
-    s = F.singular_values(W)
-    return {
-        "error": problem.error(W),
-        "rank": int((s > 1e-6 * s[0]).sum()),
-        "effective_rank": float(F.effective_rank(singular_values=s)),
-        "normalized_nuclear_norm": float(F.normalized_nuclear_norm(singular_values=s)),
-        "nuclear_norm": float(s.sum()),
-        "loss": float(problem.loss(W)) / float(problem.y.square().mean()),
-        "largest_entry": float(W.abs().max()) / problem.max_abs_observed,
-    }
-
-
 def _deep(config: StoryConfig, problem: CompletionProblem, context: RunContext) -> RunOutput:
     model = DeepLinear(
         (config.n,) * (config.depth + 1), scale=config.init_scale, seed=config.seed, dtype=DTYPE
@@ -98,8 +83,8 @@ def _deep(config: StoryConfig, problem: CompletionProblem, context: RunContext) 
         checkpoint=context.directory / "run.safetensors",
         callback=teller(context),
     )
-    record = summary(result.W, problem) | _how(result)
-    return RunOutput([record], _trace_arrays(result.trace))
+    record = summary(result.W, problem) | how(result)
+    return RunOutput([record], trace_arrays(result.trace))
 
 
 def _explicit(config: StoryConfig, problem: CompletionProblem, context: RunContext) -> RunOutput:
@@ -119,7 +104,7 @@ def _explicit(config: StoryConfig, problem: CompletionProblem, context: RunConte
         callback=teller(context),
     )
     found: Completion = run.completion
-    record = summary(found.W, problem) | _how(run.training)
+    record = summary(found.W, problem) | how(run.training)
     record |= {
         "status": "converged" if found.converged else run.training.status,
         "message": found.message,
@@ -128,34 +113,4 @@ def _explicit(config: StoryConfig, problem: CompletionProblem, context: RunConte
         "collapsed_at": run.collapsed_at,
         "accepted_at": run.accepted_at,
     }
-    return RunOutput([record], _trace_arrays(run.training.trace))
-
-
-def teller(context: RunContext) -> Callable[[State], None]:
-    """A callback that tells now and then how far the run is."""
-
-    def tell(state: State) -> None:
-        if state.step % 1000 == 0:
-            context.progress(f"step {state.step}, effective rank {state.effective_rank():.2f}")
-
-    return tell
-
-
-def _how(result: TrainResult) -> dict[str, Any]:
-    return {
-        "status": result.status,
-        "message": result.message,
-        "steps": result.steps,
-        "seconds": result.seconds,
-        "hits": {f"{target:g}": list(hit) for target, hit in result.hits.items()},
-    }
-
-
-def _trace_arrays(trace: Trace) -> dict[str, Any]:
-    spectra = [row["singular_values"] for row in trace]
-    return {
-        "step": np.asarray(trace.column("step"), dtype=np.int64),
-        "singular_values": np.asarray(spectra, dtype=np.float64),
-        "effective_rank": np.asarray(trace.column("effective_rank"), dtype=np.float64),
-        "error": np.asarray(trace.column("error"), dtype=np.float64),
-    }
+    return RunOutput([record], trace_arrays(run.training.trace))

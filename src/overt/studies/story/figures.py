@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.report.charts import Series, Spectra, line_chart, spectrum_chart
-from overt.studies.report.figures import Cell, Figure, format_number
-from overt.studies.story.figures_cost import cost
-from overt.studies.story.figures_numbers import (
+from overt.studies.numbers import (
     NAMES,
     RECOVERED,
     columns,
@@ -23,6 +20,9 @@ from overt.studies.story.figures_numbers import (
     spread,
     values,
 )
+from overt.studies.report.charts import Series, Spectra, line_chart, spectrum_chart
+from overt.studies.report.figures import Cell, Figure, format_number
+from overt.studies.story.figures_cost import cost
 from overt.studies.story.figures_real import movielens, photographs
 from overt.studies.story.figures_regression import regression
 from overt.studies.story.figures_sweeps import inits, nuclear, optimizers, weights

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from overt.studies.base import Estimate, Run
+from overt.studies.numbers import columns, distinct, made, median, spread
 from overt.studies.report.charts import Interval, interval_chart
 from overt.studies.report.figures import Cell, Figure, Table, format_number
-from overt.studies.story.figures_numbers import columns, distinct, made, median, spread
 
 TITLE = "Cost: seconds to a given error"
 TARGETS = (1e-2, 1e-4)

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.report.figures import Cell, Figure, Table, encode_png
-from overt.studies.story.config import chosen_by_validation
-from overt.studies.story.figures_numbers import (
+from overt.studies.numbers import (
     NAMES,
     columns,
     distinct,
@@ -20,6 +18,8 @@ from overt.studies.story.figures_numbers import (
     spread,
     values,
 )
+from overt.studies.report.figures import Cell, Figure, Table, encode_png
+from overt.studies.story.config import chosen_by_validation
 
 SHOWN = 0.3  # the share of kept pixels that is shown as pictures
 ORDER = ("explicit", "deep", "nuclear_norm", "soft_impute")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overt.studies.base import Estimate, Run
-from overt.studies.report.charts import line_chart
-from overt.studies.report.figures import Cell, Figure, Table
-from overt.studies.story.figures_numbers import (
+from overt.studies.numbers import (
     columns,
     distinct,
     errors,
@@ -20,6 +18,8 @@ from overt.studies.story.figures_numbers import (
     spread,
     values,
 )
+from overt.studies.report.charts import line_chart
+from overt.studies.report.figures import Cell, Figure, Table
 
 EXPLICIT = "explicit ℓ1/ℓ2"
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.report.charts import Series, heat_map, line_chart
-from overt.studies.report.figures import Cell, Figure, Table, format_number
-from overt.studies.story.figures_numbers import (
+from overt.studies.numbers import (
     RECOVERED,
     Setting,
     columns,
@@ -27,6 +25,8 @@ from overt.studies.story.figures_numbers import (
     spread,
     values,
 )
+from overt.studies.report.charts import Series, heat_map, line_chart
+from overt.studies.report.figures import Cell, Figure, Table, format_number
 
 PENALTIES = {"normalized_nuclear_norm": "normalized nuclear norm", "nuclear_norm": "nuclear norm"}
 LIMITS = (1e-8, 1.0)  # of the colours of all heat maps, so that they compare

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
+from overt.studies.evidence import RECOVERED, by_seed, middle, missing, number, outcome, say, select
 from overt.studies.statistics import paired_ratio, proportion
-from overt.studies.story import evidence as ev
-from overt.studies.story.config import ROUTES, chosen_by_validation, number, select
-from overt.studies.story.evidence import RECOVERED, by_seed, middle, missing, outcome, say
+from overt.studies.story.config import ROUTES, chosen_by_validation
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:

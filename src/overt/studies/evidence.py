@@ -14,11 +14,24 @@ import numpy as np
 
 from overt.studies.base import Estimate, Outcome, Run, Verdict
 from overt.studies.statistics import bootstrap, paired_difference, paired_ratio, proportion
-from overt.studies.story.config import number, select
 
 RECOVERED = 1e-5  # an error at or below this counts as recovery
 WORST = 1e3  # far above any relative error, dB or rank that a run that worked can have
 SMALLEST = 1e-16  # an exact recovery has an error of rounding size; zero would make a ratio infinite
+
+
+def select(runs: Any, **wanted: Any) -> list[Any]:
+    """Return the runs that were made and whose configuration has all these values."""
+    return [
+        run
+        for run in runs
+        if not run.skipped and all(run.config.get(name) == value for name, value in wanted.items())
+    ]
+
+
+def number(value: float | None, worst: float = math.inf) -> float:
+    """A recorded number; ``worst`` for None and NaN, which are what a diverged run leaves."""
+    return worst if value is None or math.isnan(value) else float(value)
 
 
 def by_seed(runs: Sequence[Run], field: str, worst: float = math.inf, **wanted: Any) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""Numbers of the story's figures: medians over seeds with intervals, diverged runs, and words for them."""
+"""Numbers of figures: medians over seeds with intervals, diverged runs, and words for them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from overt.studies.base import Estimate, Run
+from overt.studies.evidence import select
 from overt.studies.report.charts import Series
 from overt.studies.report.figures import Cell, format_number
 from overt.studies.statistics import bootstrap
-from overt.studies.story.config import select
 
 RECOVERED = 1e-5  # an error at or below it, at exactly the true rank, counts as the matrix found
 _HUGE = 1e300  # stands for infinity in the bootstrap, which takes finite numbers only
