@@ -330,3 +330,23 @@ def test_every_command_has_help_for_each_option():
         assert command.help, name
         for option in command.params:
             assert isinstance(option, click.Argument) or option.help, (name, option.name)
+
+
+def test_a_report_over_several_folders_holds_the_runs_of_all(overt, folder, tmp_path):
+    other = tmp_path / "other"
+    assert overt("run", NAME, "--out", other, "--jobs", "1", "--seed", "2")[0] == 0
+    code, _, err = overt("report", folder, other, "--study", NAME)
+    assert (code, "needs --output" in err) == (2, True)
+    page = tmp_path / "page.html"
+    code, out, err = overt("report", folder, other, "--study", NAME, "--output", page)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == str(page)
+    text = page.read_text(encoding="utf-8")
+    configs = [
+        json.loads(p.read_text())["config"] for d in (folder, other) for p in d.glob("runs/*/config.json")
+    ]
+    distinct = {json.dumps(config, sort_keys=True) for config in configs}
+    assert len(distinct) < len(configs)  # some seeds are in both
+    hashes = {p.name.split("-")[1] for d in (folder, other) for p in d.glob("runs/*")}
+    assert len(hashes) == len(distinct)
+    assert all(hash_ in text for hash_ in hashes)

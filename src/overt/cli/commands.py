@@ -122,15 +122,16 @@ def run(
 
 
 @front_door.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=_FOLDER)
 @click.option("--output", type=_FOLDER, help="The HTML file to write.  [default: DIR/report.html]")
 @click.option(
     "--study", "extra", multiple=True, metavar="MODULE:ATTRIBUTE", help="A study that is not listed."
 )
-def report(folder: Path, output: Path | None, extra: tuple[str, ...]) -> None:
+def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...]) -> None:
     """Rebuild the report of stored runs.
 
-    It is made from the records in DIR alone; the verdicts are printed as well.
+    It is made from the records in DIR alone; the verdicts are printed as well. Several folders give one
+    report of all their runs, for which --output names the file.
     """
     from overt.cli.tables import print_verdicts
     from overt.studies import registry
@@ -138,17 +139,20 @@ def report(folder: Path, output: Path | None, extra: tuple[str, ...]) -> None:
     from overt.studies.runner import judge, write_report
     from overt.studies.store import Store
 
-    store = Store.open(folder)
+    if len(folders) > 1 and output is None:
+        raise UsageError("a report of several folders needs --output FILE.html")
+    stores = [Store.open(folder) for folder in folders]
     given = {study.name: study for study in map(registry.get, extra)}
     found = []
-    for name in store.studies():
+    for name in dict.fromkeys(name for store in stores for name in store.studies()):
         try:
             found.append(given.get(name) or registry.get(name))
         except UsageError:
             click.echo(f"overt: the runs of study {name!r} are left out: it is not known here", err=True)
     if not found:
-        raise StoreError(f"{folder} holds no runs of a known study; make some with: overt run STUDY")
-    sections = judge(store, found)
-    path = write_report(store, sections, output)
+        where = ", ".join(map(str, folders))
+        raise StoreError(f"{where}: no runs of a known study; make some with: overt run STUDY")
+    sections = judge(stores, found)
+    path = write_report(stores[0], sections, output)
     print_verdicts(sections)
     click.echo(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from overt.studies.base import Run, Study, Verdict
@@ -10,7 +11,7 @@ from overt.studies.plans import Plan
 from overt.studies.report.build import StudySection
 from overt.studies.store import Store
 
-__all__ = ["assess", "load_planned"]
+__all__ = ["assess", "load_mixture", "load_planned"]
 
 
 def load_planned(store: Store, study: Study[Any]) -> tuple[Plan | None, list[Run]]:
@@ -22,6 +23,26 @@ def load_planned(store: Store, study: Study[Any]) -> tuple[Plan | None, list[Run
     stored = store.stored(study.name)
     plan = plans[-1] if plans else None
     return plan, [store.load(name, hash_) for name, hash_ in stored if plan is None or hash_ in plan.runs]
+
+
+def load_mixture(stores: Sequence[Store], study: Study[Any]) -> tuple[Plan | None, list[Run]]:
+    """Return what several folders hold of a study: the union of their latest plans and of their runs.
+
+    A run that is in more than one folder counts once. Where a folder has runs and no plan, all runs of
+    all folders count.
+    """
+    if len(stores) == 1:
+        return load_planned(stores[0], study)
+    found = [load_planned(store, study) for store in stores]
+    runs = {run.hash: run for _, some in reversed(found) for run in some}
+    plans = [plan for plan, some in found if plan is not None]
+    if not plans or any(plan is None and some for plan, some in found):
+        return None, list(runs.values())
+    presets = " + ".join(dict.fromkeys(plan.preset for plan in plans))
+    merged: dict[str, dict[str, Any]] = {}
+    for plan in plans:
+        merged |= plan.runs
+    return replace(plans[0], preset=presets, runs=merged), list(runs.values())
 
 
 def assess(study: Study[Any], plan: Plan | None, runs: Sequence[Run]) -> StudySection:

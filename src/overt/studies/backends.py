@@ -91,8 +91,6 @@ class Workers:
         return self.backend == "loky" and self.jobs == 1
 
     def _n_jobs(self, tasks: int) -> int:
-        if self.backend == "dask":
-            return -1  # as many as the cluster has
         # joblib makes a single job in this very process, where a run that crashes would end the command.
         return max(2, min(self.jobs, tasks)) if self.backend == "loky" else self.jobs
 
@@ -106,11 +104,18 @@ class Workers:
         StudyError
             If workers cannot load the study, or a cluster cannot be reached.
         """
+        if self.backend == "dask":
+            with _cluster(self.jobs, self.address) as client:
+                yield from _make_on_cluster(client, study, tasks)
+        else:
+            yield from self._make_by_joblib(study, tasks)
+
+    def _make_by_joblib(self, study: Study[Any], tasks: Sequence[Task]) -> Iterator[Result]:
         calls = [
             joblib.delayed(execute_in_worker)(study, config, hash_, directory, os.getpid())
             for hash_, config, directory in tasks
         ]
-        with _cluster(self), joblib.parallel_config(backend=self.backend):
+        with joblib.parallel_config(backend=self.backend):
             parallel = joblib.Parallel(
                 n_jobs=self._n_jobs(len(calls)),
                 return_as="generator_unordered",
@@ -138,27 +143,53 @@ class Workers:
 
 
 @contextlib.contextmanager
-def _cluster(workers: Workers) -> Iterator[None]:
-    if workers.backend != "dask":
-        yield
-        return
+def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
+    """A client of the Dask scheduler at an address, or of a cluster of processes started here."""
     distributed = importlib.import_module("distributed")  # an optional dependency
 
-    if workers.address is not None:
+    if address is not None:
         try:
-            client = distributed.Client(workers.address, timeout="10s")
+            client = distributed.Client(address, timeout="10s")
         except (OSError, ValueError) as error:
-            raise StudyError(f"cannot reach the Dask scheduler at {workers.address}: {error}") from error
+            raise StudyError(f"cannot reach the Dask scheduler at {address}: {error}") from error
         with client:
-            yield
+            yield client
         return
     with (
-        distributed.LocalCluster(
-            n_workers=workers.jobs, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster),
+        distributed.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
     ):
-        yield
+        yield client
+
+
+def _make_on_cluster(client: Any, study: Study[Any], tasks: Sequence[Task]) -> Iterator[Result]:
+    """Hand the runs to a cluster one by one.
+
+    joblib's backend for Dask reports a run that killed its workers to nobody, so that the command would
+    wait for ever (joblib 1.6); hence the cluster is addressed directly. Dask gives the run of a killed
+    worker to another worker, and gives up after a few.
+    """
+    distributed = importlib.import_module("distributed")
+    futures = [
+        client.submit(
+            execute_in_worker, study, config, hash_, directory, os.getpid(),
+            key=f"{study.name}-{hash_}", pure=False,
+        )
+        for hash_, config, directory in tasks
+    ]  # fmt: skip
+    try:
+        for future in distributed.as_completed(futures):
+            try:
+                yield future.result()
+            except distributed.KilledWorker as error:
+                raise StudyError(
+                    f"run {future.key} killed each worker that made it, most often for lack of memory"
+                ) from error
+            except (ImportError, AttributeError) as error:
+                raise StudyError(f"the workers cannot load study {study.name!r}: {error}") from error
+            future.release()
+    finally:
+        client.cancel(futures)
 
 
 def _end_workers() -> None:

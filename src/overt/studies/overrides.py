@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If it cannot be read, or this Python (3.10) has no reader of TOML.
+        If it cannot be read.
     """
-    try:
-        tomllib = importlib.import_module("tomllib")
-    except ImportError as error:  # pragma: no cover  (Python 3.10)
-        raise UsageError("--config needs Python 3.11 or newer; use --set key=value") from error
+    tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from overt.studies import registry
-from overt.studies.assess import assess, load_planned
+from overt.studies.assess import assess, load_mixture
 from overt.studies.backends import Workers, check_backend, check_jobs
 from overt.studies.base import Study, StudyConfig, Verdict
 from overt.studies.display import make_display
@@ -174,9 +174,10 @@ def run_studies(
     ]
 
 
-def judge(store: Store, studies: Iterable[Study[Any]]) -> list[StudySection]:
-    """Return what the stored runs of studies say; a pure function of the folder's records."""
-    return [assess(study, *load_planned(store, study)) for study in studies]
+def judge(stores: Store | Sequence[Store], studies: Iterable[Study[Any]]) -> list[StudySection]:
+    """Return what the stored runs of studies say; a pure function of the folders' records."""
+    folders = [stores] if isinstance(stores, Store) else stores
+    return [assess(study, *load_mixture(folders, study)) for study in studies]
 
 
 def write_report(store: Store, sections: Sequence[StudySection], path: Path | None = None) -> Path:
