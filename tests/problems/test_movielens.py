@@ -115,7 +115,7 @@ def test_a_wrong_file_in_the_folder_is_an_error_never_replaced(zipped, places, m
 
 
 def test_an_unreadable_file_in_the_folder_is_said(zipped, monkeypatch):
-    def refuse(path):
+    def refuse(path, unpacked):
         raise PermissionError(13, "Permission denied")
 
     expected = file_of(zipped)

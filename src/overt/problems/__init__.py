@@ -6,6 +6,13 @@ from overt.problems.base import Problem
 from overt.problems.completion import CompletionProblem
 from overt.problems.fetch import DataUnavailableError
 from overt.problems.generators import linear_regression, matrix_completion, matrix_sensing
+from overt.problems.images import (
+    ImageSet,
+    ImageSplit,
+    image_classification,
+    permute_pixels,
+    scramble_phases,
+)
 from overt.problems.movielens import movielens_100k
 from overt.problems.offsets import Offsets, fit_offsets
 from overt.problems.photograph import photograph, psnr, to_image
@@ -15,16 +22,21 @@ from overt.problems.sensing import SensingProblem
 __all__ = [
     "CompletionProblem",
     "DataUnavailableError",
+    "ImageSet",
+    "ImageSplit",
     "Offsets",
     "Problem",
     "RegressionProblem",
     "SensingProblem",
     "fit_offsets",
+    "image_classification",
     "linear_regression",
     "matrix_completion",
     "matrix_sensing",
     "movielens_100k",
+    "permute_pixels",
     "photograph",
     "psnr",
+    "scramble_phases",
     "to_image",
 ]

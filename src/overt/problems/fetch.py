@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MOVIELENS_100K", "DataFile", "DataUnavailableError", "cache_folder", "fetch"]
+__all__ = ["FASHION_MNIST", "MOVIELENS_100K", "DataFile", "DataUnavailableError", "cache_folder", "fetch"]
 
 VARIABLE = "OVERT_DATA"
 """Environment variable that names a folder with the data files."""
@@ -33,12 +36,16 @@ class DataFile:
         Of the publisher's file: what a download must have.
     other_sha256
         Of other archives known to hold the same members, accepted in a local folder and in the cache.
+    unpacked
+        Whether the checksums are those of the content of a gzip file. The same content can be packed in
+        many ways.
     """
 
     name: str
     url: str
     published_sha256: str
     other_sha256: tuple[str, ...] = ()
+    unpacked: bool = False
 
     @property
     def sha256(self) -> tuple[str, ...]:
@@ -54,6 +61,34 @@ MOVIELENS_100K = DataFile(
     # The same ratings and splits, compressed anew and without the scripts.
     other_sha256=("eb3f7d98afd79980862073acc4f5f9c4a4f7b33c5a4410affdc615d358ea8589",),
 )
+
+_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+FASHION_MNIST = {
+    part: DataFile(f"fashion-mnist/{name}.gz", f"{_FASHION}/{name}.gz", sha256, unpacked=True)
+    for part, name, sha256 in (
+        (
+            "train images",
+            "train-images-idx3-ubyte",
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        ),
+        (
+            "train labels",
+            "train-labels-idx1-ubyte",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        ),
+        (
+            "test images",
+            "t10k-images-idx3-ubyte",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        ),
+        (
+            "test labels",
+            "t10k-labels-idx1-ubyte",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    )
+}
+"""The four files of Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), MIT licence."""
 
 
 def cache_folder() -> Path:
@@ -100,7 +135,7 @@ def _in_data_folder(file: DataFile) -> Path | None:
     if not path.is_file():
         return None
     try:
-        found = _sha256(path)
+        found = _sha256(path, file.unpacked)
     except OSError as error:
         raise ValueError(f"{path} (found through {VARIABLE}) cannot be read: {_brief(error)}") from error
     if found not in file.sha256:
@@ -120,10 +155,11 @@ def _download(file: DataFile, folder: Path) -> Path:
     try:
         path = pooch.retrieve(
             url=file.url,
-            known_hash=f"sha256:{file.published_sha256}",
-            fname=file.name,
+            known_hash=None if file.unpacked else f"sha256:{file.published_sha256}",
+            fname=Path(file.name).name,
             path=folder,
             downloader=pooch.HTTPDownloader(timeout=_TIMEOUT),
+            processor=_checked(file) if file.unpacked else None,
         )
     # OSError: those of requests too, and of a cache that cannot be written. ValueError: a wrong
     # checksum; pooch has then deleted what came.
@@ -137,18 +173,33 @@ def _download(file: DataFile, folder: Path) -> Path:
     return Path(path)
 
 
+def _checked(file: DataFile) -> Callable[[str, str, object], str]:
+    """What pooch does with a file that came: delete it and say so if its content is another one."""
+
+    def check(name: str, action: str, _: object) -> str:
+        if action != "fetch" and not _accepted(Path(name), file):
+            Path(name).unlink(missing_ok=True)
+            raise ValueError(f"what came from {file.url} is not the published file")
+        return name
+
+    return check
+
+
 def _accepted(path: Path, file: DataFile) -> bool:
     try:
-        return path.is_file() and _sha256(path) in file.sha256
+        return path.is_file() and _sha256(path, file.unpacked) in file.sha256
     except OSError:
         return False  # an unreadable cache is no cache
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(2**20):
-            digest.update(block)
+def _sha256(path: Path, unpacked: bool) -> str:
+    digest = hashlib.sha256()
+    try:
+        with gzip.open(path) if unpacked else path.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"it is no whole gzip file ({error})") from error
     return digest.hexdigest()
 
 

@@ -1,0 +1,195 @@
+"""Image classification from idx files: Fashion-MNIST, or any set of that form in a folder."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from overt.models._draws import generator_from
+from overt.problems.fetch import FASHION_MNIST, fetch
+from overt.problems.idx import read_idx
+
+__all__ = ["ImageSet", "ImageSplit", "image_classification", "permute_pixels", "scramble_phases"]
+
+_NAMES = {
+    "train images": "train-images-idx3-ubyte",
+    "train labels": "train-labels-idx1-ubyte",
+    "test images": "t10k-images-idx3-ubyte",
+    "test labels": "t10k-labels-idx1-ubyte",
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with labels.
+
+    Attributes
+    ----------
+    images : Tensor
+        (count, 1, height, width), values from 0 to 1.
+    labels : Tensor
+        (count,), integers from 0.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.numel()
+
+    def __getitem__(self, index: Tensor | slice) -> ImageSet:
+        return ImageSet(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """Disjoint images to train on, to choose settings with, and to test on once.
+
+    Attributes
+    ----------
+    train, validation, test : ImageSet
+        `validation` comes from the published training images, `test` from the published test images.
+    classes : int
+    name : str
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    classes: int
+    name: str
+
+
+def image_classification(
+    source: str | Path = "fashion-mnist",
+    *,
+    n_train: int,
+    n_validation: int,
+    n_test: int | None = None,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+) -> ImageSplit:
+    """A seeded small training set, a validation set and a test set.
+
+    Each class gets the same number of training and of validation images, up to one.
+
+    Parameters
+    ----------
+    source
+        ``"fashion-mnist"`` (Xiao, Rasul & Vollgraf 2017), found as `overt.problems.fetch` says; or a folder
+        that holds the four idx files of an MNIST-like set under their usual names, with ``.gz`` or
+        without.
+    n_train, n_validation
+        How many of the published training images; disjoint.
+    n_test
+        How many of the published test images, the first ones; None for all.
+    seed
+        Chooses the training and validation images.
+    dtype
+        Of the images.
+
+    Raises
+    ------
+    DataUnavailableError
+        Fashion-MNIST is neither here nor can be downloaded.
+    ValueError
+        Files are missing, damaged or do not fit together, or hold fewer images than asked for.
+    """
+    for name, count, least in (("n_train", n_train, 1), ("n_validation", n_validation, 0)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}")
+    if n_test is not None and (isinstance(n_test, bool) or not isinstance(n_test, int) or n_test < 1):
+        raise ValueError(f"n_test must be a whole number of at least 1 or None, got {n_test!r}")
+    name, paths = _files(source)
+    train = _load(paths["train images"], paths["train labels"])
+    test = _load(paths["test images"], paths["test labels"])
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise ValueError(f"{name}: training and test images differ in size")
+    if n_test is not None and n_test > len(test):
+        raise ValueError(f"{name} has {len(test)} test images, n_test={n_test} asks for more")
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    order = _balanced_order(train.labels, classes, seed)
+    if n_train + n_validation > order.numel():
+        raise ValueError(
+            f"{name} has {order.numel()} training images in equal classes; n_train + n_validation = "
+            f"{n_train + n_validation} asks for more"
+        )
+    return ImageSplit(
+        _to_float(train[order[:n_train]], dtype),
+        _to_float(train[order[n_train : n_train + n_validation]], dtype),
+        _to_float(test[:n_test], dtype),
+        classes,
+        name,
+    )
+
+
+def permute_pixels(images: ImageSet, *, seed: int) -> ImageSet:
+    """The images with their pixels in another order, the same one for all images.
+
+    An orthogonal map of the inputs: fully connected networks cannot tell the difference, while the images'
+    power spectrum becomes flat.
+    """
+    x = images.images
+    order = torch.randperm(x[0].numel(), generator=generator_from(seed))
+    return replace(images, images=x.flatten(1)[:, order].reshape(x.shape))
+
+
+def scramble_phases(images: ImageSet, *, seed: int) -> ImageSet:
+    """The images with a random phase added to each spatial frequency, the same ones for all images.
+
+    A circular convolution by an all-pass filter, an orthogonal map: each image keeps its power spectrum and
+    loses its edges. Values may leave the range from 0 to 1.
+    """
+    x = images.images
+    h, w = x.shape[-2:]
+    noise = torch.randn(h, w, generator=generator_from(seed), dtype=torch.float64)
+    spectrum = torch.fft.fft2(noise)
+    phase = spectrum / spectrum.abs()  # of a real image, so that the product is real again
+    phase[0, 0] = 1.0  # the mean keeps its sign
+    scrambled = torch.fft.ifft2(torch.fft.fft2(x.double()) * phase).real
+    return replace(images, images=scrambled.to(x.dtype))
+
+
+def _files(source: str | Path) -> tuple[str, dict[str, Path]]:
+    if source == "fashion-mnist":
+        return "Fashion-MNIST", {part: fetch(file) for part, file in FASHION_MNIST.items()}
+    folder = Path(source)
+    if not folder.is_dir():
+        raise ValueError(f"source must be 'fashion-mnist' or a folder with idx files, got {str(source)!r}")
+    found = {}
+    for part, name in _NAMES.items():
+        there = [path for path in (folder / f"{name}.gz", folder / name) if path.is_file()]
+        if not there:
+            raise ValueError(f"{folder} holds neither {name}.gz nor {name}")
+        found[part] = there[0]
+    return folder.name, found
+
+
+def _load(images: Path, labels: Path) -> ImageSet:
+    x, y = read_idx(images), read_idx(labels)
+    if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or not len(x):
+        raise ValueError(
+            f"{images} and {labels} should hold as many images as labels, got shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
+        )
+    return ImageSet(x.unsqueeze(1), y.long())
+
+
+def _to_float(images: ImageSet, dtype: torch.dtype) -> ImageSet:
+    return replace(images, images=images.images.to(dtype) / 255)
+
+
+def _balanced_order(labels: Tensor, classes: int, seed: int) -> Tensor:
+    """All indices whose prefixes hold equally many of each class, as long as every class lasts."""
+    generator = generator_from(seed)
+    order = torch.randperm(labels.numel(), generator=generator)
+    by_class = [order[labels[order] == label] for label in range(classes)]
+    shortest = min(part.numel() for part in by_class)
+    rounds = torch.stack([part[:shortest] for part in by_class], 1)
+    # Classes take turns in an order that changes, so that no class is always the one with one more.
+    turns = torch.stack([torch.randperm(classes, generator=generator) for _ in range(max(shortest, 1))])
+    return rounds.gather(1, turns[:shortest]).flatten() if math.prod(rounds.shape) else rounds.flatten()
