@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from overt.completion import MatrixCompletion, MatrixSensing
     from overt.linalg import Factored
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
-    from overt.penalties import SpectralPenalty, VectorPenalty
+    from overt.penalties import JacobianPenalty, SpectralPenalty, VectorPenalty
     from overt.training import train
 
 # Each public name has one home, imported when it is first asked for, so that `import overt` stays light.
@@ -21,19 +21,21 @@ _HOMES = {
     "DeepDiagonal": "overt.models",
     "DeepLinear": "overt.models",
     "Factored": "overt.linalg",
+    "JacobianPenalty": "overt.penalties",
     "MatrixCompletion": "overt.completion",
     "MatrixSensing": "overt.completion",
     "SpectralPenalty": "overt.penalties",
     "VectorPenalty": "overt.penalties",
     "train": "overt.training",
 }
-_ROOMS = {"completion", "functional", "linalg", "models", "penalties", "problems", "studies", "training"}
+_ROOMS = {"completion", "functional", "linalg", "measures", "models", "penalties", "problems", "studies", "training"}
 
 __all__ = [
     "DeepCircularConvolution",
     "DeepDiagonal",
     "DeepLinear",
     "Factored",
+    "JacobianPenalty",
     "MatrixCompletion",
     "MatrixSensing",
     "SpectralPenalty",

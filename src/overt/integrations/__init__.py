@@ -1,0 +1,29 @@
+"""Spectra in other people's trainers: Lightning, Hugging Face, TensorBoard.
+
+Each needs its own library, which Overt does not require: ``pip install 'overt[lightning]'``,
+``'overt[huggingface]'`` or ``'overt[tensorboard]'``. Names are imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from overt.integrations.huggingface import HuggingFaceSpectra
+    from overt.integrations.lightning import LightningSpectra
+    from overt.integrations.tensorboard import TensorBoard
+
+_HOMES = {
+    "HuggingFaceSpectra": "overt.integrations.huggingface",
+    "LightningSpectra": "overt.integrations.lightning",
+    "TensorBoard": "overt.integrations.tensorboard",
+}
+
+__all__ = ["HuggingFaceSpectra", "LightningSpectra", "TensorBoard"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'overt.integrations' has no attribute {name!r}")

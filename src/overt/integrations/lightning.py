@@ -1,0 +1,98 @@
+"""A callback for Lightning's Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from overt.integrations._missing import missing
+from overt.integrations._scalars import scalars_of
+from overt.measures.tracker import SpectrumTracker
+
+try:
+    from lightning.pytorch import Callback
+except ImportError as first:
+    try:
+        from pytorch_lightning import Callback
+    except ImportError:
+        raise missing("lightning", "lightning", first) from None
+
+__all__ = ["LightningSpectra"]
+
+
+class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
+    """Records spectra after training steps, counted as ``trainer.global_step``; on the first process alone.
+
+    Parameters
+    ----------
+    tracker
+        What is recorded and when. Its model is set when training starts; its rows are saved with, and
+        restored from, Lightning's checkpoints.
+    select
+        The part of the LightningModule to record, such as ``lambda module: module.net``; by default all of
+        it. The measure calls it with inputs alone.
+    log
+        Also log each functional by the module's own logger, as ``spectrum/<name>/<functional>``.
+
+    Raises
+    ------
+    TypeError
+        `tracker` is no `overt.SpectrumTracker`.
+    ImportError
+        Neither lightning nor pytorch_lightning is installed (when this module is imported).
+
+    Examples
+    --------
+    ``Trainer(callbacks=[LightningSpectra(overt.SpectrumTracker(what="weights"))])``
+    """
+
+    def __init__(
+        self, tracker: SpectrumTracker, *, select: Callable[[Any], nn.Module] | None = None, log: bool = False
+    ) -> None:
+        super().__init__()
+        if not isinstance(tracker, SpectrumTracker):
+            raise TypeError(f"tracker must be an overt.SpectrumTracker, got {type(tracker).__name__}")
+        self.tracker = tracker
+        self._select = select
+        self._log = log
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Attach the model and record its state before the first step."""
+        self.tracker.attach(pl_module if self._select is None else self._select(pl_module))
+        self._record(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record if the step is due."""
+        del pl_module, batch, batch_idx
+        self._record(trainer, loss=_loss_of(outputs))
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Record the end, whatever it costs."""
+        del pl_module
+        self._record(trainer, force=True)
+        self.tracker.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For Lightning's checkpoints."""
+        return self.tracker.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From Lightning's checkpoints."""
+        self.tracker.load_state_dict(state_dict)
+
+    def _record(self, trainer: Any, loss: Any = None, *, force: bool = False) -> None:
+        step = int(trainer.global_step)
+        if not trainer.is_global_zero or not (force or self.tracker.due(step)):
+            return
+        row = self.tracker.step(step, loss=loss, force=force)
+        if row is not None and self._log and trainer.logger is not None:
+            trainer.logger.log_metrics(scalars_of(row), step=step)
+
+
+def _loss_of(outputs: Any) -> Tensor | None:
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    return loss if isinstance(loss, Tensor) and loss.numel() == 1 else None

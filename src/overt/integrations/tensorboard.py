@@ -1,0 +1,62 @@
+"""Recorded rows as TensorBoard scalars and histograms."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from overt.integrations._missing import missing
+from overt.integrations._scalars import scalars_of
+
+try:
+    from torch.utils.tensorboard import SummaryWriter
+except ImportError as error:
+    raise missing("tensorboard", "tensorboard", error) from None
+
+__all__ = ["TensorBoard"]
+
+
+class TensorBoard:
+    """Writes each recorded row; give it as ``SpectrumTracker(…, on_record=TensorBoard("runs/1"))``.
+
+    Each functional is a scalar ``spectrum/<name>/<functional>``, the leading values are a histogram
+    ``spectrum/<name>/values``, and what recording costs is ``spectrum/seconds_of_recording``.
+
+    Parameters
+    ----------
+    writer
+        A folder, or a ``SummaryWriter`` that is already there.
+
+    Raises
+    ------
+    ImportError
+        tensorboard is not installed (when this module is imported).
+    """
+
+    def __init__(self, writer: str | os.PathLike[str] | SummaryWriter) -> None:
+        self.writer: Any = (
+            SummaryWriter(str(writer))  # type: ignore[no-untyped-call]
+            if isinstance(writer, (str, os.PathLike))
+            else writer
+        )
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Write one row."""
+        step = row["step"]
+        for tag, value in scalars_of(row).items():
+            self.writer.add_scalar(tag, value, step)
+        for name, entry in row["spectra"].items():
+            values = [v for v in entry["values"] if v is not None] if _has_values(entry) else []
+            if values:
+                self.writer.add_histogram(f"spectrum/{name}/values", np.asarray(values), step)
+        self.writer.add_scalar("spectrum/seconds_of_recording", row["cost"], step)
+
+    def close(self) -> None:
+        """Flush and close the writer."""
+        self.writer.close()
+
+
+def _has_values(entry: object) -> bool:
+    return isinstance(entry, dict) and "values" in entry

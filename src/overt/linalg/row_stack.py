@@ -1,0 +1,108 @@
+"""A tall matrix that arrives in blocks of rows, kept as no more rows than it has columns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from overt.linalg.checks import compute_dtype, require_finite
+from overt.linalg.decompositions import dense_svd, full_precision
+
+__all__ = ["RowStack"]
+
+# A square matrix of this size takes 400 MB in single precision; wider ones are only kept thin.
+LARGEST_SQUARE = 10_000
+
+
+class RowStack:
+    """Rows A, of which AᵀA is wanted, in bounded memory.
+
+    Rows are kept as they come until their number passes a limit. Then they are replaced by the R of a QR
+    decomposition where that is smaller: RᵀR = AᵀA up to rounding, and, unlike in a Gram matrix, small
+    singular values are not lost. Where there are more columns than that, the rows are replaced by the
+    leading half of their singular value decomposition, S Vᵀ. What is dropped then is bounded: with B the
+    rows that are kept, 0 ≤ AᵀA − BᵀB ≤ ``dropped_norm`` · I in the order of symmetric matrices, and
+    tr(AᵀA − BᵀB) = ``dropped_trace``.
+
+    Parameters
+    ----------
+    columns : int
+        Number D of columns.
+    limit : int
+        Number of rows above which they are compressed, at least 2.
+    lossless : bool
+        Refuse to drop anything.
+
+    Attributes
+    ----------
+    dropped_norm, dropped_trace : float
+        0 as long as nothing was dropped.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.linalg import RowStack
+    >>> stack = RowStack(2, limit=4)
+    >>> for row in torch.eye(2).repeat(4, 1):
+    ...     stack.append(row[None])
+    >>> A = stack.rows()
+    >>> (A.T @ A).round(decimals=5)
+    tensor([[4., 0.],
+            [0., 4.]])
+    """
+
+    def __init__(self, columns: int, limit: int, *, lossless: bool = False) -> None:
+        if columns < 1 or limit < 2:
+            raise ValueError(f"columns, limit: expected at least 1 and 2, got {columns} and {limit}")
+        self.columns = columns
+        self.limit = limit
+        self.lossless = lossless
+        self.dropped_norm = 0.0
+        self.dropped_trace = 0.0
+        self._blocks: list[Tensor] = []
+        self._kept = 0
+
+    def append(self, rows: Tensor) -> None:
+        """Add rows, shape (k, columns).
+
+        Raises
+        ------
+        ValueError
+            If the shape is another one, entries are NaN or infinite, or rows would have to be dropped from a
+            lossless stack.
+        """
+        if rows.ndim != 2 or rows.shape[1] != self.columns:
+            raise ValueError(f"rows: expected shape (k, {self.columns}), got {tuple(rows.shape)}")
+        require_finite(rows, "rows")
+        self._blocks.append(rows.detach().to(compute_dtype(rows.dtype)))
+        self._kept += len(rows)
+        if self._kept > self.limit:
+            self._compress()
+
+    def rows(self) -> Tensor:
+        """Rows B with BᵀB = AᵀA but for what was dropped, shape (r, columns)."""
+        if len(self._blocks) != 1:
+            self._blocks = [torch.cat(self._blocks)]
+        return self._blocks[0]
+
+    def _compress(self) -> None:
+        A = self.rows()
+        with full_precision(A.device):
+            if self.columns <= min(self.limit // 2, LARGEST_SQUARE):
+                self._keep(torch.linalg.qr(A, mode="r")[1])
+                return
+            if self.lossless:
+                raise ValueError(
+                    f"rows: more than {self.limit} rows of {self.columns} columns have come, and they "
+                    "cannot be kept without loss"
+                )
+            _, S, Vh = dense_svd(A)
+        k = self.limit // 2
+        if k < len(S):
+            self.dropped_norm += float(S[k].double().square())
+            self.dropped_trace += float(S[k:].double().square().sum())
+        self._keep(S[:k, None] * Vh[:k])
+
+    def _keep(self, rows: Tensor) -> None:
+        self._blocks = [rows]
+        self._kept = len(rows)

@@ -1,0 +1,79 @@
+"""The data's own spectrum: of its covariance, or its power in a basis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from overt.linalg import make_basis, svd
+from overt.measures.data import Inputs, batches
+from overt.measures.moments import Moments, values_with_errors
+from overt.measures.passes import wide_dtype
+from overt.measures.spectrum import Spectrum
+
+__all__ = ["data_spectrum"]
+
+
+def data_spectrum(
+    inputs: Inputs,
+    basis: str | Tensor = "eigen",
+    *,
+    center: bool = True,
+    dims: Sequence[int] | None = None,
+    max_samples: int | None = None,
+) -> Spectrum:
+    """Spectrum √diag(U C U*) of the covariance C of inputs, held in memory.
+
+    In the eigenbasis the values are the standard deviations along the principal components, in the Fourier
+    basis the root of the power spectrum. It has all that a :class:`Spectrum` has: ``effective_rank``, and
+    ``alignment`` with a basis, which tells how sparse the data is there.
+
+    Parameters
+    ----------
+    inputs, basis, dims, max_samples
+        As for :func:`overt.measure`.
+    center : bool
+        Subtract the mean; otherwise C is the matrix of second moments.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`overt.measure`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.measures import data_spectrum
+    >>> data_spectrum(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).values
+    tensor([1., 0.])
+    """
+    x = torch.cat(list(batches(inputs, max_samples=max_samples)))
+    shape, dtype = tuple(x.shape[1:]), x.dtype
+    rows = x.to(wide_dtype(x.device))
+    rows = rows - rows.mean(0) if center else rows
+    if isinstance(basis, str) and basis == "eigen":
+        _, S, Vh = svd(rows.flatten(1) / len(rows) ** 0.5)
+        return Spectrum(
+            S.to(dtype),
+            factor=(S[:, None] * Vh).to(dtype),
+            n_samples=len(rows),
+            method="exact",
+            input_shape=shape,
+        )
+    chosen = make_basis(basis, shape, dims=dims)
+    moments = Moments()
+    for part in torch.split(rows, 1024):
+        moments.add(chosen.power(part))
+    values, stderr = values_with_errors(moments.mean, moments.variance_of_mean())
+    return Spectrum(
+        values.to(dtype),
+        basis=basis,
+        stderr=None if stderr is None else stderr.to(dtype),
+        covers="" if stderr is None else "data",
+        n_samples=len(rows),
+        method="exact",
+        input_shape=shape,
+        dims=chosen.dims,
+    )

@@ -1,0 +1,165 @@
+"""Eigenvalues of M from random vector–Jacobian products, cross-fitted over folds of the draws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overt.linalg import RowStack
+from overt.measures.cross_fit import CrossFit, cross_fit
+from overt.measures.exact import row_limit
+from overt.measures.jacobian import require_finite_rows
+from overt.measures.moments import Moments, values_with_errors
+from overt.measures.passes import Passes
+from overt.measures.probing import Probing
+from overt.measures.sketch import Covered, covered
+
+__all__ = ["FOLDS", "sketch_eigen"]
+
+FOLDS = 4
+# Rows that are kept where a square matrix of all columns would not fit: the size of their Gram matrix.
+THIN_ROWS = 2048
+WIDEST_SQUARE = 10_000
+
+
+def sketch_eigen(
+    passes: Passes, probing: Probing, errors_over: Covered, memory_budget: int
+) -> dict[str, Any]:
+    """Corrected singular values, the two biased estimates around them, and moments that have no bias."""
+    draws = _Draws(passes.input_size, passes.dtype, probing, errors_over, memory_budget)
+    for x, y in passes:
+        draws.add(x, y)
+    folds, samples, shares = draws.dealt()
+    fit = cross_fit(folds, shares)
+    factor = fit.upper.sqrt()[:, None] * fit.vectors
+    found: dict[str, Any] = {
+        "factor": factor.to(passes.dtype),
+        "n_samples": draws.count,
+        "n_probes": 0 if probing.all_outputs else probing.count,
+        "trace_squared": draws.trace_squared(float(fit.upper.square().sum())),
+    }
+    if len(folds) == 1:
+        return found | {"values": fit.upper.sqrt()}
+    variance = None if samples is None else _variance(fit, samples, draws)
+    values, stderr = values_with_errors(fit.corrected.clamp_min(0), variance)
+    return found | {
+        "values": values,
+        "stderr": stderr,
+        "covers": "" if stderr is None else covered(draws.count, probing, errors_over),
+        "lower": fit.lower.sqrt(),
+        "upper": (fit.upper[: len(values)] + draws.dropped()).sqrt(),
+        "tail": max(0.0, draws.trace() - float(values.square().sum())),
+    }
+
+
+class _Draws:
+    """The draws v of all inputs in folds, and the sums that one pass gives."""
+
+    def __init__(
+        self, size: int, dtype: torch.dtype, probing: Probing, errors_over: Covered, memory_budget: int
+    ) -> None:
+        limit = row_limit(size, dtype, memory_budget)
+        if size > WIDEST_SQUARE or 32 * size**2 > memory_budget:
+            limit = min(limit, THIN_ROWS)
+        self.stacks = [RowStack(size, max(2, limit // FOLDS)) for _ in range(FOLDS)]
+        self.samples: list[list[Tensor]] = [[] for _ in range(FOLDS)]
+        self.probing = probing
+        self.by_input = errors_over == "data"
+        self.count = 0
+        self._squared_norms = 0.0
+        self._own = 0.0
+        self._own_unbiased = 0.0
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Draw for a chunk of inputs."""
+        ids = torch.arange(self.count, self.count + len(x), device=x.device)
+        self.count += len(x)
+        drawn = []
+        for k, v in enumerate(self.probing.draws(x, y)):
+            require_finite_rows(v)
+            drawn.append(v.flatten(1))
+            for fold in range(FOLDS):
+                mine = (ids if self.by_input else torch.full_like(ids, k)) % FOLDS == fold
+                self.stacks[fold].append(drawn[-1][mine])
+                self.samples[fold].append(ids[mine])
+        self._add_moments(torch.stack(drawn, 1))
+
+    def _add_moments(self, V: Tensor) -> None:
+        gram = (V @ V.mT).double()
+        weight, k = self.probing.weight, self.probing.count
+        own = gram.diagonal(dim1=-2, dim2=-1)
+        self._squared_norms += weight * float(own.sum())
+        self._own += weight**2 * float(gram.square().sum())
+        if k > 1:
+            pairs = float(gram.square().sum() - own.square().sum())
+            self._own_unbiased += pairs / (k * (k - 1)) if not self.probing.all_outputs else math.nan
+
+    def trace(self) -> float:
+        """Unbiased estimate of tr M."""
+        return self._squared_norms / self.count
+
+    def trace_squared(self, of_average: float) -> float | None:
+        """Unbiased estimate of tr M² from tr M̂², by leaving out pairs that are not independent.
+
+        Inputs as a sample: pairs of different inputs (Kong & Valiant 2017, section 2, for the moments of a
+        covariance). Inputs as all there is: pairs of different draws too.
+        """
+        n = self.count
+        different = n**2 * of_average - self._own
+        if any(stack.dropped_norm for stack in self.stacks):
+            return None
+        if self.by_input and n > 1:
+            return different / (n * (n - 1))
+        if self.probing.all_outputs:
+            return of_average
+        return (different + self._own_unbiased) / n**2 if self.probing.count > 1 else None
+
+    def dropped(self) -> float:
+        """By how much an eigenvalue of the average may have been lowered by dropped rows."""
+        scale = self.probing.weight / self.count
+        return scale * sum(stack.dropped_norm for stack in self.stacks)
+
+    def dealt(self) -> tuple[list[Tensor], list[Tensor] | None, list[float]]:
+        """Scaled rows of the folds, the inputs that they belong to (None after compression), and their "
+        "shares."""
+        samples = [torch.cat(ids) for ids in self.samples]
+        used = [fold for fold in range(FOLDS) if len(samples[fold])]
+        rows = [self.stacks[fold].rows() for fold in used]
+        samples = [samples[fold] for fold in used]
+        whole = all(len(A) == len(ids) for A, ids in zip(rows, samples, strict=True))
+        if len(used) == 1 and whole and not self.probing.all_outputs and len(rows[0]) > 1:
+            # One input alone: its draws are dealt out instead.
+            parts = min(FOLDS, len(rows[0]))
+            rows, samples = (
+                [rows[0][f::parts] for f in range(parts)],
+                [samples[0][f::parts] for f in range(parts)],
+            )
+        sizes = [len(ids) for ids in samples]
+        total = self.probing.count * self.probing.weight
+        scaled = [A * math.sqrt(total / size) for A, size in zip(rows, sizes, strict=True)]
+        return scaled, samples if whole else None, [size / sum(sizes) for size in sizes]
+
+
+def _variance(fit: CrossFit, samples: list[Tensor], draws: _Draws) -> Tensor | None:
+    """Variance of the mean of v̂ᵀM̂′v̂, over inputs or over the draws of each input.
+
+    To first order it is also that of the eigenvalue, and of the corrected one.
+    """
+    n, k = draws.count, fit.lower.shape[0]
+    ids = torch.cat(samples)
+    # Undo the scaling of a fold: count · weight · (v·v̂)², whose mean over the draws of an input is v̂ᵀS_x
+    # v̂.
+    squares = torch.cat([p * len(p) for p in fit.projections])
+    per_input = squares.new_zeros(n, k).index_add_(0, ids, squares) / draws.probing.count
+    if draws.by_input and n > 1:
+        moments = Moments()
+        moments.add(per_input)
+        return moments.variance_of_mean()
+    if draws.probing.all_outputs or draws.probing.count < 2:
+        return None
+    deviations = (squares - per_input[ids]).square()
+    degrees = draws.probing.count * (draws.probing.count - 1)
+    return deviations.sum(0) / degrees / n**2

@@ -1,0 +1,65 @@
+"""M = E[JᵀJ] from all outputs of all inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overt.linalg import Basis, RowStack, svd
+from overt.measures.jacobian import jacobian_blocks, require_finite_rows
+from overt.measures.moments import Moments, values_with_errors
+from overt.measures.passes import Passes, wide_dtype
+
+__all__ = ["exact_diagonal", "exact_eigen", "row_limit"]
+
+
+def exact_diagonal(passes: Passes, basis: Basis, errors_over: str = "data") -> dict[str, Any]:
+    """√diag(U M U*) and, where the inputs are a sample, its standard errors."""
+    moments = Moments()
+    for x, y in passes:
+        power = torch.zeros(len(x), basis.size, dtype=wide_dtype(x.device), device=x.device)
+        for block in jacobian_blocks(passes.target, x, y):
+            power += basis.power(block).sum(1)
+        require_finite_rows(power)
+        moments.add(power)
+    variance = moments.variance_of_mean() if errors_over == "data" else None
+    values, stderr = values_with_errors(moments.mean, variance)
+    return {
+        "values": values,
+        "stderr": stderr,
+        "covers": "data" if stderr is not None else "",
+        "n_samples": moments.count,
+    }
+
+
+def exact_eigen(passes: Passes, memory_budget: int) -> dict[str, Any]:
+    """Singular values of the stacked Jacobians over √n, and the factor diag(σ) Vᵀ of M."""
+    size = passes.input_size
+    stack = RowStack(size, row_limit(size, passes.dtype, memory_budget), lossless=True)
+    count = 0
+    for x, y in passes:
+        count += len(x)
+        for block in jacobian_blocks(passes.target, x, y):
+            require_finite_rows(block)
+            _append(stack, block.flatten(0, 1).flatten(1))
+    _, S, Vh = svd(stack.rows() / count**0.5)
+    return {"values": S, "factor": S[:, None] * Vh, "n_samples": count}
+
+
+def _append(stack: RowStack, rows: Tensor) -> None:
+    try:
+        stack.append(rows)
+    except ValueError as error:
+        raise ValueError(
+            f"memory_budget: outputs × inputs make more than {stack.limit} rows of {stack.columns} entries, "
+            "and the exact eigenvalues need all of them; use method='sketch', fewer inputs (max_samples), "
+            "or a larger memory_budget"
+        ) from error
+
+
+def row_limit(size: int, dtype: torch.dtype, memory_budget: int) -> int:
+    """Rows that may be kept: what half of the budget holds, and no more than is of use."""
+    affordable = memory_budget // (2 * size * max(4, dtype.itemsize))
+    return int(max(2, min(affordable, max(8 * size, 65536))))

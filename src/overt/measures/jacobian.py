@@ -1,0 +1,216 @@
+"""Jacobians of each input, by products of whole batches.
+
+An output of one input must not depend on the other inputs of the batch. Then the gradient of Σ_i y[i, k]
+holds, in its i-th part, row k of the Jacobian of input i: one backward pass gives a row for each input.
+Nothing here uses ``torch.func.vmap``, so every operation that can be differentiated once will do (fused
+attention kernels too).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor
+
+__all__ = [
+    "Forward",
+    "bytes_per_input",
+    "jacobian_rows",
+    "leaf",
+    "require_finite_rows",
+    "vector_jacobian",
+    "verify",
+]
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def leaf(x: Tensor) -> Tensor:
+    """A copy of the inputs to differentiate with respect to."""
+    return x.detach().clone().requires_grad_()
+
+
+def vector_jacobian(y: Tensor, x: Tensor, cotangent: Tensor, *, retain: bool = True) -> Tensor:
+    """Jᵀr for each input: cotangents r of shape (n, K) give (n, *shape). Zero where y does not depend on "
+    "x."""
+    (gradient,) = torch.autograd.grad(
+        y, x, cotangent, retain_graph=retain, allow_unused=True, materialize_grads=True
+    )
+    return gradient
+
+
+def jacobian_rows(y: Tensor, x: Tensor) -> Iterator[Tensor]:
+    """The rows J[k] of each input's Jacobian, shape (n, *shape), for k = 0 … K − 1."""
+    outputs = y.shape[1]
+    cotangent = torch.zeros_like(y)
+    for k in range(outputs):
+        cotangent[:, k] = 1
+        yield vector_jacobian(y, x, cotangent, retain=k < outputs - 1)
+        cotangent[:, k] = 0
+
+
+def jacobian_blocks(forward: Forward, x: Tensor, y: Tensor, rows: int = 64) -> Iterator[Tensor]:
+    """The Jacobian of each input in blocks of rows, shape (n, b, *shape).
+
+    One row at a time by backward passes. Where there are more outputs than entries of an input, all of it
+    at once by forward-mode passes, one for each entry, and cut in blocks of at most ``rows``; unless an
+    operation has no forward mode.
+    """
+    columns = _columns(forward, x, y) if _wide(x, y.shape[1]) else None
+    if columns is None:
+        for row in jacobian_rows(y, x):
+            yield row[:, None]
+        return
+    for block in torch.split(columns, rows, 1):
+        yield block.reshape(*block.shape[:2], *x.shape[1:])
+
+
+def _wide(x: Tensor, outputs: int) -> bool:
+    return outputs > 2 * x[0].numel()
+
+
+def _columns(forward: Forward, x: Tensor, y: Tensor) -> Tensor | None:
+    """J of each input, shape (n, K, D), a column at a time; None if an operation has no forward mode."""
+    J = y.new_empty(*y.shape, x[0].numel())
+    for d in range(J.shape[2]):
+        u = torch.zeros_like(x)
+        u.flatten(1)[:, d] = 1
+        column = _forward_mode(forward, x, u)
+        if column is None:
+            return None
+        J[:, :, d] = column
+    return J
+
+
+def _forward_mode(forward: Forward, x: Tensor, u: Tensor) -> Tensor | None:
+    """J u, shape (n, K), or None where an operation has no forward mode."""
+    with warnings.catch_warnings():
+        # Torch scripts its own derivatives when the first dual number is made, by a function that it deprecates.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+        try:
+            with torch.no_grad(), forward_ad.dual_level():
+                dual = forward_ad.make_dual(x.detach(), u)  # type: ignore[no-untyped-call]
+                primal, tangent = forward_ad.unpack_dual(forward(dual))  # type: ignore[no-untyped-call]
+                return torch.zeros_like(primal) if tangent is None else tangent.clone()
+        except torch.OutOfMemoryError:
+            raise
+        except (NotImplementedError, RuntimeError):
+            return None
+
+
+def jacobian_vector(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
+    """J u for each input, shape (n, K), for u of the shape of x.
+
+    By forward-mode differentiation; where an operation has none, as the derivative of the linear map r ↦ Jᵀr.
+
+    Raises
+    ------
+    ValueError
+        If the model has an operation with neither.
+    """
+    image = _forward_mode(forward, x, u)
+    return _by_two_products(forward, x, u) if image is None else image
+
+
+def _by_two_products(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
+    x = leaf(x)
+    y = forward(x)
+    r = torch.zeros_like(y, requires_grad=True)
+    try:
+        (v,) = torch.autograd.grad(y, x, r, create_graph=True, allow_unused=True, materialize_grads=True)
+        if not v.requires_grad:
+            return torch.zeros_like(y).detach()
+        (image,) = torch.autograd.grad(v, r, u, allow_unused=True, materialize_grads=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            f"method: 'lanczos' needs second derivatives, and an operation of the model has none ({error}); "
+            "use method='sketch', which needs first ones"
+        ) from error
+    return image.detach()
+
+
+def verify(forward: Forward, x: Tensor) -> int:
+    """Check on two inputs that the forward pass can be measured; returns its number K of outputs.
+
+    Raises
+    ------
+    ValueError
+        If outputs have no gradient, differ between two passes, or depend on the other inputs of the batch.
+    """
+    x = leaf(x[:2])
+    y = forward(x)
+    if not y.requires_grad:
+        raise ValueError(
+            "model: its outputs do not depend on the inputs by differentiable operations; look for detach(), "
+            "torch.no_grad() or argmax in the forward pass"
+        )
+    first, again = y.detach(), forward(x).detach()
+    if not bool(torch.isfinite(first).all()):
+        raise ValueError("model: its outputs are NaN or infinite; measure a model that has not diverged")
+    # Not to the last bit, because some kernels sum in an order of their own.
+    tolerance = torch.finfo(first.dtype).eps ** 0.5 * first.abs().max()
+    if bool((first - again).abs().max() > tolerance):
+        raise ValueError(
+            "model: two passes over the same inputs differ; switch its noise or dropout off before measuring"
+        )
+    if len(x) == 2:
+        cotangent = torch.ones_like(y)
+        cotangent[1] = 0
+        gradient = vector_jacobian(y, x, cotangent)
+        require_finite_rows(gradient)
+        if bool((gradient[1] != 0).any()):
+            raise ValueError(
+                "model: the output of one input depends on the other inputs of its batch, so that there is "
+                "no Jacobian of one input; look for batch statistics (BatchNorm without running "
+                "statistics), or a batch dimension that is not the first one"
+            )
+    return y.shape[1]
+
+
+def bytes_per_input(forward: Forward, x: Tensor) -> int:
+    """Bytes that one more input takes in a pass: its part of the graph, and of the Jacobian.
+
+    The graph is counted twice, because gradients of the activations come on top while it is gone through.
+    """
+    two, outputs = _saved_bytes(forward, x[:2])
+    graph = two - _saved_bytes(forward, x[:1])[0] if len(x) > 1 else two
+    size = x[0].numel()
+    rows = outputs if _wide(x, outputs) else 6
+    return max(1, 2 * graph + 8 * rows * size + 8 * outputs)
+
+
+def _saved_bytes(forward: Forward, x: Tensor) -> tuple[int, int]:
+    """Bytes that the graph of a pass keeps for the backward pass, and the number of outputs."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = forward(leaf(x))
+    return sum(storages.values()), y.shape[1]
+
+
+def require_finite_rows(rows: Tensor) -> None:
+    """Refuse a Jacobian with NaN or infinite entries, naming the input.
+
+    Raises
+    ------
+    ValueError
+        If there are any.
+    """
+    finite = torch.isfinite(rows.flatten(1)).all(1)
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise ValueError(
+            f"model: the Jacobian of {int((~finite).sum())} of {len(rows)} inputs of a batch has NaN or "
+            f"infinite entries (the first is input {first}); look for a square root, a norm or a logarithm "
+            "at 0, or an overflow of half precision"
+        )

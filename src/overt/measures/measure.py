@@ -1,0 +1,197 @@
+"""The measure: M = E[JᵀJ] of any differentiable model, in a basis."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from overt.linalg import make_basis
+from overt.linalg.checks import compute_dtype
+from overt.measures.data import Inputs
+from overt.measures.eigen_sketch import sketch_eigen
+from overt.measures.exact import exact_diagonal, exact_eigen
+from overt.measures.modes import measuring, unwrapped
+from overt.measures.operator import lanczos_eigen, twice_differentiable
+from overt.measures.passes import Passes
+from overt.measures.probing import Probing
+from overt.measures.sketch import Covered, sketch_diagonal
+from overt.measures.spectrum import Spectrum
+from overt.measures.target import OutputMap, Target
+
+__all__ = ["measure"]
+
+Method = Literal["exact", "sketch", "lanczos"]
+
+
+def measure(
+    model: nn.Module | Callable[[Tensor], Any],
+    inputs: Inputs,
+    basis: str | Tensor = "eigen",
+    method: Method = "exact",
+    *,
+    outputs: OutputMap = "logits",
+    layer: str | None = None,
+    forward: Callable[[Any, Tensor], Any] | None = None,
+    dims: Sequence[int] | None = None,
+    probes: int = 16,
+    errors_over: Covered = "data",
+    k: int = 32,
+    tolerance: float = 1e-6,
+    max_samples: int | None = None,
+    memory_budget: int = 2**30,
+    seed: int = 0,
+    train: bool = False,
+) -> Spectrum:
+    """Spectrum √diag(U M U*) of M = E_x[J(x)ᵀJ(x)], J the Jacobian of a model's outputs by its inputs.
+
+    For a deep linear network M = WᵀW with W the product of its layers: in the eigenbasis the values are the
+    singular values of W. For a deep circular convolution with end-to-end filter h they are |ĥ| in the
+    Fourier basis, for a diagonal network its coordinates in the identity basis. M is also known as the
+    expected gradient outer product.
+
+    The model is put into evaluation mode and left as it was found; parameters and their gradients are not
+    touched. Mixed precision (``torch.autocast``) and ``torch.compile`` are switched off while measuring:
+    what is measured is the same function in the precision of its parameters.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or callable
+        Of a batch (n, *shape). Each output must depend on its own input alone, which is checked.
+    inputs : Tensor or iterable
+        A batch (n, *shape), or a DataLoader or other iterable of batches or (inputs, targets) pairs. They
+        are moved to the model's device. Token ids have no derivative: see ``forward``.
+    basis : str or Tensor
+        ``"eigen"``, ``"identity"``, ``"fourier"``, ``"dct"``, ``"haar"`` or a matrix with orthonormal rows;
+        see :func:`overt.linalg.make_basis` for channels and ``dims``.
+    method : str
+        - ``"exact"``: all outputs of all inputs, one backward pass for each output (or one forward-mode
+          pass for each entry of an input, where that is less). Eigenvalues come from the stacked Jacobians,
+          never from M itself.
+        - ``"sketch"``: ``probes`` random vector–Jacobian products for each input (all outputs, where there
+          are no more). In a fixed basis the squared values have no bias. In the eigenbasis their bias is
+          corrected to second order, and bounded on both sides by ``upper`` and ``lower`` (partial sums of
+          their squares are above and below those of M in expectation); values that were not found are
+          summed in ``tail``.
+        - ``"lanczos"``: the ``k`` leading singular values of M of the given inputs by block Lanczos
+          iteration, with no sketching error. It goes through all inputs many times, and needs forward-mode
+          or second derivatives.
+    outputs : str or callable
+        ``"logits"`` (the output as it is), ``"probabilities"`` (softmax over the last dimension),
+        ``"margin"`` (largest minus second largest entry), or a function of the output.
+    layer : str, optional
+        Name of a submodule whose output takes the place of the model's.
+    forward : callable, optional
+        How the model is called, ``forward(model, x)``. A language model is measured from its embeddings, with
+        ``forward=lambda model, e: model(inputs_embeds=e)``.
+    dims : sequence of int, optional
+        Dimensions of an input that the basis transforms, by default the last two, or the only one.
+    probes : int
+        Random products for each input of a sketch.
+    errors_over : str
+        What ``stderr`` speaks of. ``"data"``: the inputs are an independent sample, and the errors are those
+        of both data and probes around the M of all data. ``"probes"``: the inputs are all there is.
+        One input alone leaves the probes only. ``covers`` of the result says which it is.
+    k, tolerance : int, float
+        For Lanczos: how many values, and the accepted residual relative to the largest eigenvalue.
+    max_samples : int, optional
+        Use no more inputs than these.
+    memory_budget : int
+        Bytes for one pass and, in the eigenbasis, for the rows that are kept. It bounds the size of a chunk
+        by the graph of one input, which is looked at first; parameters are not counted.
+    seed : int
+        Of the probes. Draws also depend on the batches and the memory budget.
+    train : bool
+        Measure in the mode that the model is in. Refused where batch statistics or dropout are active.
+
+    Returns
+    -------
+    Spectrum
+        In the eigenbasis at most min(D, outputs × inputs) values, the others being zero; in a fixed basis
+        all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Wrong arguments; integer inputs; outputs that do not depend on the inputs differentiably, differ
+        between passes, or depend on other inputs of the batch; NaN or infinite Jacobians; exact eigenvalues
+        beyond the memory budget.
+
+    References ---------- Hutchinson, M. F. (1990). A stochastic estimator of the trace of the influence
+    matrix. Communications in Statistics 19(2). Trivedi, S., Wang, J., Kpotufe, S., Shakhnarovich, G.
+    (2014). A consistent estimator of the expected gradient outerproduct. UAI.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.measures import measure
+    >>> model = torch.nn.Linear(2, 2, bias=False)
+    >>> with torch.no_grad():
+    ...     _ = model.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    >>> measure(model, torch.zeros(5, 2)).values.round(decimals=4)
+    tensor([4., 3.])
+    """
+    _check(method, basis, errors_over)
+    for name, value in (("probes", probes), ("k", k), ("memory_budget", memory_budget)):
+        _check_count(name, value)
+    if max_samples is not None:
+        _check_count("max_samples", max_samples)
+    model = unwrapped(model)
+    target = Target(model, outputs, layer, forward)
+    lanczos = method == "lanczos"
+    with measuring(model, train=train), twice_differentiable() if lanczos else nullcontext():
+        passes = Passes(target, inputs, memory_budget=memory_budget, max_samples=max_samples, keep=lanczos)
+        if lanczos:
+            found = lanczos_eigen(passes, k, tolerance, seed)
+        elif isinstance(basis, str) and basis == "eigen":
+            found = _eigen(passes, method, probes, seed, errors_over, memory_budget)
+        else:
+            found = _diagonal(passes, method, basis, dims, probes, seed, errors_over)
+    # Sums were kept in double precision; what is returned has the precision of the inputs.
+    dtype = compute_dtype(passes.dtype)
+    found = {name: part.to(dtype) if isinstance(part, Tensor) else part for name, part in found.items()}
+    return Spectrum(basis=basis, method=method, input_shape=passes.shape, **found)
+
+
+def _check(method: object, basis: object, errors_over: object) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, got {method!r}")
+    if errors_over not in get_args(Covered):
+        raise ValueError(f"errors_over: expected 'data' or 'probes', got {errors_over!r}")
+    eigen = isinstance(basis, str) and basis == "eigen"
+    if method == "lanczos" and not eigen:
+        raise ValueError("method: 'lanczos' finds eigenvalues; in another basis use 'exact' or 'sketch'")
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
+        raise ValueError(f"{name}: expected a whole number above 0, got {value!r}")
+
+
+def _eigen(
+    passes: Passes, method: str, probes: int, seed: int, errors_over: Covered, memory_budget: int
+) -> dict[str, Any]:
+    probing = Probing(passes.outputs, probes, seed)
+    if method == "exact" or (probing.all_outputs and errors_over == "probes"):
+        return exact_eigen(passes, memory_budget)
+    return sketch_eigen(passes, probing, errors_over, memory_budget)
+
+
+def _diagonal(
+    passes: Passes,
+    method: str,
+    basis: str | Tensor,
+    dims: Sequence[int] | None,
+    probes: int,
+    seed: int,
+    errors_over: Covered,
+) -> dict[str, Any]:
+    chosen = make_basis(basis, passes.shape, dims=dims)
+    if method == "exact":
+        found = exact_diagonal(passes, chosen, errors_over)
+    else:
+        found = sketch_diagonal(passes, chosen, Probing(passes.outputs, probes, seed), errors_over)
+    return found | {"dims": chosen.dims}

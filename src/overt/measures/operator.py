@@ -1,0 +1,72 @@
+"""M as an operator: u ↦ mean over inputs of Jᵀ(J u), without forming any Jacobian."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from overt.linalg import block_lanczos
+from overt.measures.jacobian import jacobian_vector, require_finite_rows, vector_jacobian
+from overt.measures.passes import Passes
+
+__all__ = ["lanczos_eigen", "twice_differentiable"]
+
+BLOCK = 4
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Attention by plain matrix products: its fused kernels have first derivatives only."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def lanczos_eigen(passes: Passes, k: int, tolerance: float, seed: int) -> dict[str, Any]:
+    """The k leading singular values of the stacked Jacobians over √n, by block Lanczos iteration."""
+    size = passes.input_size
+    k = min(k, size)
+    dtype = torch.float64 if passes.dtype == torch.float64 else torch.float32
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(min(BLOCK, size), size, generator=generator, dtype=torch.float64)
+
+    def apply(rows: Tensor) -> Tensor:
+        total = torch.zeros_like(rows)
+        for x, y in passes:
+            for i, row in enumerate(rows):
+                u = row.to(x.dtype).reshape(1, *passes.shape).expand_as(x).contiguous()
+                image = vector_jacobian(y, x, jacobian_vector(passes.target, x, u).to(y.dtype))
+                require_finite_rows(image)
+                total[i] += image.to(dtype).sum(0).flatten()
+        return total / passes.count
+
+    found = block_lanczos(apply, start.to(device=passes.device, dtype=dtype), k, tolerance=tolerance)
+    if not found.converged:
+        warnings.warn(
+            f"lanczos: after {found.applications} products residuals reach "
+            f"{float(found.residuals.max()):.2g}, above tolerance × the largest eigenvalue; ask for fewer "
+            f"values than k={k}, or accept a larger tolerance",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    values = found.values.clamp_min(0).sqrt()
+    trace = sum(float(vector_jacobian(y, x, _signs(y, generator)).double().square().sum()) for x, y in passes)
+    return {
+        "values": values,
+        "factor": values[:, None] * found.vectors,
+        "lower": values,
+        # An eigenvalue lies within the residual of each Ritz value.
+        "upper": (found.values.clamp_min(0) + found.residuals).sqrt(),
+        "tail": 0.0 if k == size else max(0.0, trace / passes.count - float(values.double().square().sum())),
+        "n_samples": passes.count,
+    }
+
+
+def _signs(y: Tensor, generator: torch.Generator) -> Tensor:
+    signs = torch.randint(0, 2, y.shape, generator=generator, dtype=torch.int8).to(y.device)
+    return signs.to(y.dtype) * 2 - 1

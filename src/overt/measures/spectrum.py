@@ -1,0 +1,240 @@
+"""The spectrum of a map, in its own eigenbasis or in a given one, and what is read from it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from overt import functional as F
+from overt.linalg import make_basis, singular_values
+from overt.linalg.checks import check_spectrum
+
+if TYPE_CHECKING:
+    from overt.measures.comparison import Comparison
+
+__all__ = ["Spectrum"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Spectrum:
+    """Sensitivities √diag(U M U*) of a map in an orthonormal basis U; M = E[JᵀJ], J the Jacobian.
+
+    In the eigenbasis of M these are singular values: for a deep linear network those of the product matrix.
+    In the Fourier basis they are |ĥ| of a circular convolution, in the identity basis the coordinates of a
+    diagonal network.
+
+    Attributes
+    ----------
+    values : Tensor, shape (k,)
+        Not negative; descending in the eigenbasis, in basis order otherwise. In the eigenbasis, values past
+        the k given ones are zero, unless ``tail`` says otherwise.
+    basis : str or Tensor
+        ``"eigen"``, a name known to :func:`overt.linalg.make_basis`, or a matrix with basis vectors in rows.
+    stderr : Tensor, shape (k,), or None
+        Standard errors of ``values``; ``covers`` says of what.
+    covers : str
+        ``"data"``: the inputs are a sample, and all outputs were used; ``"data and probes"``; ``"probes"``:
+        the inputs are all there is; or empty.
+    n_samples, n_probes : int
+        Inputs used, and random vectors for each (0: all outputs).
+    method : str
+        How it was found: ``"exact"``, ``"sketch"``, ``"lanczos"`` or ``"given"``.
+    input_shape : tuple of int or None
+        Shape of one input; ``values`` in a basis of names can be reshaped to it.
+    dims : tuple of int or None
+        Which dimensions of the input the basis transforms; see :func:`overt.linalg.make_basis`.
+    factor : Tensor, shape (r, D), or None
+        M = factorᵀ factor, or an estimate of it for a sketch. What :meth:`alignment` needs.
+    lower, upper : Tensor, shape (k,), or None
+        Of a sketched eigen-spectrum: estimates whose bias is known to be downward and upward; see
+        :func:`overt.measure`.
+    tail : float
+        Estimated Σσ² of the values that were not found; 0 where the spectrum is whole.
+    trace_squared : float or None
+        Unbiased estimate of tr M², where one was made.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.measures import Spectrum
+    >>> s = Spectrum(torch.tensor([3.0, 4.0]))
+    >>> s.values, round(s.normalized_nuclear_norm, 4), s.cost(2)
+    (tensor([4., 3.]), 1.4, 25.0)
+    """
+
+    values: Tensor
+    basis: str | Tensor = field(default="eigen", kw_only=True)
+    stderr: Tensor | None = field(default=None, kw_only=True)
+    n_samples: int = field(default=0, kw_only=True)
+    n_probes: int = field(default=0, kw_only=True)
+    method: str = field(default="given", kw_only=True)
+    covers: str = field(default="", kw_only=True)
+    input_shape: tuple[int, ...] | None = field(default=None, kw_only=True)
+    dims: tuple[int, ...] | None = field(default=None, kw_only=True)
+    factor: Tensor | None = field(default=None, kw_only=True)
+    lower: Tensor | None = field(default=None, kw_only=True)
+    upper: Tensor | None = field(default=None, kw_only=True)
+    tail: float = field(default=0.0, kw_only=True)
+    trace_squared: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        values = check_spectrum(self.values, "values").detach()
+        if values.ndim != 1 or len(values) == 0:
+            raise ValueError(f"values: expected shape (k,) with k > 0, got {tuple(values.shape)}")
+        parts = {"values": values}
+        for name in ("stderr", "lower", "upper"):
+            part = getattr(self, name)
+            if part is not None:
+                if not isinstance(part, Tensor) or part.shape != values.shape:
+                    raise ValueError(
+                        f"{name}: expected a tensor of the shape of values, {tuple(values.shape)}"
+                    )
+                parts[name] = part.detach()
+        if isinstance(self.basis, str) and self.basis == "eigen" and bool((values.diff() > 0).any()):
+            order = values.argsort(descending=True, stable=True)
+            parts = {name: part[order] for name, part in parts.items()}
+        for name, part in parts.items():
+            object.__setattr__(self, name, part)
+
+    @property
+    def effective_rank(self) -> float:
+        """exp of the entropy of σ/Σσ (Roy & Vetterli 2007)."""
+        return F.effective_rank(singular_values=self.values).item()
+
+    @property
+    def normalized_nuclear_norm(self) -> float:
+        """Σσ/(Σσ²)^½."""
+        return F.normalized_nuclear_norm(singular_values=self.values).item()
+
+    @property
+    def participation_ratio(self) -> float:
+        """(Σσ)²/Σσ², the square of the normalized nuclear norm."""
+        return F.participation_ratio(singular_values=self.values).item()
+
+    @property
+    def stable_rank(self) -> float:
+        """Σσ²/max σ²."""
+        return F.stable_rank(singular_values=self.values).item()
+
+    @property
+    def trace(self) -> float:
+        """Σσ² with the tail: the trace of M in a complete basis, which is the same in all of them."""
+        return float(self.values.double().square().sum()) + self.tail
+
+    def cost(self, p: float) -> float:
+        """P_p = Σ σ^p, p > 0.
+
+        With p = 2/L it is the representation cost (over L) of a depth-L linear, diagonal or full-width
+        circular convolutional network (Dai, Karzand & Srebro 2021), in the basis that diagonalizes it.
+        Where ``tail`` is above 0, values are missing and it is a lower bound.
+
+        Raises
+        ------
+        ValueError
+            If ``p`` is not a finite number above 0.
+        """
+        if isinstance(p, bool) or not isinstance(p, (int, float)) or not (math.isfinite(p) and p > 0):
+            raise ValueError(f"p: expected a finite number above 0, got {p!r}")
+        return float(self.values.double().pow(p).sum())
+
+    def alignment(
+        self,
+        basis: str | Tensor | None = None,
+        p: float = 1.0,
+        *,
+        dims: Sequence[int] | None = None,
+    ) -> float:
+        """a_U = P_p,eig(M)/P_p,U(M), in (0, 1] for p < 2: 1 exactly when U diagonalizes M.
+
+        Diagonals are majorized by eigenvalues (Schur 1923, Horn 1954), which makes 1 the largest value for
+        p < 2 and any complete basis; for p > 2 it is the smallest one, and p = 2 always gives 1.
+
+        Both costs are taken from ``factor``, so that they are of one and the same M. For a sketch this is the
+        sketch's M: with fewer draws than dimensions its rank is too small, and the alignment with it.
+
+        Parameters
+        ----------
+        basis : str or Tensor, optional
+            U; by default the spectrum's own basis.
+        p : float
+            Exponent.
+        dims : sequence of int, optional
+            As for :func:`overt.linalg.make_basis`.
+
+        Raises
+        ------
+        ValueError
+            If ``factor`` or ``input_shape`` is missing, or no basis is named.
+        """
+        other = self.in_basis(
+            self.basis if basis is None else basis, dims=self.dims if basis is None else dims
+        )
+        if isinstance(other.basis, str) and other.basis == "eigen":
+            raise ValueError("basis: the eigenbasis is aligned with itself; name a basis such as 'fourier'")
+        if len(other.values) < self._required_factor().shape[1]:
+            raise ValueError("basis: the alignment is defined for a complete basis, with D rows")
+        return self.in_basis("eigen").cost(p) / other.cost(p)
+
+    def in_basis(self, basis: str | Tensor, *, dims: Sequence[int] | None = None) -> Spectrum:
+        """The spectrum of the same M in another basis, from ``factor``.
+
+        Raises
+        ------
+        ValueError
+            If ``factor`` or ``input_shape`` is missing.
+        """
+        factor = self._required_factor()
+        plain: dict[str, Any] = dict.fromkeys(("stderr", "lower", "upper", "trace_squared"))
+        if isinstance(basis, str) and basis == "eigen":
+            return replace(self, values=singular_values(factor), basis="eigen", dims=None, covers="", **plain)
+        shape = self.input_shape or (factor.shape[1],)
+        chosen = make_basis(basis, shape, dims=dims)
+        values = chosen.power(factor.reshape(-1, *shape)).sum(0).sqrt()
+        return replace(self, values=values, basis=basis, dims=chosen.dims, covers="", **plain)
+
+    def _required_factor(self) -> Tensor:
+        if self.factor is None:
+            raise ValueError(
+                "factor: this spectrum keeps values alone, and another basis needs M; measure with "
+                "basis='eigen', and ask that spectrum"
+            )
+        return self.factor
+
+    def compare(self, inputs: Any, *, center: bool = True) -> Comparison:
+        """Compare with the power of the data in the same basis; see :func:`overt.measures.compare`."""
+        from overt.measures.comparison import compare
+
+        return compare(self, inputs, center=center)
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw the values; returns the matplotlib Axes. See :func:`overt.measures.plots.draw`."""
+        from overt.measures.plots import draw
+
+        return draw(self, ax, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to ``path``, whole or not at all: everything as ``.npz``, all but ``factor`` as ``.json``."""
+        from overt.measures.storage import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Spectrum:
+        """Read what :meth:`save` wrote. Nothing in the file is executed."""
+        from overt.measures.storage import load
+
+        return load(path)
+
+    def __repr__(self) -> str:
+        basis = self.basis if isinstance(self.basis, str) else "matrix"
+        top = ", ".join(f"{value:.4g}" for value in self.values[:3].tolist())
+        more = ", …" if len(self.values) > 3 else ""
+        return (
+            f"Spectrum([{top}{more}], k={len(self.values)}, basis={basis!r}, method={self.method!r}, "
+            f"effective_rank={self.effective_rank:.4g})"
+        )

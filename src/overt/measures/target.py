@@ -1,0 +1,132 @@
+"""What is differentiated: a model's outputs, a function of them, or the activations of one of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+__all__ = ["OutputMap", "Outputs", "Target"]
+
+Outputs = Literal["logits", "probabilities", "margin"]
+OutputMap = Outputs | Callable[[Tensor], Tensor]
+Model = nn.Module | Callable[[Tensor], Any]
+
+
+class Target:
+    """The map from a batch of inputs (n, *shape) to rows of numbers (n, K) whose Jacobian is taken.
+
+    Parameters
+    ----------
+    model
+        Module or function of a batch.
+    outputs
+        ``"logits"``: the output as it is; ``"probabilities"``: its softmax over the last dimension;
+        ``"margin"``: its largest entry minus the second largest; or a function of the output.
+    layer
+        Name of a submodule whose output takes the place of the model's.
+    forward
+        How the model is called, ``forward(model, x)``; by default ``model(x)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Unknown map, unknown layer, a layer of a function.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        outputs: OutputMap = "logits",
+        layer: str | None = None,
+        forward: Callable[[Any, Tensor], Any] | None = None,
+    ) -> None:
+        if not callable(model):
+            raise TypeError(f"model: expected a torch.nn.Module or a function, got {type(model).__name__}")
+        if not callable(outputs) and outputs not in get_args(Outputs):
+            raise ValueError(
+                f"outputs: expected one of {', '.join(get_args(Outputs))} or a function, got {outputs!r}"
+            )
+        self.model = model
+        self.outputs = outputs
+        self.forward = forward
+        self.layer = None if layer is None else _find_layer(model, layer)
+        self._name = layer
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Outputs in rows, shape (n, K)."""
+        raw = self._run(x) if self.layer is None else self._activations(x, self.layer)
+        y = self._mapped(_as_tensor(raw))
+        if y.is_complex() or not y.is_floating_point():
+            raise TypeError(f"model: expected real floating-point outputs, got {y.dtype}")
+        if y.ndim == 0 or len(y) != len(x):
+            raise ValueError(
+                f"model: expected one output for each of the {len(x)} inputs, in the first dimension, got "
+                f"shape {tuple(y.shape)}"
+            )
+        return y.reshape(len(y), -1)
+
+    def _run(self, x: Tensor) -> Any:
+        return self.model(x) if self.forward is None else self.forward(self.model, x)
+
+    def _activations(self, x: Tensor, layer: nn.Module) -> Any:
+        seen: list[Any] = []
+        handle = layer.register_forward_hook(lambda *event: seen.append(event[2]))
+        try:
+            self._run(x)
+        finally:
+            handle.remove()
+        if len(seen) != 1:
+            raise ValueError(
+                f"layer: {self._name!r} ran {len(seen)} times in one forward pass; name a layer that runs "
+                "once"
+            )
+        return seen[0]
+
+    def _mapped(self, y: Tensor) -> Tensor:
+        if callable(self.outputs):
+            mapped: object = self.outputs(y)
+            if not isinstance(mapped, Tensor):
+                raise TypeError(
+                    f"outputs: expected the function to return a tensor, got {type(mapped).__name__}"
+                )
+            return mapped
+        if self.outputs == "logits":
+            return y
+        if y.ndim not in (2, 3) or y.shape[-1] < 2:
+            raise ValueError(
+                f"outputs: {self.outputs!r} needs outputs (n, classes) or (n, tokens, classes), got shape "
+                f"{tuple(y.shape)}; pass a function such as torch.sigmoid, or lambda y: y.softmax(1)"
+            )
+        if self.outputs == "probabilities":
+            return y.softmax(-1)
+        top = y.topk(2, dim=-1).values
+        return top[..., 0] - top[..., 1]
+
+
+def _find_layer(model: Model, name: str) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            "layer: a function has no layers; pass a torch.nn.Module, or a function up to the layer"
+        )
+    layers: dict[str, nn.Module] = dict(model.named_modules())
+    if name not in layers or not name:
+        known = ", ".join(key for key in list(layers)[1:13])
+        raise ValueError(
+            f"layer: no submodule {name!r}; there are {known}{', …' if len(layers) > 13 else ''}"
+        )
+    return layers[name]
+
+
+def _as_tensor(output: Any) -> Tensor:
+    """The tensor in an output: itself, or the one that is called logits."""
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    raise TypeError(
+        f"model: expected a tensor, or an output with .logits, got {type(output).__name__}; pick the tensor "
+        "with forward=lambda model, x: model(x)[0]"
+    )
