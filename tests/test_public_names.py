@@ -16,15 +16,31 @@ TOP = {
     "DeepDiagonal",
     "DeepLinear",
     "Factored",
+    "JacobianPenalty",
     "MatrixCompletion",
     "MatrixSensing",
     "SpectralPenalty",
+    "Spectrum",
+    "SpectrumTracker",
     "VectorPenalty",
     "__version__",
+    "compress",
     "functional",
+    "infer_penalty",
+    "measure",
     "train",
 }
-ROOMS = ["completion", "functional", "linalg", "models", "penalties", "problems", "studies", "training"]
+ROOMS = [
+    "completion",
+    "functional",
+    "linalg",
+    "measures",
+    "models",
+    "penalties",
+    "problems",
+    "studies",
+    "training",
+]
 
 
 def test_the_names_of_the_package():

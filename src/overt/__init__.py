@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from overt import functional
     from overt.completion import MatrixCompletion, MatrixSensing
     from overt.linalg import Factored
+    from overt.measures import Spectrum, SpectrumTracker, compress, infer_penalty, measure
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
     from overt.penalties import JacobianPenalty, SpectralPenalty, VectorPenalty
     from overt.training import train
@@ -25,10 +26,25 @@ _HOMES = {
     "MatrixCompletion": "overt.completion",
     "MatrixSensing": "overt.completion",
     "SpectralPenalty": "overt.penalties",
+    "Spectrum": "overt.measures",
+    "SpectrumTracker": "overt.measures",
     "VectorPenalty": "overt.penalties",
+    "compress": "overt.measures",
+    "infer_penalty": "overt.measures",
+    "measure": "overt.measures",
     "train": "overt.training",
 }
-_ROOMS = {"completion", "functional", "linalg", "measures", "models", "penalties", "problems", "studies", "training"}
+_ROOMS = {
+    "completion",
+    "functional",
+    "linalg",
+    "measures",
+    "models",
+    "penalties",
+    "problems",
+    "studies",
+    "training",
+}
 
 __all__ = [
     "DeepCircularConvolution",
@@ -39,9 +55,14 @@ __all__ = [
     "MatrixCompletion",
     "MatrixSensing",
     "SpectralPenalty",
+    "Spectrum",
+    "SpectrumTracker",
     "VectorPenalty",
     "__version__",
+    "compress",
     "functional",
+    "infer_penalty",
+    "measure",
     "train",
 ]
 

@@ -15,7 +15,7 @@ try:
     from lightning.pytorch import Callback
 except ImportError as first:
     try:
-        from pytorch_lightning import Callback
+        from pytorch_lightning import Callback  # type: ignore[assignment,unused-ignore]
     except ImportError:
         raise missing("lightning", "lightning", first) from None
 

@@ -36,11 +36,7 @@ class TensorBoard:
     """
 
     def __init__(self, writer: str | os.PathLike[str] | SummaryWriter) -> None:
-        self.writer: Any = (
-            SummaryWriter(str(writer))  # type: ignore[no-untyped-call]
-            if isinstance(writer, (str, os.PathLike))
-            else writer
-        )
+        self.writer: Any = SummaryWriter(str(writer)) if isinstance(writer, (str, os.PathLike)) else writer
 
     def __call__(self, row: dict[str, Any]) -> None:
         """Write one row."""

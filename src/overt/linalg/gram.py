@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["factored_decomposition", "gram_decomposition", "spectral_decomposition"]
+__all__ = ["factored_decomposition", "gram_decomposition", "gram_spectrum", "spectral_decomposition"]
 
 
 def gram_decomposition(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,18 +41,24 @@ def gram_decomposition(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Ten
     if W.shape[-2] > W.shape[-1]:
         V, S, Uh = gram_decomposition(W.mT, dtype)
         return Uh.mT, S, V.mT
+    U, S = gram_spectrum(W, dtype)
+    inverse = torch.where(S > 0, S, torch.ones_like(S)).reciprocal() * (S > 0)
+    return U, S, inverse.unsqueeze(-1) * (U.mT @ W)
+
+
+def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    """Singular vectors of the smaller side, in columns, and the values: :func:`gram_decomposition` without
+    the product that gives the other vectors.
+    """
     high = dtype or torch.float64
     peak = W.abs().amax(dim=(-2, -1), keepdim=True)
     peak = torch.where(peak > 0, peak, torch.ones_like(peak)).to(high)
     X = W.to(high) / peak
-    squares, U = torch.linalg.eigh(X @ X.mT)
-    squares, U = squares.flip(-1), U.flip(-1)
+    squares, Q = torch.linalg.eigh(X @ X.mT if W.shape[-2] <= W.shape[-1] else X.mT @ X)
+    squares, Q = squares.flip(-1), Q.flip(-1)
     known = squares > squares[..., :1] * (torch.finfo(high).eps * max(W.shape[-2:]))
     S = torch.where(known, squares, torch.zeros_like(squares)).sqrt()
-    inverse = torch.where(known, S, torch.ones_like(S)).reciprocal() * known
-    U = U.to(W.dtype)
-    Vh = inverse.unsqueeze(-1).to(W.dtype) * (U.mT @ X.to(W.dtype))
-    return U, (S * peak.squeeze(-1)).to(W.dtype), Vh
+    return Q.to(W.dtype), (S * peak.squeeze(-1)).to(W.dtype)
 
 
 def spectral_decomposition(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:

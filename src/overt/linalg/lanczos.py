@@ -134,5 +134,5 @@ def _orthonormal(rows: Tensor, Q: Tensor, start: Tensor) -> Tensor:
     for _ in range(2):
         basis = basis - Q.mT @ (Q @ basis)
         basis = torch.linalg.qr(basis)[0]
-    rows = basis.mT
-    return rows
+    block: Tensor = basis.mT
+    return block

@@ -8,13 +8,22 @@ from torch import Tensor
 from overt.linalg.checks import check_matrix, require_finite
 from overt.linalg.polar_coefficients import SAFETY, Quintic, polar_coefficients
 
+# Looked up once: compiled code cannot ask.
+_CPU_BFLOAT16 = any(
+    bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+)
+
 
 def polar(W: Tensor, steps: int = 10) -> Tensor:
     """Orthogonal polar factor U Vᵀ of W = U diag(σ) Vᵀ by the Polar Express iteration.
 
     Each step replaces X by X p(XᵀX) for an odd polynomial of degree five, the optimal one for the singular
     values left by the steps before; three matrix products a step and no decomposition. It is the gradient
-    of the nuclear norm, and ⟨U Vᵀ, W⟩ is the nuclear norm itself.
+    of the nuclear norm, and ⟨U Vᵀ, W⟩ is the nuclear norm itself. The first step's products also give a bound
+    on σ₁ that is tighter than ‖W‖_F, by which W is divided.
+
+    It does not start from an earlier factor: what a step does depends on the singular values alone, and those
+    of W in any rotated basis are those of W.
 
     Singular values of ``W/‖W‖_F`` above 1e-3 are within 1e-2 of one after eight steps, and the error is cubed
     with each further step (down to the precision of the dtype); each further step also lowers the smallest
@@ -92,12 +101,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware, faster than float32 ones."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        return any(
-            bool(getattr(torch.cpu, name, bool)())
-            for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        )
-    return False
+    return device.type == "cpu" and _CPU_BFLOAT16
 
 
 def _combine(X: Tensor, M: Tensor, a: float) -> Tensor:
@@ -129,5 +133,6 @@ def _normalize(X: Tensor) -> Tensor:
     """Scale each matrix to Frobenius norm just below one, without squaring very small or large entries."""
     peak = X.detach().abs().amax(dim=(-2, -1), keepdim=True)
     X = X / torch.where(peak > 0, peak, torch.ones_like(peak))
-    norm = torch.linalg.matrix_norm(X.float() if X.dtype == torch.bfloat16 else X, keepdim=True).to(X.dtype)
+    norm = torch.linalg.matrix_norm(X.float() if X.dtype == torch.bfloat16 else X, keepdim=True)
+    norm = norm.to(peak.dtype)
     return X / torch.where(norm > 0, norm * SAFETY, torch.ones_like(norm))

@@ -1,6 +1,7 @@
 """Where a solution sits: the directions in which its zeros stay zero, and the freedom at the zeros.
 
-Matrices and vectors are treated alike. The spectrum of a vector is the absolute value of its entries; what the
+Matrices and vectors are treated alike. The spectrum of a vector is the absolute value of its entries; what
+the
 singular vectors are to a matrix, the support is to a vector. Everything is relative to the largest value of
 the spectrum, which is 1, and a value of at most ``zero`` counts as zero.
 """

@@ -16,6 +16,10 @@ __all__ = ["Pace"]
 class Pace:
     """Decides which steps are recorded, and keeps the account.
 
+    The first recording also pays for what happens once: libraries that are loaded, kernels that are compiled.
+    What it took beyond the second one is set-up, and no forecast of what a recording costs. The second, which
+    tells this, is made as soon as the training has taken as long as the first.
+
     Parameters
     ----------
     per_decade
@@ -37,9 +41,11 @@ class Pace:
         self._clock = clock
         self._began = self._now()
         self._earlier = 0.0  # seconds of training before this process
-        self._last_cost: float | None = None
+        self._last_cost = 0.0
+        self._count = 0
         self._next = 0 if self._at is None else self._after(-1)
-        self.spent = 0.0
+        self.spent = 0.0  # without set-up
+        self.setup = 0.0
 
     @property
     def seconds(self) -> float:
@@ -48,7 +54,7 @@ class Pace:
 
     @property
     def share(self) -> float:
-        """Seconds of recording for each second of training; 0 before there are any."""
+        """Seconds of recording, without set-up, for each second of training; 0 before there are any."""
         training = self.seconds
         return self.spent / training if training > 0 else 0.0
 
@@ -62,10 +68,12 @@ class Pace:
 
     def refusal(self) -> str | None:
         """Why recording has to wait; None if it has not."""
-        if self._budget is None or self._last_cost is None:
+        if self._budget is None or self._count == 0:
             return None
         training = self.seconds
-        if self.spent + self._last_cost <= self._budget * training:
+        if self._count == 1 and training >= self._last_cost:
+            return None
+        if self._count > 1 and self.spent + self._last_cost <= self._budget * training:
             return None
         return (
             f"recording took {self.spent:.3g} s so far and {self._last_cost:.3g} s last time, above "
@@ -77,13 +85,15 @@ class Pace:
         cost = self._now() - began
         self.spent += cost
         self._began += cost
-        self._last_cost = cost
         return cost
 
-    def extend(self, began: float) -> None:
-        """Book the time since `began` to the last recording."""
-        before = self._last_cost or 0.0
-        self._last_cost = before + self.charge(began)
+    def settle(self, cost: float) -> None:
+        """A recording is over and took so long in all."""
+        self._count += 1
+        if self._count == 2:
+            self.setup = max(0.0, self._last_cost - cost)
+            self.spent -= self.setup
+        self._last_cost = cost
 
     def now(self) -> float:
         """The time, after what was launched on a GPU has finished."""
@@ -91,13 +101,24 @@ class Pace:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"seconds": self.seconds, "spent": self.spent, "cost": self._last_cost, "next": self._next}
+        return {
+            "seconds": self.seconds,
+            "spent": self.spent,
+            "setup": self.setup,
+            "cost": self._last_cost,
+            "count": self._count,
+            "next": self._next,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self._earlier, self._began = float(state["seconds"]), self._now()
-        self.spent, self._next = float(state["spent"]), int(state["next"])
-        self._last_cost = None if state["cost"] is None else float(state["cost"])
+        self.spent, self.setup = float(state["spent"]), float(state["setup"])
+        self._last_cost, self._count, self._next = (
+            float(state["cost"]),
+            int(state["count"]),
+            int(state["next"]),
+        )
 
     def _now(self) -> float:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

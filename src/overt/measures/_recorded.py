@@ -16,7 +16,7 @@ from overt.measures.measure import measure
 from overt.measures.spectrum import Spectrum
 from overt.measures.views import product_spectra, weight_spectra
 
-__all__ = ["View", "plain", "views_of"]
+__all__ = ["View", "check_step", "numbers_of", "plain", "views_of"]
 
 View = Callable[[nn.Module], Any]
 
@@ -123,3 +123,23 @@ def _summary(values: Tensor, stderr: Tensor | None, leading: int) -> dict[str, A
 def finite(value: float) -> float | None:
     """`value`, or None for NaN and infinities, which JSON does not have."""
     return value if math.isfinite(value) else None
+
+
+def check_step(step: object) -> int:
+    """`step` as an int ≥ 0."""
+    if isinstance(step, bool) or not isinstance(step, numbers.Integral) or int(step) < 0:
+        raise ValueError(f"step must be an int ≥ 0, got {step!r}")
+    return int(step)
+
+
+def numbers_of(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Numbers and tensors of one element as plain numbers, without those that are None."""
+    found: dict[str, float | None] = {}
+    for name, value in values.items():
+        if value is None:
+            continue
+        try:
+            found[name] = finite(float(value.detach() if isinstance(value, Tensor) else value))
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"{name} must be a number or a tensor of one element, got {value!r}") from None
+    return found

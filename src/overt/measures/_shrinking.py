@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TypeVar, cast
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from overt.measures._evaluating import Evaluate
 from overt.measures._factoring import Layer, layers_to_factor
@@ -33,6 +34,8 @@ class Shrinkable:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+        if any(is_lazy(p) for p in model.parameters()):
+            raise ValueError("model: a parameter is not initialized (a lazy layer); run a forward pass first")
         every, self.left_alone = layers_to_factor(model)
         if not every:
             raise ValueError(

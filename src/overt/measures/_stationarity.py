@@ -1,4 +1,5 @@
-"""Shares of gradients in the null space, at a solution and at random ones, and what resampling makes of them."""
+"""Shares of gradients in the null space, at a solution and at random ones, and what resampling makes of "
+"them."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def compare(spectrum: Spectrum, inputs: Inputs, *, center: bool = True) -> Compa
     eigen = isinstance(spectrum.basis, str) and spectrum.basis == "eigen"
     basis = _eigenvectors(spectrum) if eigen else spectrum.basis
     data = data_spectrum(inputs, basis, center=center, dims=spectrum.dims or None)
-    values = spectrum.values[: len(data.values)].to(data.values)
+    values = (spectrum.values[: len(data.values)] if eigen else spectrum.values).to(data.values)
     if len(values) != len(data.values):
         raise ValueError(
             f"inputs: of shape {data.input_shape}, which is {len(data.values)} coefficients; the spectrum "

@@ -28,7 +28,7 @@ def convolution_spectrum(
 
     A circular convolution is block-diagonal in the Fourier basis: for each frequency ω, the matrix
     K̂(ω) = Σ_t K[:, :, t] e^{−iω·t} of shape (out, in) maps the channels' coefficients, and the singular
-    values of the operator are those of all K̂(ω) together (Sedghi, Gupta & Long 2019, Theorem 6). That takes
+    values of the operator are those of all K̂(ω) together (Sedghi, Gupta & Long 2019). That takes
     n/2 decompositions of (out, in) matrices instead of one of an (n·out, n·in) matrix, n positions.
 
     With a stride s that divides the size, an output frequency collects the s input frequencies that alias to
@@ -163,7 +163,8 @@ def _fold(grid: Tensor, size: tuple[int, ...], stride: tuple[int, ...]) -> Tenso
         shape += [s, n // s]
     split = spectrum.reshape(shape)
     fine = [2 + 2 * i for i in range(dims)]
-    return split.movedim(fine, list(range(-dims, 0))).flatten(-dims)
+    folded: Tensor = split.movedim(fine, list(range(-dims, 0))).flatten(-dims)
+    return folded
 
 
 def _complex_singular_values(matrices: Tensor) -> Tensor:

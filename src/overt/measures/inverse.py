@@ -272,27 +272,34 @@ def _exponents(
     return p, tuple((float(rows[chosen[k]].p or 0), float(rows[chosen[k]].q or 0)) for k in often)
 
 
-# ---- what to know before the answer is believed --------------------------------------------------------------
+# ---- what to know before the answer is believed ------------------------------------------------------------
 
 
 def _notes_on_data(frame: Frame, free: float, residual: float, failed: int) -> list[str]:
     notes = []
     if free < 0.5 and frame.full:
-        notes.append("the measurements have no null space: W is the only solution, every functional is stationary")
+        notes.append(
+            "the measurements have no null space: W is the only solution, every functional is stationary"
+        )
     elif free < 0.5:
         notes.append(
-            f"the data determine W among the matrices of rank {frame.spectrum.numel()} (vectors: of its support): "
-            "every functional whose slope is unbounded at zero is stationary, so none can be named; a small share "
+            f"the data determine W among the matrices of rank {frame.spectrum.numel()} (vectors: of its "
+            "support): "
+            "every functional whose slope is unbounded at zero is stationary, so none can be named; a "
+            "small share "
             "of another says that it, too, has its minimum here"
         )
     elif free < 0.02 * frame.dim:
         notes.append(f"only {free:.0f} of {frame.dim} directions are free: small shares mean little")
     if residual > 1e-2:
         notes.append(
-            f"W misses the data by {residual:.1%}: train on, or read the answer as one for the data that W fits"
+            f"W misses the data by {residual:.1%}: train on, or read the answer as one for the data that W "
+            "fits"
         )
     if failed:
-        notes.append(f"{failed} random solutions of this rank were not found; the reference rests on the others")
+        notes.append(
+            f"{failed} random solutions of this rank were not found; the reference rests on the others"
+        )
     return notes
 
 
@@ -301,7 +308,9 @@ def _notes_on_answer(
 ) -> list[str]:
     notes = []
     if best is None or best.ratio > _FAR:
-        left = "" if best is None else f": the best, {best.label}, is at {best.ratio:.2f} of what chance gives"
+        left = (
+            "" if best is None else f": the best, {best.label}, is at {best.ratio:.2f} of what chance gives"
+        )
         notes.append(f"W is not nearly stationary for any functional tried{left}")
     if flat:
         notes.append("p is not identified: the non-zero values are nearly equal, so all exponents are one")

@@ -23,6 +23,7 @@ __all__ = [
     "require_finite_rows",
     "vector_jacobian",
     "verify",
+    "verify_adjoint",
 ]
 
 Forward = Callable[[Tensor], Tensor]
@@ -88,7 +89,8 @@ def _columns(forward: Forward, x: Tensor, y: Tensor) -> Tensor | None:
 def _forward_mode(forward: Forward, x: Tensor, u: Tensor) -> Tensor | None:
     """J u, shape (n, K), or None where an operation has no forward mode."""
     with warnings.catch_warnings():
-        # Torch scripts its own derivatives when the first dual number is made, by a function that it deprecates.
+        # Torch scripts its own derivatives when the first dual number is made, by a function that it
+        # deprecates.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         try:
             with torch.no_grad(), forward_ad.dual_level():
@@ -134,6 +136,27 @@ def _by_two_products(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
     return image.detach()
 
 
+def verify_adjoint(forward: Forward, x: Tensor, u: Tensor, r: Tensor) -> None:
+    """Check ⟨J u, r⟩ = ⟨u, Jᵀr⟩ on two inputs, for u of the shape of x and r of the shape of the outputs.
+
+    An operation that hides that it cannot be differentiated twice gives J u = 0, and would go unnoticed.
+
+    Raises
+    ------
+    ValueError
+        If they differ.
+    """
+    x, u, r = leaf(x[:2]), u[:2], r[:2]
+    image, adjoint = jacobian_vector(forward, x, u), vector_jacobian(forward(x), x, r)
+    one, other = (image * r).double().sum(), (u * adjoint).double().sum()
+    size = image.double().norm() * r.double().norm() + u.double().norm() * adjoint.double().norm()
+    if bool((one - other).abs() > torch.finfo(x.dtype).eps ** 0.5 * size):
+        raise ValueError(
+            "method: 'lanczos' needs forward-mode or second derivatives, and those of an operation of the "
+            "model do not agree with its first; use method='sketch'"
+        )
+
+
 def verify(forward: Forward, x: Tensor) -> int:
     """Check on two inputs that the forward pass can be measured; returns its number K of outputs.
 
@@ -158,29 +181,29 @@ def verify(forward: Forward, x: Tensor) -> int:
         raise ValueError(
             "model: two passes over the same inputs differ; switch its noise or dropout off before measuring"
         )
-    if len(x) == 2:
-        cotangent = torch.ones_like(y)
-        cotangent[1] = 0
+    for own, other in ((0, 1), (1, 0)) if len(x) == 2 else ():
+        cotangent = torch.zeros_like(y)
+        cotangent[own] = 1
         gradient = vector_jacobian(y, x, cotangent)
         require_finite_rows(gradient)
-        if bool((gradient[1] != 0).any()):
+        if bool((gradient[other] != 0).any()):
             raise ValueError(
                 "model: the output of one input depends on the other inputs of its batch, so that there is "
-                "no Jacobian of one input; look for batch statistics (BatchNorm without running "
-                "statistics), or a batch dimension that is not the first one"
+                "no Jacobian of one input; look for batch statistics (BatchNorm without running statistics), "
+                "or a batch dimension that is not the first one"
             )
     return y.shape[1]
 
 
-def bytes_per_input(forward: Forward, x: Tensor) -> int:
-    """Bytes that one more input takes in a pass: its part of the graph, and of the Jacobian.
+def bytes_per_input(forward: Forward, x: Tensor, vectors: int = 0) -> int:
+    """Bytes that one more input takes in a pass: for its graph, for J, and for ``vectors`` draws.
 
     The graph is counted twice, because gradients of the activations come on top while it is gone through.
     """
     two, outputs = _saved_bytes(forward, x[:2])
     graph = two - _saved_bytes(forward, x[:1])[0] if len(x) > 1 else two
     size = x[0].numel()
-    rows = outputs if _wide(x, outputs) else 6
+    rows = (outputs if _wide(x, outputs) else 6) + 2 * vectors
     return max(1, 2 * graph + 8 * rows * size + 8 * outputs)
 
 

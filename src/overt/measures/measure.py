@@ -40,7 +40,7 @@ def measure(
     probes: int = 16,
     errors_over: Covered = "data",
     k: int = 32,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-4,
     max_samples: int | None = None,
     memory_budget: int = 2**30,
     seed: int = 0,
@@ -96,7 +96,8 @@ def measure(
         of both data and probes around the M of all data. ``"probes"``: the inputs are all there is.
         One input alone leaves the probes only. ``covers`` of the result says which it is.
     k, tolerance : int, float
-        For Lanczos: how many values, and the accepted residual relative to the largest eigenvalue.
+        For Lanczos: how many values, and the accepted residual of an eigenvalue relative to the largest
+        one. The error of an eigenvalue that stands apart is of the order of the residual squared.
     max_samples : int, optional
         Use no more inputs than these.
     memory_budget : int
@@ -143,7 +144,14 @@ def measure(
     target = Target(model, outputs, layer, forward)
     lanczos = method == "lanczos"
     with measuring(model, train=train), twice_differentiable() if lanczos else nullcontext():
-        passes = Passes(target, inputs, memory_budget=memory_budget, max_samples=max_samples, keep=lanczos)
+        passes = Passes(
+            target,
+            inputs,
+            memory_budget=memory_budget,
+            vectors=probes if method == "sketch" else 0,
+            max_samples=max_samples,
+            keep=lanczos,
+        )
         if lanczos:
             found = lanczos_eigen(passes, k, tolerance, seed)
         elif isinstance(basis, str) and basis == "eigen":

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from overt.linalg import block_lanczos
-from overt.measures.jacobian import jacobian_vector, require_finite_rows, vector_jacobian
+from overt.measures.jacobian import jacobian_vector, require_finite_rows, vector_jacobian, verify_adjoint
 from overt.measures.passes import Passes
 
 __all__ = ["lanczos_eigen", "twice_differentiable"]
@@ -34,6 +34,10 @@ def lanczos_eigen(passes: Passes, k: int, tolerance: float, seed: int) -> dict[s
     dtype = torch.float64 if passes.dtype == torch.float64 else torch.float32
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(min(BLOCK, size), size, generator=generator, dtype=torch.float64)
+
+    x, y = next(iter(passes))
+    u = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+    verify_adjoint(passes.target, x, u, _signs(y, generator))
 
     def apply(rows: Tensor) -> Tensor:
         total = torch.zeros_like(rows)

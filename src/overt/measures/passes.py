@@ -46,6 +46,7 @@ class Passes:
         inputs: Inputs,
         *,
         memory_budget: int,
+        vectors: int = 0,
         max_samples: int | None = None,
         keep: bool = False,
     ) -> None:
@@ -58,7 +59,7 @@ class Passes:
         self.shape = tuple(first.shape[1:])
         self.device, self.dtype = first.device, first.dtype
         self.outputs = verify(target, first)
-        self.chunk = max(1, memory_budget // bytes_per_input(target, first))
+        self.chunk = max(1, memory_budget // bytes_per_input(target, first, vectors))
         self._kept = [first, *self._source] if keep else None
         self.count = sum(map(len, self._kept)) if self._kept else 0
 

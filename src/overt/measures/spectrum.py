@@ -52,7 +52,8 @@ class Spectrum:
         M = factorᵀ factor, or an estimate of it for a sketch. What :meth:`alignment` needs.
     lower, upper : Tensor, shape (k,), or None
         Of a sketched eigen-spectrum: estimates whose bias is known to be downward and upward; see
-        :func:`overt.measure`.
+        :func:`overt.measure`. Of Lanczos: the Ritz values, which are never above the values of the same
+        order, and the roots of Ritz value plus residual.
     tail : float
         Estimated Σσ² of the values that were not found; 0 where the spectrum is whole.
     trace_squared : float or None

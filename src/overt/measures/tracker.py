@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from overt.measures._display import Line, line_of
 from overt.measures._guard import check_module, untouched
 from overt.measures._pace import DEFAULT_CLOCK, Pace, check_count
-from overt.measures._recorded import finite, plain, views_of
+from overt.measures._recorded import check_step, numbers_of, plain, views_of
 
 __all__ = ["SpectrumTracker"]
 
@@ -49,8 +48,9 @@ class SpectrumTracker:
     budget
         Largest share of recording in the training time, by default 0.1: a due step is recorded if the seconds
         of recording so far, and once more the last one, are within this share of the seconds of training.
-        Otherwise it is skipped, which `skipped` lists. The first recording has no forecast and is always
-        made. None for no bound.
+        Otherwise it is skipped, which `skipped` lists. Two recordings need no leave: the first, and a second
+        once training has taken as long as the first did; what the first took beyond the second is set-up
+        (`setup_seconds`) and not counted. None for no bound.
     leading
         Number of leading values kept in a row; functionals are of all values.
     on_record
@@ -126,8 +126,13 @@ class SpectrumTracker:
 
     @property
     def share(self) -> float:
-        """Seconds of recording for each second of training so far."""
+        """Seconds of recording, without set-up, for each second of training so far."""
         return self._pace.share
+
+    @property
+    def setup_seconds(self) -> float:
+        """What the first recording took beyond the second: loading and compiling, once."""
+        return self._pace.setup
 
     def due(self, step: int) -> bool:
         """Whether `step` would look at the model at this step, or skip it for its cost."""
@@ -159,7 +164,7 @@ class SpectrumTracker:
         RuntimeError
             A recorded function changed a parameter.
         """
-        number = _check_step(step)
+        number = check_step(step)
         if not force and not self._pace.due(number):
             return None
         if self.rows and self.rows[-1]["step"] == number:
@@ -170,16 +175,16 @@ class SpectrumTracker:
             self.skipped.append({"step": number, "seconds": self._pace.seconds, "reason": reason})
             return None
         began = self._pace.now()
-        row = {
+        row: dict[str, Any] = {
             "step": number,
             "seconds": self._pace.seconds,
             "cost": 0.0,
-            **_numbers({"loss": loss, **values}),
+            **numbers_of({"loss": loss, **values}),
             "spectra": self._spectra(),
         }
         self.rows.append(row)
-        row["cost"] = self._pace.charge(began)
-        self._tell(row)
+        row["cost"] = cost = self._pace.charge(began)
+        self._pace.settle(cost + self._tell(row))
         return row
 
     def __call__(self, state: Any) -> None:
@@ -272,29 +277,11 @@ class SpectrumTracker:
                     found[label] = {"error": str(error)}
         return found
 
-    def _tell(self, row: dict[str, Any]) -> None:
+    def _tell(self, row: dict[str, Any]) -> float:
+        """Hand the row on; returns the seconds that this took."""
         began = self._pace.now()
         if self._on_record is not None:
             self._on_record(row)
         if self._line is not None:
             self._line.show(line_of(row, self.share))
-        self._pace.extend(began)
-
-
-def _check_step(step: object) -> int:
-    if isinstance(step, bool) or not isinstance(step, numbers.Integral) or int(step) < 0:
-        raise ValueError(f"step must be an int ≥ 0, got {step!r}")
-    return int(step)
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Numbers and tensors of one element as plain numbers, without those that are None."""
-    found: dict[str, float | None] = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        try:
-            found[name] = finite(float(value.detach() if isinstance(value, Tensor) else value))
-        except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"{name} must be a number or a tensor of one element, got {value!r}") from None
-    return found
+        return self._pace.charge(began)

@@ -1,0 +1,61 @@
+"""RowStack: AᵀA is kept, exactly where it can be and within the stated bound where not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overt.linalg import RowStack
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def filled(A, limit, block=3, **options):
+    stack = RowStack(A.shape[1], limit, **options)
+    for rows in A.split(block):
+        stack.append(rows)
+    return stack
+
+
+@given(n=st.integers(1, 60), limit=st.integers(10, 30), block=st.integers(1, 9), seed=st.integers(0, 99))
+def test_nothing_is_lost_where_a_square_fits(n, limit, block, seed):
+    A = gaussian(n, 5, seed=seed)
+    stack = filled(A, limit, block, lossless=True)
+    B = stack.rows()
+    assert len(B) <= limit
+    assert torch.allclose(B.T @ B, A.T @ A, rtol=0, atol=1e-12 * n)
+    assert stack.dropped_norm == stack.dropped_trace == 0
+
+
+def test_small_singular_values_survive():
+    A = gaussian(200, 4) * torch.tensor([1.0, 1e-5, 1e-9, 1e-12], dtype=torch.float64)
+    kept = torch.linalg.svdvals(filled(A, 8).rows())
+    assert torch.allclose(kept, torch.linalg.svdvals(A), rtol=1e-3)
+
+
+@given(n=st.integers(9, 60), limit=st.integers(4, 12), seed=st.integers(0, 99))
+def test_what_is_dropped_is_bounded(n, limit, seed):
+    A = gaussian(n, 30, seed=seed)
+    stack = filled(A, limit)
+    B = stack.rows()
+    lost = torch.linalg.eigvalsh(A.T @ A - B.T @ B)
+    tolerance = 1e-10 * n
+    assert len(B) <= limit
+    assert lost.min() >= -tolerance
+    assert lost.max() <= stack.dropped_norm + tolerance
+    assert lost.sum() == pytest.approx(stack.dropped_trace, abs=1e-9 * n)
+
+
+def test_what_is_wrong_is_refused():
+    with pytest.raises(ValueError, match="cannot be kept without loss"):
+        filled(gaussian(9, 30), 4, lossless=True)
+    with pytest.raises(ValueError, match=r"expected shape \(k, 3\)"):
+        RowStack(3, 4).append(gaussian(2, 4))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        RowStack(3, 4).append(gaussian(2, 3) * torch.nan)
+    with pytest.raises(ValueError, match="at least 1 and 2"):
+        RowStack(3, 1)

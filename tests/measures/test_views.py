@@ -1,0 +1,95 @@
+"""Weights and their products against the matrices themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import overt
+from overt.measures.convolution import convolution_spectrum
+from overt.measures.views import product_spectra, weight_spectra
+
+
+def svdvals(W):
+    return torch.linalg.svdvals(W.detach())
+
+
+def test_every_kind_of_weight_is_there_once():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Embedding(9, 4), nn.Linear(4, 4), nn.Conv1d(4, 6, 3, groups=2), nn.LayerNorm(4), nn.Linear(4, 9)
+    ).double()
+    model[4].weight = model[0].weight
+    spectra = weight_spectra(model)
+    assert list(spectra) == ["0.weight", "1.weight", "2.weight"]
+    assert torch.allclose(spectra["1.weight"].values, svdvals(model[1].weight))
+    groups = [svdvals(part.flatten(1)) for part in model[2].weight.chunk(2)]
+    expected = torch.cat(groups).sort(descending=True).values
+    assert torch.allclose(spectra["2.weight"].values, expected)
+
+
+def test_parametrized_weights_are_taken_as_they_act():
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4).double(), n_power_iterations=50)
+    layer.eval()
+    values = weight_spectra(layer)["weight"].values
+    assert torch.allclose(values, svdvals(layer.weight))
+    assert abs(float(values[0]) - 1) < 1e-6
+
+
+def test_operators_are_taken_where_a_size_is_given():
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Linear(3, 2))
+    spectra = weight_spectra(model, input_sizes={"0": (6, 5)})
+    assert torch.equal(spectra["0.weight"].values, convolution_spectrum(model[0], (6, 5)).values)
+    kernel = svdvals(model[0].weight.flatten(1))[0]
+    assert spectra["0.weight"].values[0] <= 3 * kernel * (1 + 1e-5)
+    with pytest.raises(ValueError, match="no convolution here"):
+        weight_spectra(model, input_sizes={"2": 4})
+
+
+class Compiled(nn.Module):
+    """What ``torch.compile`` returns, as far as it matters; the compiler takes ten seconds to load."""
+
+    def __init__(self, model):
+        super().__init__()
+        self._orig_mod = model
+
+
+def test_wrappers_are_looked_through():
+    model = nn.Linear(3, 2)
+    assert list(weight_spectra(nn.DataParallel(model))) == ["weight"]
+    assert list(weight_spectra(Compiled(model))) == ["weight"]
+    with pytest.raises(TypeError, match="got function"):
+        weight_spectra(lambda x: x)
+    with pytest.raises(ValueError, match="not initialized"):
+        weight_spectra(nn.LazyLinear(3))
+
+
+def test_the_product_of_a_deep_linear_network_with_a_bottleneck():
+    model = overt.DeepLinear((7, 5, 2, 6), scale=1.0, seed=0, dtype=torch.float64)
+    values = product_spectra(model)[""].values
+    expected = svdvals(model.product())
+    assert torch.allclose(values, expected, rtol=0, atol=1e-12 * expected[0])
+
+
+def test_runs_of_linear_layers_in_a_sequence():
+    torch.manual_seed(1)
+    a, b, c, d = nn.Linear(6, 3), nn.Linear(3, 5), nn.Linear(5, 4), nn.Linear(4, 4)
+    model = nn.Sequential(a, nn.Dropout(), b, nn.ReLU(), c, nn.Sequential(nn.Linear(4, 4), d)).double()
+    spectra = product_spectra(model)
+    assert list(spectra) == ["0 … 2", "5.0 … 5.1"]
+    product = svdvals(b.weight @ a.weight)
+    assert torch.allclose(spectra["0 … 2"].values, product, rtol=0, atol=1e-13)
+    assert (spectra["0 … 2"].values[3:] == 0).all()
+    across = product_spectra(model, through_activations=True)["0 … 4"].values
+    assert torch.allclose(across[:3], svdvals(c.weight @ b.weight @ a.weight)[:3], rtol=0, atol=1e-13)
+    assert product_spectra(nn.Linear(3, 3)) == {}
+
+
+def test_small_singular_values_of_single_precision_products_are_kept():
+    torch.manual_seed(2)
+    first, second = nn.Linear(5, 5, bias=False), nn.Linear(5, 5, bias=False)
+    first.weight.data = torch.diag(torch.tensor([1.0, 1e-2, 1e-4, 1e-6, 1e-8]))
+    second.weight.data = torch.diag(torch.tensor([1.0, 1e-2, 1e-4, 1e-6, 1e-8]))
+    values = product_spectra(nn.Sequential(first, second))["0 … 1"].values
+    assert torch.allclose(values.log10(), torch.tensor([0.0, -4, -8, -12, -16]), atol=1e-3)
