@@ -58,7 +58,7 @@ def reach(steps: int, lower: float) -> float:
     Examples
     --------
     >>> round(reach(4, 0.01), 3), reach(6, 0.01) < 1e-9
-    (0.014, True)
+    (0.013, True)
     """
     return _optimal_chain(steps, lower)[1]
 

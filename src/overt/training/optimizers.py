@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from overt.training.plain_optimizers import NormalizedGD, SignDescent
+
 __all__ = ["GroupRMSprop", "make_optimizer", "optimizer_names"]
 
 
@@ -99,6 +101,8 @@ _ALIASES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "momentum": (torch.optim.SGD, {"momentum": 0.9}),
     "amsgrad": (torch.optim.Adam, {"amsgrad": True}),
     "grouprmsprop": (GroupRMSprop, {}),
+    "signdescent": (SignDescent, {}),
+    "normalizedgd": (NormalizedGD, {}),
     # torch's L-BFGS takes steps without a line search and stops by itself at a gradient of 1e-7, which for a
     # mean of
     # squares is far from converged. The loop decides when to stop.
@@ -145,7 +149,8 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
     ----------
     name
         Any class of ``torch.optim`` in any case, or ``"gd"`` (SGD on the whole problem), ``"momentum"``
-        (0.9), ``"amsgrad"``, ``"grouprmsprop"``. Muon is for matrices only. SparseAdam is refused.
+        (0.9), ``"amsgrad"``, ``"grouprmsprop"``, ``"signdescent"``, ``"normalizedgd"``. Muon is for matrices
+        only. SparseAdam is refused.
     params
         The tensors to be trained.
     lr

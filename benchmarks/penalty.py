@@ -1,0 +1,308 @@
+"""Explicit penalties: value and gradient beside automatic differentiation, and what a training step pays.
+
+    python benchmarks/penalty.py [--quick] [--max-size N] [--threads N] [--parts NAME …] [--out FILE.json]
+
+Part ``kernel``: value and gradient of the normalized nuclear norm of one Gaussian float32 matrix, n×n:
+
+svdvals        automatic differentiation through torch.linalg.svdvals
+svd, gram      SpectralPenalty(method=…), exact
+polar          SpectralPenalty(method="polar"), six steps, in bfloat16 and in float32
+polar, 4 steps the same with polar_steps=4, in bfloat16
+
+Errors are against float64: of the value, relative; of the gradient, one minus the cosine. They are also given
+for a matrix of the same size with singular values 1, 1/2, 1/3, …, which has more small ones. Beside each
+stand the floating-point operations of the textbook and the least time that they, and one reading of all
+operands, can take: at the rate of a matrix product, and of a copy, measured in the same run.
+
+Part ``step``: a training step without and with SpectralPenalty on all matrices, every=10: ten steps in turn
+with ten of the other, so that each has one decomposition. A convolutional network of ResNet-18's layers (no
+pretrained weights, 32×32 images) and a small transformer.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as tf
+
+from _report import interleaved, parser, print_table, ratio, summary, write_json
+from overt.penalties import SpectralPenalty
+
+SIZES = [256, 512, 1024, 2048, 4096, 8192]
+EVERY = 10
+
+
+class Matrix(nn.Module):
+    def __init__(self, W: Tensor) -> None:
+        super().__init__()
+        self.W = nn.Parameter(W)
+
+
+def through_svdvals(W: Tensor) -> Tensor:
+    s: Tensor = torch.linalg.svdvals(W)
+    return s.sum() / s.square().sum().sqrt()
+
+
+def gradient_of(value: Callable[[], Tensor], W: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+    def run() -> tuple[Tensor, Tensor]:
+        result = value()
+        (gradient,) = torch.autograd.grad(result, W)
+        return result.detach(), gradient
+
+    return run
+
+
+def candidates_of(W: Tensor) -> dict[str, Callable[[], tuple[Tensor, Tensor]]]:
+    """Value and gradient by each method, on one matrix."""
+    model = Matrix(W)
+    settings: dict[str, dict[str, Any]] = {
+        "svd": {"method": "svd"},
+        "gram": {"method": "gram"},
+        "polar bfloat16": {"method": "polar", "precision": "bfloat16"},
+        "polar float32": {"method": "polar", "precision": "float32"},
+        "polar bfloat16, 4 steps": {"method": "polar", "precision": "bfloat16", "polar_steps": 4},
+    }
+    result = {"svdvals": gradient_of(lambda: through_svdvals(model.W), model.W)}
+    for name, options in settings.items():
+        penalty = SpectralPenalty(model, **options)
+        result[name] = gradient_of(penalty.value, model.W)
+    return result
+
+
+def gflop_of(name: str, n: int) -> float:
+    """Textbook counts: 22 n³ for an SVD with factors and 2 n³ for the gradient; 9 n³ for a symmetric
+    eigendecomposition and three products; three products a step of the iteration."""
+    if name in ("svdvals", "svd"):
+        return 24e-9 * n**3
+    if name == "gram":
+        return 15e-9 * n**3
+    return (24e-9 if "4 steps" in name else 36e-9) * n**3
+
+
+def gaussian(n: int) -> Tensor:
+    return torch.randn(n, n, generator=torch.Generator().manual_seed(0))
+
+
+def power_law(n: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    U, V = (torch.linalg.qr(torch.randn(n, n, generator=generator))[0] for _ in range(2))
+    return (U / torch.arange(1, n + 1)) @ V
+
+
+def errors(W: Tensor) -> dict[str, dict[str, float]]:
+    """Of the value and the gradient of each candidate, against float64."""
+    exact = W.double().cpu().requires_grad_()
+    value = through_svdvals(exact)
+    (slope,) = torch.autograd.grad(value, exact)
+    truth = value.item()
+    result = {}
+    for name, run in candidates_of(W).items():
+        value, gradient = run()
+        cosine = tf.cosine_similarity(gradient.double().cpu().flatten(), slope.flatten(), dim=0)
+        result[name] = {"value": abs(value.item() / truth - 1), "gradient": 1 - float(cosine)}
+    return result
+
+
+def rates(n: int, device: str, repeats: int) -> dict[str, float]:
+    """Gflop/s of a product in each precision, and GB/s of a copy."""
+    X = gaussian(n).to(device)
+    half, high = X.bfloat16(), X.double()
+    runs: dict[str, Callable[[], object]] = {
+        "float32": lambda: X @ X,
+        "bfloat16": lambda: half @ half,
+        "float64": lambda: high @ high,
+        "copy": lambda: X.clone(),
+    }
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
+    seconds = {k: min(v) for k, v in interleaved(runs, repeats, synchronize=wait).items()}
+    found = {k: 2e-9 * n**3 / v for k, v in seconds.items() if k != "copy"}
+    return {**found, "copy": 8e-9 * n * n / seconds["copy"]}
+
+
+def kernel(n: int, device: str, repeats: int) -> dict[str, object]:
+    runs = candidates_of(gaussian(n).to(device))
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
+    seconds = interleaved(runs, repeats, synchronize=wait)
+    rate = rates(n, device, max(3, repeats))
+    # In single precision; what is done in others goes by their rates.
+    kind = {"gram": "float64", "polar bfloat16": "bfloat16", "polar bfloat16, 4 steps": "bfloat16"}
+    least = {name: gflop_of(name, n) / rate[kind.get(name, "float32")] for name in runs}
+    small = n <= 2048
+    return {
+        "part": "kernel",
+        "n": n,
+        "device": device,
+        "repeats": repeats,
+        "seconds": {name: summary(values) for name, values in seconds.items()},
+        "svdvals_over": {
+            name: ratio(seconds["svdvals"], seconds[name]) for name in runs if name != "svdvals"
+        },
+        "gflop": {name: gflop_of(name, n) for name in runs},
+        "least_seconds_of_flops": least,
+        "least_seconds_of_bytes": 8e-9 * n * n / rate["copy"],
+        "rates": rate,
+        "errors_gaussian": errors(gaussian(n).to(device)) if small else {},
+        "errors_power_law": errors(power_law(n).to(device)) if small else {},
+    }
+
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions and a shortcut: ResNet-18's block."""
+
+    def __init__(self, inner: int, outer: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outer) for _ in range(2))
+        same = inner == outer and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inner, outer, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = tf.relu(self.norms[0](self.first(x)))
+        return tf.relu(self.norms[1](self.second(hidden)) + self.shortcut(x))
+
+
+def convolutional() -> tuple[nn.Module, Tensor, Tensor]:
+    """11 million parameters; 32 images of 32×32 a step."""
+    torch.manual_seed(0)
+    widths = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1)]
+    widths += [(128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)]
+    blocks = [Residual(*sizes) for sizes in widths]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)]
+    stem = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    return nn.Sequential(*stem, *blocks, *head), torch.randn(32, 3, 32, 32), torch.randint(10, (32,))
+
+
+def transformer() -> tuple[nn.Module, Tensor, Tensor]:
+    """3 million parameters in four layers of width 256; 16 sequences of 128 a step."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(256, 4, 1024, dropout=0.0, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    model = nn.Sequential(nn.Linear(64, 256), encoder, nn.Linear(256, 64))
+    return model, torch.randn(16, 128, 64), torch.randint(64, (16, 128))
+
+
+MODELS = {"ResNet-18-sized CNN": convolutional, "transformer, 4×256": transformer}
+
+
+def step(name: str, device: str, rounds: int) -> dict[str, object]:
+    model, x, y = (part.to(device) for part in MODELS[name]())
+    assert isinstance(model, nn.Module)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    penalty = SpectralPenalty(model, weight=1e-3, every=EVERY)
+
+    def steps(with_penalty: bool) -> Callable[[], None]:
+        def run() -> None:
+            penalty.refresh()
+            for _ in range(EVERY):
+                optimizer.zero_grad()
+                loss = tf.cross_entropy(model(x).flatten(0, -2), y.flatten())
+                (loss + penalty.penalty() if with_penalty else loss).backward()
+                optimizer.step()
+
+        return run
+
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
+    seconds = interleaved({"plain": steps(False), "penalty": steps(True)}, rounds, synchronize=wait)
+    return {
+        "part": "step",
+        "model": name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "matrices": len(penalty.penalized()),
+        "device": device,
+        "every": EVERY,
+        "seconds_of_ten_steps": {key: summary(values) for key, values in seconds.items()},
+        "penalty_over_plain": ratio(seconds["penalty"], seconds["plain"]),
+    }
+
+
+def line(row: dict[str, Any]) -> list[dict[str, object]]:
+    """The lines of the printed table for one row."""
+    if row["part"] == "step":
+        over = row["penalty_over_plain"]
+        return [
+            {
+                "model": row["model"],
+                "device": row["device"],
+                "matrices": row["matrices"],
+                "plain s": row["seconds_of_ten_steps"]["plain"]["median"],
+                "penalty s": row["seconds_of_ten_steps"]["penalty"]["median"],
+                "ratio": f"{over['median']:.3f} [{over['low']:.3f}, {over['high']:.3f}]",
+            }
+        ]
+    lines: list[dict[str, object]] = []
+    for name, seconds in row["seconds"].items():
+        over = row["svdvals_over"].get(name)
+        gauss = row["errors_gaussian"].get(name, {})
+        power = row["errors_power_law"].get(name, {})
+        lines.append(
+            {
+                "n": row["n"],
+                "device": row["device"],
+                "method": name,
+                "ms": 1e3 * seconds["median"],
+                "least ms": 1e3 * row["least_seconds_of_flops"][name],
+                "svdvals/this": ""
+                if over is None
+                else f"{over['median']:.2f} [{over['low']:.2f}, {over['high']:.2f}]",
+                "value error": gauss.get("value", ""),
+                "1−cos": gauss.get("gradient", ""),
+                "value error, 1/i": power.get("value", ""),
+                "1−cos, 1/i": power.get("gradient", ""),
+            }
+        )
+    return lines
+
+
+def kernel_rows(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
+    limit = min(arguments.max_size, 2048 if device == "cpu" else 8192)
+    sizes = [n for n in ([256, 512] if arguments.quick else SIZES) if n <= limit]
+    rows = []
+    for n in sizes:
+        rows.append(kernel(n, device, max(3, min(20, round(20 * (512 / n) ** 3)))))
+        print_table(line(rows[-1]))
+    return rows
+
+
+def step_rows(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
+    names = list(MODELS)[1:] if arguments.quick else list(MODELS)
+    rows = []
+    for name in names:
+        rows.append(step(name, device, 3 if arguments.quick else 8))
+        print_table(line(rows[-1]))
+    return rows
+
+
+# Each makes and prints its rows. Lines of further penalties are added here.
+PARTS: dict[str, Callable[[argparse.Namespace, str], list[dict[str, Any]]]] = {
+    "kernel": kernel_rows,
+    "step": step_rows,
+}
+
+
+def main() -> None:
+    options = parser(str(__doc__).splitlines()[0])
+    options.add_argument("--max-size", type=int, default=8192, metavar="N", help="skip larger matrices")
+    options.add_argument("--parts", nargs="+", choices=sorted(PARTS), default=list(PARTS), metavar="NAME")
+    arguments = options.parse_args()
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    rows: list[dict[str, Any]] = []
+    for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
+        for part in arguments.parts:
+            rows += PARTS[part](arguments, device)
+    settings = {
+        "quick": arguments.quick,
+        "max_size": arguments.max_size,
+        "threads": torch.get_num_threads(),
+        "parts": arguments.parts,
+    }
+    write_json(arguments.out, "penalty", rows, settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Low-rank adapters (LoRA) found in a model by what they look like, so that no library is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from overt.linalg import Factored, svd
+
+__all__ = ["Adapter", "adapters_of", "truncate_adapters"]
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """One pair of factors: the layer adds scaling · B A to its matrix (Hu et al. 2021, equation 3).
+
+    Attributes
+    ----------
+    name : str
+        Of the layer and, after a dot, of the adapter: ``"encoder.0.default"``.
+    module : torch.nn.Module
+        The layer that holds it.
+    parameters : tuple of Tensor
+        A, shape (r, n), and B, shape (m, r).
+    scaling : float
+    """
+
+    name: str
+    module: nn.Module
+    parameters: tuple[Tensor, Tensor]
+    scaling: float
+
+    def matrix(self) -> Factored:
+        """scaling · B A, not formed."""
+        A, B = self.parameters
+        return Factored(B * self.scaling, A.mT)
+
+
+def adapters_of(model: nn.Module) -> list[Adapter]:
+    """The adapters of a model that is adapted by PEFT, or whose layers look like that.
+
+    A layer counts if it has ``lora_A`` and ``lora_B``, each a mapping from names to linear layers, or each a
+    linear layer or a parameter; ``scaling`` is a mapping, a number or 1. Adapters that PEFT has switched off
+    (``active_adapters``) and those of convolutions and embeddings are left out.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.penalties import adapters_of
+    >>> class Adapted(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.lora_A = torch.nn.Linear(8, 2, bias=False)
+    ...         self.lora_B = torch.nn.Linear(2, 6, bias=False)
+    ...         self.scaling = 0.5
+    >>> [(a.matrix().shape, a.scaling) for a in adapters_of(Adapted())]
+    [(torch.Size([6, 8]), 0.5)]
+    """
+    return list(_adapters(model))
+
+
+def truncate_adapters(model: nn.Module, tolerance: float = 1e-2) -> dict[str, int]:
+    """Set to zero what a penalty has made superfluous: singular values of B A at most tolerance · σ₁.
+
+    The factors keep their shapes. They are balanced on the way: of a kept singular value, √σ goes to A and
+    √σ to B; those past it are zero, so that the first columns of B and rows of A are all that is used.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    tolerance
+        In [0, 1).
+
+    Returns
+    -------
+    dict
+        The rank of each adapter.
+    """
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance must be in [0, 1), got {tolerance!r}")
+    ranks = {}
+    with torch.no_grad():
+        for adapter in adapters_of(model):
+            A, B = adapter.parameters
+            U, S, Vh = svd(Factored(B, A.mT))
+            keep = (tolerance * S[:1] < S).to(S.dtype)
+            root = (S * keep).sqrt()
+            A.zero_()[: root.shape[0]] = root.unsqueeze(-1) * Vh
+            B.zero_()[:, : root.shape[0]] = U * root
+            ranks[adapter.name] = int(keep.sum())
+    return ranks
+
+
+def _adapters(model: nn.Module) -> Iterator[Adapter]:
+    for path, module in model.named_modules():
+        left, right = getattr(module, "lora_A", None), getattr(module, "lora_B", None)
+        if left is None or right is None:
+            continue
+        if not isinstance(left, nn.ModuleDict):
+            yield from _adapter(path, module, left, right, getattr(module, "scaling", 1.0))
+            continue
+        active = getattr(module, "active_adapters", list(left))
+        scalings = getattr(module, "scaling", {})
+        for key in left:
+            if key in active and key in right:
+                name = f"{path}.{key}" if path else key
+                yield from _adapter(name, module, left[key], right[key], scalings.get(key, 1.0))
+
+
+def _adapter(name: str, module: nn.Module, left: object, right: object, scaling: object) -> Iterator[Adapter]:
+    A, B = getattr(left, "weight", left), getattr(right, "weight", right)
+    if not (isinstance(A, Tensor) and isinstance(B, Tensor) and isinstance(scaling, (int, float))):
+        return
+    if A.ndim == B.ndim == 2 and A.shape[0] == B.shape[1]:
+        yield Adapter(name, module, (A, B), float(scaling))

@@ -1,0 +1,142 @@
+"""Values of a functional over many layers: equal shapes in one call, and directions that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from overt.linalg import Factored, require_finite
+from overt.linalg.spectrum import widen
+from overt.penalties.layers import Layer
+from overt.penalties.methods import Solver
+from overt.penalties.tangent import FactoredTangent, Tangent, is_sharded
+
+__all__ = ["Evaluator"]
+
+
+class Evaluator:
+    """A solver on layers, with the directions of the last decomposition and the number of calls since."""
+
+    def __init__(self, solver: Solver, every: int) -> None:
+        self.solver = solver
+        self.every = every
+        self.forget()
+
+    def forget(self) -> None:
+        """Decompose at the next call."""
+        self._kept: list[Tangent | FactoredTangent] = []
+        self._key: tuple[Hashable, ...] = ()
+        self._calls = 0
+
+    def exact(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """f(W) of each layer, decomposed now."""
+        values: dict[int, Tensor] = {}
+        for group in _groups(layers):
+            values.update(zip(group, self._exact_group([layers[i] for i in group]), strict=True))
+        return [values[i] for i in range(len(layers))]
+
+    def amortized(self, layers: Sequence[Layer]) -> list[Tensor]:
+        """f(W) of each layer by the directions kept, which are made anew at each `every`-th call."""
+        key = tuple((layer.name, layer.kind, layer.shape, layer.tensors[0].device) for layer in layers)
+        if self._calls % self.every == 0 or key != self._key:
+            self._kept, self._key, self._calls = self.tangents(layers), key, 0
+        self._calls += 1
+        return [
+            cast(Any, tangent)(_argument(layer)) for tangent, layer in zip(self._kept, layers, strict=True)
+        ]
+
+    def tangents(self, layers: Sequence[Layer]) -> list[Tangent | FactoredTangent]:
+        """What each layer's functional is near its present matrix, for :func:`_argument` of it."""
+        made: dict[int, Tangent | FactoredTangent] = {}
+        with torch.no_grad():
+            for group in _groups(layers):
+                members = [layers[i] for i in group]
+                tangents = self._tangents_group(members, [layer.matrix() for layer in members])
+                for i, layer, tangent in zip(group, members, tangents, strict=True):
+                    made[i] = tangent if isinstance(tangent, FactoredTangent) else _like(tangent, layer)
+        return [made[i] for i in range(len(layers))]
+
+    def _exact_group(self, layers: list[Layer]) -> list[Tensor]:
+        matrices = [layer.matrix() for layer in layers]
+        if self._by_functional(layers[0], matrices[0]):
+            function = self.solver.functional.of_matrix
+            if not self.solver.functional.named:
+                return [function(W.dense() if isinstance(W, Factored) else W) for W in matrices]
+            return [function(matrices[0])] if len(matrices) == 1 else list(function(_stack(matrices)))
+        tangents = self._tangents_group(layers, matrices)
+        return [cast(Any, tangent)(W) for tangent, W in zip(tangents, matrices, strict=True)]
+
+    def _by_functional(self, layer: Layer, W: Tensor | Factored) -> bool:
+        """Whether ``overt.functional`` does it: an SVD, outside of compiled code, which it would break."""
+        if layer.kind == "operator" or torch.compiler.is_compiling():
+            return not self.solver.functional.named
+        if isinstance(W, Factored):
+            return True
+        return self.solver.method_for(W.shape, widen(W.detach()).dtype, W.device) == "svd"
+
+    def _tangents_group(
+        self, layers: list[Layer], matrices: list[Tensor | Factored]
+    ) -> Sequence[Tangent | FactoredTangent]:
+        stacked = _stack([_detached(W) for W in matrices])
+        if isinstance(stacked, Factored):
+            _check(stacked.U)
+            _check(stacked.V)
+            if self.solver.functional.named:
+                return self.solver.factored_tangents(stacked)
+            raise ValueError("every > 1: a callable cannot be kept for low-rank adapters; name a functional")
+        _check(stacked)
+        if layers[0].kind == "operator":
+            layer = layers[0]
+            return [self.solver.operator_tangent(W, layer.grid, dict(layer.geometry)) for W in stacked]
+        return self.solver.tangents(stacked)
+
+
+def _groups(layers: Sequence[Layer]) -> list[list[int]]:
+    """Indices of layers that can be computed in one call."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, layer in enumerate(layers):
+        first = layer.tensors[0]
+        inner = first.shape[-1] if layer.kind == "factored" else 0
+        key = (layer.kind, layer.shape, inner, first.dtype, first.device, layer.grid, layer.geometry)
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
+
+
+def _stack(matrices: Sequence[Tensor | Factored]) -> Tensor | Factored:
+    if isinstance(matrices[0], Factored):
+        pairs = cast(Sequence[Factored], matrices)
+        return Factored(torch.stack([W.U for W in pairs]), torch.stack([W.V for W in pairs]))
+    tensors = cast(Sequence[Tensor], matrices)
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))
+
+
+def _detached(W: Tensor | Factored) -> Tensor | Factored:
+    if isinstance(W, Factored):
+        return Factored(widen(W.U.detach()), widen(W.V.detach()))
+    return widen(W.detach())
+
+
+def _check(W: Tensor) -> None:
+    """Refuse entries that are not finite, where that costs no waiting for a device."""
+    if W.device.type == "cpu" and not torch.compiler.is_compiling():
+        require_finite(W)
+
+
+def _argument(layer: Layer) -> Tensor | Factored:
+    """What a kept tangent is evaluated at: the parameter in its own shape and sharding, or the factors."""
+    return layer.matrix() if layer.kind == "factored" else layer.tensors[0]
+
+
+def _like(tangent: Tangent, layer: Layer) -> Tangent:
+    """The direction in the shape of the parameter, and sharded as it is."""
+    W = layer.tensors[0]
+    direction = tangent.direction.reshape(W.shape).contiguous()
+    if is_sharded(W):
+        from torch.distributed.tensor import distribute_tensor
+
+        shared = cast(Any, W)
+        direction = distribute_tensor(direction, shared.device_mesh, shared.placements, src_data_rank=None)
+    return Tangent(direction, tangent.offset, tangent.form)

@@ -1,0 +1,96 @@
+"""Run by torchrun: the penalty of a model under DDP and FSDP2 against that of one process."""
+
+from __future__ import annotations
+
+import sys
+from itertools import chain
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from overt.penalties import SpectralPenalty
+
+BATCH = 8
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    # An odd number of rows, so that the shards differ in size; two equal shapes; a convolution.
+    return nn.Sequential(
+        nn.Conv1d(2, 3, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(12, 7),
+        nn.Tanh(),
+        nn.Linear(7, 7),
+        nn.Tanh(),
+        nn.Linear(7, 7),
+    ).double()
+
+
+def penalty_of(net: nn.Module, every: int) -> SpectralPenalty:
+    return SpectralPenalty(
+        net, weight=0.3, every=every, norm_cap=1.5, norm_floor=0.1, layer_weights={"4": 2.0}
+    )
+
+
+def whole(tensor):
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def steps(net, penalty, x, y, *, penalty_first=False):
+    """Values and final parameters of three steps of gradient descent, with the order of the terms."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    values, gradients = [], []
+    for _ in range(3):
+        optimizer.zero_grad()
+        before = penalty.penalty() if penalty_first else None
+        loss = (net(x) - y).square().mean()
+        term = penalty.penalty() if before is None else before
+        (loss + term).backward()
+        values.append(whole(term.detach()))
+        gradients.append([whole(p.grad).clone() for p in net.parameters()])
+        optimizer.step()
+    return values, gradients, [whole(p.detach()).clone() for p in net.parameters()]
+
+
+def same(found, expected):
+    for a, b in zip(found[0], expected[0], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    for a, b in zip([*chain(*found[1]), *found[2]], [*chain(*expected[1]), *expected[2]], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def main() -> None:
+    dist.init_process_group("gloo")
+    rank, size = dist.get_rank(), dist.get_world_size()
+    mesh = init_device_mesh("cpu", (size,))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(BATCH, 2, 4, generator=generator, dtype=torch.float64)
+    y = torch.randn(BATCH, 7, generator=generator, dtype=torch.float64)
+    mine = slice(rank * BATCH // size, (rank + 1) * BATCH // size)
+    for every in (1, 2):
+        for first in (False, True):
+            net = model()
+            expected = steps(net, penalty_of(net, every), x, y, penalty_first=first)
+            net = DistributedDataParallel(model())
+            same(steps(net, penalty_of(net, every), x[mine], y[mine], penalty_first=first), expected)
+            # Sharded layer by layer, and as a whole.
+            for layers in (True, False):
+                net = model()
+                for layer in net if layers else ():
+                    if list(layer.parameters()):
+                        fully_shard(layer, mesh=mesh)
+                fully_shard(net, mesh=mesh, reshard_after_forward=True)
+                found = steps(net, penalty_of(net, every), x[mine], y[mine], penalty_first=first)
+                same(found, expected)
+    if rank == 0:
+        print("same in", size, "processes")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
