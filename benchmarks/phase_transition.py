@@ -1,20 +1,27 @@
 """Success of exact completion over (oversampling, rank), beside solvers that are told the rank.
 
-    python benchmarks/phase_transition.py [--quick] [--grid] [--seeds N] [--solvers A,B] [--records F.jsonl]
-                                          [--picture F.png] [--out F.json] [--threads N]
+    python benchmarks/phase_transition.py [--quick] [--grid | --arora] [--cells N,R,K;…] [--rhos A,B]
+                                          [--seeds N] [--solvers A,B] [--records F.jsonl] [--picture F.png]
+                                          [--out F.json] [--threads N]
 
 Ground truth: U, V from the QR factors of Gaussian matrices, singular values geomspace(κ, 1, r); round(ρ r
 (2n − r)) entries uniformly without replacement, redrawn until each row and column holds at least r. A run
 succeeds when ‖X − W‖_F < 1e-3 ‖W‖_F. Without --grid the cells are those of the table below, whose reference
 rates were published solvers' *told the rank* (MatrixIRLS, Kümmerle & Verdun 2021, and alternating
 minimization with an annealed ridge); with --grid they cover (ρ, r) at --size and κ = 1 and are drawn as a
-picture.
+picture. --arora runs the instance of Arora, Cohen, Hu & Luo 2019 instead: a product of Gaussian factors, n =
+100, r = 10, 2000 entries uniformly (ρ = 1.05), once redrawn as above and once as drawn, where many a
+mask leaves some row or column with fewer entries than the rank.
 
 Not every mask above ρ = 1 determines the matrix: `identifiable` counts the masks that do, by the rank of the
 measurement map on the tangent space at the truth. Finished runs are appended to --records and not repeated.
 
-Solvers: MatrixCompletion (no argument), irls (rank-blind), told (irls told the rank), nuclear, soft_impute,
-deep (deep linear network, depth 3, Adam).
+Solvers: MatrixCompletion (no argument), irls (rank-blind), irls:PROXY (the same, driven by another continuous
+rank: participation_ratio is the squared normalized nuclear norm), told (irls told the rank), nuclear,
+soft_impute, deep (deep linear network, depth 3, Adam). irls falls back on further attempts that do not depend
+on the proxy; `first` counts the runs solved by its first attempt, and `solved at` is the step at which the
+solved ones ended. Where several proxies run, each is compared with the first named over the same masks:
+`better` and `worse` count the masks solved by one of the two only, `p` is the exact two-sided sign test.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from math import comb
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +42,7 @@ from torch import Tensor
 from _report import parser, print_table, write_json
 from overt.completion import irls, nuclear_norm_minimization, soft_impute
 from overt.completion.certificate import certificate
+from overt.completion.irls.proxy import PROXIES
 from overt.completion.result import Completion
 from overt.models import DeepLinear
 from overt.problems import CompletionProblem, matrix_completion
@@ -44,14 +53,19 @@ SUCCESS = 1e-3
 
 
 class Cell(NamedTuple):
-    """One cell of the table: size, rank, condition number, oversampling, and the rate to reach."""
+    """One cell of the table: size, rank, condition number, oversampling, and the rate to reach.
+
+    A condition number of None stands for Gaussian factors; ``redrawn`` for positions that leave each row and
+    column at least r entries.
+    """
 
     n: int
     rank: int
-    kappa: float
+    kappa: float | None
     rho: float
     reference: str = ""
     seconds: float | None = None  # of the best solver told the rank
+    redrawn: bool = True
 
 
 CELLS = [
@@ -65,8 +79,8 @@ CELLS = [
     Cell(100, 10, 10, 1.5, "10/10"), Cell(100, 10, 10, 2.0, "", 0.1),
     Cell(300, 10, 1, 1.05, "1/3"), Cell(300, 10, 1, 1.1, "3/3"), Cell(300, 10, 1, 1.2, "3/3", 4.9),
     Cell(300, 10, 1, 1.5, "3/3"), Cell(300, 10, 1, 2.0, "", 0.5),
-    Cell(300, 10, 10, 1.1, "0/3"), Cell(300, 10, 10, 1.2, "3/3", 3.8), Cell(300, 10, 10, 1.5, "3/3"),
-    Cell(300, 10, 10, 2.0, "", 0.7),
+    Cell(300, 10, 10, 1.05), Cell(300, 10, 10, 1.1, "0/3"), Cell(300, 10, 10, 1.2, "3/3", 3.8),
+    Cell(300, 10, 10, 1.5, "3/3"), Cell(300, 10, 10, 2.0, "", 0.7),
 ]  # fmt: skip
 QUICK = [
     Cell(100, 5, 1, 1.2, "8/10", 0.3),
@@ -75,7 +89,15 @@ QUICK = [
 ]
 
 
-def _estimator(problem: CompletionProblem, _rank: int) -> tuple[Tensor, int]:
+ARORA = [
+    Cell(100, 10, None, 2000 / 1900, "8/10", 3.0),
+    Cell(100, 10, None, 2000 / 1900, "", None, redrawn=False),
+]
+
+Answer = tuple[Tensor, int, dict[str, Any]]
+
+
+def _estimator(problem: CompletionProblem, _rank: int) -> Answer:
     from overt.completion.estimator import MatrixCompletion
 
     X = torch.full(problem.shape, torch.nan, dtype=problem.y.dtype)
@@ -83,27 +105,37 @@ def _estimator(problem: CompletionProblem, _rank: int) -> tuple[Tensor, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unidentifiable masks warn; they are counted apart
         found = MatrixCompletion().fit(X.numpy())
-    return torch.as_tensor(found.transform(X.numpy())), int(found.rank_)
+    return torch.as_tensor(found.transform(X.numpy())), int(found.rank_), {}
 
 
-def _deep(problem: CompletionProblem, _rank: int) -> tuple[Tensor, int]:
+def _deep(problem: CompletionProblem, _rank: int) -> Answer:
     m, n = problem.shape
     model = DeepLinear((n, min(m, n), min(m, n), m), scale=1e-3, seed=0, dtype=problem.y.dtype)
     W = train(model, problem, lr=1e-3, max_steps=10_000).W
-    return W, int(torch.linalg.matrix_rank(W, rtol=1e-3))
+    return W, int(torch.linalg.matrix_rank(W, rtol=1e-3)), {}
 
 
-def _solved(found: Completion) -> tuple[Tensor, int]:
-    return found.W, found.rank
+def _solved(found: Completion) -> Answer:
+    return found.W, found.rank, {}
 
 
-SOLVERS: dict[str, Callable[[CompletionProblem, int], tuple[Tensor, int]]] = {
+def _proxy(name: str) -> Callable[[CompletionProblem, int], Answer]:
+    def solve(problem: CompletionProblem, _rank: int) -> Answer:
+        found = irls(problem, rank_proxy=name)
+        attempt = found.history[-1].get("attempt", 0) if found.history else 0
+        return found.W, found.rank, {"attempt": attempt, "steps": found.n_iter}
+
+    return solve
+
+
+SOLVERS: dict[str, Callable[[CompletionProblem, int], Answer]] = {
     "MatrixCompletion": _estimator,
     "irls": lambda problem, _: _solved(irls(problem)),
     "told": lambda problem, rank: _solved(irls(problem, rank_proxy=rank)),
     "nuclear": lambda problem, _: _solved(nuclear_norm_minimization(problem)),
     "soft_impute": lambda problem, _: _solved(soft_impute(problem)),
     "deep": _deep,
+    **{f"irls:{name}": _proxy(name) for name in PROXIES},
 }
 
 
@@ -116,7 +148,7 @@ def instance(cell: Cell, seed: int) -> CompletionProblem:
         n_observed=round(cell.rho * r * (2 * n - r)),
         seed=seed,
         condition_number=cell.kappa,
-        min_per_line=r,
+        min_per_line=r if cell.redrawn else 0,
     )
 
 
@@ -124,7 +156,7 @@ def judged(cell: Cell, seed: int, solver: str) -> dict[str, Any]:
     """Solve one instance and judge the answer."""
     problem = instance(cell, seed)
     wall, cpu = time.perf_counter(), time.process_time()
-    W, rank = SOLVERS[solver](problem, cell.rank)
+    W, rank, more = SOLVERS[solver](problem, cell.rank)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     error = problem.error(W)
     truth = problem.truth
@@ -133,12 +165,13 @@ def judged(cell: Cell, seed: int, solver: str) -> dict[str, Any]:
     success = error < SUCCESS
     return {
         "error": error, "success": success, "rank": rank, "exact_rank": success and rank == cell.rank,
-        "seconds": wall, "cpu_seconds": cpu, "identifiable": known,
+        "seconds": wall, "cpu_seconds": cpu, "identifiable": known, **more,
     }  # fmt: skip
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("solver", "n", "rank_true", "kappa", "rho", "seed"))
+    known = tuple(row[name] for name in ("solver", "n", "rank_true", "kappa", "rho", "seed"))
+    return (*known, row.get("redrawn", True))
 
 
 def runs(cells: list[Cell], solvers: list[str], seeds: int, records: Path | None) -> Iterator[dict[str, Any]]:
@@ -153,6 +186,8 @@ def runs(cells: list[Cell], solvers: list[str], seeds: int, records: Path | None
             for seed in range(seeds):
                 n, r, kappa, rho = cell[:4]
                 row = {"solver": solver, "n": n, "rank_true": r, "kappa": kappa, "rho": rho, "seed": seed}
+                if not cell.redrawn:
+                    row["redrawn"] = False
                 if _key(row) not in done:
                     row |= judged(cell, seed, solver)
                     done[_key(row)] = row
@@ -167,7 +202,8 @@ def summary_row(cell: Cell, solver: str, rows: list[dict[str, Any]]) -> dict[str
     successes = sum(row["success"] for row in rows)
     share = proportion(successes, len(rows))
     return {
-        "n": cell.n, "r": cell.rank, "kappa": cell.kappa, "rho": cell.rho, "solver": solver,
+        "n": cell.n, "r": cell.rank, "kappa": "Gaussian" if cell.kappa is None else cell.kappa,
+        "rho": round(cell.rho, 4), "redrawn": cell.redrawn, "solver": solver,
         "success": f"{successes}/{len(rows)}", "interval": f"{share.low:.2f}–{share.high:.2f}",
         "identifiable": sum(row["identifiable"] is True for row in rows),
         "exact rank": sum(row["exact_rank"] for row in rows),
@@ -176,7 +212,49 @@ def summary_row(cell: Cell, solver: str, rows: list[dict[str, Any]]) -> dict[str
         "seconds": statistics.median(row["seconds"] for row in rows),
         "cpu": statistics.median(row["cpu_seconds"] for row in rows),
         "reference s": "" if cell.seconds is None else cell.seconds,
+        **_first_attempts(rows),
     }  # fmt: skip
+
+
+def _first_attempts(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many runs the first attempt solved, and the median step at which solved runs ended."""
+    solved = [row for row in rows if row["success"] and "attempt" in row]
+    if not any("attempt" in row for row in rows):
+        return {}
+    steps = statistics.median(row["steps"] for row in solved) if solved else None
+    return {"first": sum(row["attempt"] == 0 for row in solved), "solved at": steps}
+
+
+def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each solver against the first one over the same masks, over all cells together.
+
+    ``all`` compares success of the whole solver, ``first`` of its first attempt alone.
+    """
+    names = list(dict.fromkeys(row["solver"] for row in rows))
+    table = []
+    for name in names[1:]:
+        for what in ("all", "first"):
+            won = {which: {_key(row)[1:]: _won(row, what) for row in rows if row["solver"] == which}
+                   for which in (names[0], name)}  # fmt: skip
+            shared = sorted(set(won[name]) & set(won[names[0]]), key=str)
+            better = sum(won[name][key] and not won[names[0]][key] for key in shared)
+            worse = sum(won[names[0]][key] and not won[name][key] for key in shared)
+            table.append(
+                {"solver": name, "against": names[0], "attempts": what, "masks": len(shared),
+                 "better": better, "worse": worse, "p": sign_test(better, worse)}
+            )  # fmt: skip
+    return table
+
+
+def _won(row: dict[str, Any], what: str) -> bool:
+    return bool(row["success"] and (what == "all" or row.get("attempt", 0) == 0))
+
+
+def sign_test(better: int, worse: int) -> float:
+    """Exact two-sided p of ``better`` against ``worse`` under a fair coin; 1 where nothing differs."""
+    n = better + worse
+    tail = sum(comb(n, i) for i in range(min(better, worse) + 1)) / 2**n
+    return min(1.0, 2 * tail)
 
 
 def picture(table: list[dict[str, Any]], path: Path) -> None:
@@ -217,6 +295,8 @@ def _arguments() -> argparse.Namespace:
         "--records", type=Path, metavar="FILE.jsonl", help="append runs here and skip its own"
     )
     options.add_argument("--grid", action="store_true", help="(ρ, r) grid instead of the table's cells")
+    options.add_argument("--arora", action="store_true", help="the instance of Arora et al. 2019 instead")
+    options.add_argument("--rhos", metavar="A,B", help="only the table's cells with these ρ")
     options.add_argument("--size", type=int, default=100, help="n of the grid")
     options.add_argument("--cells", metavar="N,R,K;…", help="only the table's cells with these n, r, κ")
     options.add_argument("--picture", type=Path, metavar="FILE.png", help="draw the grid here")
@@ -231,10 +311,15 @@ def _cells(arguments: argparse.Namespace) -> list[Cell]:
         rhos = (1.1, 1.5, 3.0) if arguments.quick else (1.02, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)
         cells = [Cell(arguments.size, rank, 1, rho) for rank in ranks for rho in rhos]
         return [cell for cell in cells if cell.rho * cell.rank * (2 * cell.n - cell.rank) <= cell.n**2]
+    if arguments.arora:
+        return ARORA
     cells = QUICK if arguments.quick else CELLS
     if arguments.cells:
         asked = {tuple(float(part) for part in one.split(",")) for one in arguments.cells.split(";")}
         cells = [cell for cell in cells if (cell.n, cell.rank, cell.kappa) in asked]
+    if arguments.rhos:
+        rhos = {float(part) for part in arguments.rhos.split(",")}
+        cells = [cell for cell in cells if cell.rho in rhos]
     return cells
 
 
@@ -248,17 +333,23 @@ def main() -> None:
     unknown = [name for name in solvers if name not in SOLVERS]
     if unknown:
         raise SystemExit(f"--solvers must be among {', '.join(SOLVERS)}; got {', '.join(unknown)}")
-    table = []
+    table, every = [], []
     for cell in _cells(arguments):
         for solver in solvers:
             rows = list(runs([cell], [solver], seeds, arguments.records))
+            every += rows
             table.append(summary_row(cell, solver, rows))
             print_table(table[-1:])
     print()
     print_table(table)
     if arguments.picture:
         picture(table, arguments.picture)
-    write_json(arguments.out, "phase_transition", table, {"seeds": seeds, "solvers": solvers})
+    comparison = compared(every)
+    if comparison:
+        print()
+        print_table(comparison)
+    settings = {"seeds": seeds, "solvers": solvers, "paired comparison": comparison}
+    write_json(arguments.out, "phase_transition", table, settings)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from pyarrow import parquet
 
 from overt.cli import complete as command
 from overt.cli import main
-from overt.completion import estimator
-from overt.completion.solvers import SOLVERS
+from overt.completion.estimator import completion as estimator
+from overt.completion.estimator.solvers import SOLVERS
 
 M, N = 14, 11
 RNG = np.random.default_rng(3)
@@ -127,7 +127,7 @@ def test_pairs_in_parquet_meet_ids_of_csv_and_unknown_ids_change_the_type(overt,
     table = parquet.read_table("p.parquet").to_pydict()
     assert (table["user"], table["item"]) == (["u9", "a,b"], [103, 100])
     write_csv("ask.csv", [("item", "user"), ("new", "u9")])
-    assert overt(ratings, "--out", "p.parquet", "--ask", "ask.csv")[0] == 0
+    assert overt(ratings, "--out", "p.parquet", "--overwrite", "--ask", "ask.csv")[0] == 0
     assert parquet.read_table("p.parquet")["item"].to_pylist() == ["new"]
 
 
@@ -142,8 +142,8 @@ def test_bounds(overt, ratings):
     low, high = (float(f(MATRIX[MASK])) for f in (np.min, np.max))
     for options, bounds in ((["--clip-observed"], (low, high)), (["--clip", -1, 0.5], (-1, 0.5))):
         write_csv("ask.csv", [(row, 100 + j) for row in [*ROWS, "new"] for j in range(N)])
-        overt(ratings, "--out", "p.csv", *options)
-        overt(ratings, "--out", "q.csv", "--ask", "ask.csv", *options)
+        overt(ratings, "--out", "p.csv", "--overwrite", *options)
+        overt(ratings, "--out", "q.csv", "--overwrite", "--ask", "ask.csv", *options)
         everything, asked = (
             np.array([float(value) for *_, value in read_csv(name)[1:]]) for name in ("p.csv", "q.csv")
         )
@@ -169,7 +169,7 @@ def test_summary_as_json_agrees_with_the_lines_and_the_picture_is_drawn(overt, r
     picture = Path("s.svg").read_text()
     assert "<svg" in picture
     assert "rank 1, effective rank 1" in picture
-    assert overt(ratings, "--out", "p.tsv", "--spectrum", "s.png")[0] == 0
+    assert overt(ratings, "--out", "p.tsv", "--overwrite", "--spectrum", "s.png")[0] == 0
     assert Path("s.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -181,7 +181,7 @@ def test_one_entry_and_a_constant_table(overt):
     assert "unknown: no entry could be held out" in out
     assert json.loads(Path("s.json").read_text())["heldout_error"] is None
     write_csv("zeros.csv", [(i, j, 0) for i in range(4) for j in range(3) if i != j])
-    assert overt("zeros.csv", "--out", "p.csv")[0] == 0
+    assert overt("zeros.csv", "--out", "p.csv", "--overwrite")[0] == 0
     assert {value for *_, value in read_csv("p.csv")[1:]} == {"0.0"}
 
 
@@ -230,7 +230,7 @@ def test_blocks_do_not_matter(overt, ratings, monkeypatch):
 
 
 def test_ctrl_c_during_the_fit_writes_the_best_model_so_far(overt, ratings, monkeypatch):
-    def select(problem, options, *, offsets, heldout, progress):
+    def select(problem, options, *, offsets, heldout, incumbent):
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the signal comes first")
 
@@ -271,6 +271,20 @@ def test_ctrl_c_before_there_is_a_model_or_while_writing_leaves_nothing(overt, r
     assert names_in(here) == ["r.csv"]
 
 
+@pytest.mark.parametrize("option", ["--out", "--summary", "--spectrum"])
+def test_a_file_that_is_there_is_replaced_only_when_asked(overt, ratings, option):
+    names = {"--out": "p.csv", "--summary": "s.json", "--spectrum": "s.svg"}
+    Path(names[option]).write_text("earlier")
+    arguments = [ratings, *(part for pair in names.items() for part in pair)]
+    code, out, err = overt(*arguments)
+    assert (code, out) == (2, "")
+    assert f"{option} {names[option]} is there already; choose another name or give --overwrite" in err
+    assert Path(names[option]).read_text() == "earlier"
+    assert names_in() == sorted(["r.csv", names[option]])
+    assert overt(*arguments, "--overwrite")[0] == 0
+    assert Path(names[option]).read_text() != "earlier"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs limits of file size")
 @pytest.mark.parametrize("out", ["p.csv", "p.parquet"])
 def test_a_full_disk_leaves_the_earlier_file(overt, ratings, out):
@@ -280,7 +294,7 @@ def test_a_full_disk_leaves_the_earlier_file(overt, ratings, out):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, before[1]))
     try:
-        code, _, err = overt(ratings, "--out", out)
+        code, _, err = overt(ratings, "--out", out, "--overwrite")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert code == 2

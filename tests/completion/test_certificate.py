@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from overt.completion.certificate import certificate, identifiable_rank
-from overt.completion.certificate_null import krylov_null_space
+from overt.completion.certificate.null_space import krylov_null_space
 from overt.completion.result import Completion
-from overt.completion.tangent_entries import Entries
+from overt.completion.tangent.entries import Entries
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
 
-room = importlib.import_module("overt.completion.certificate")  # the room exports a function of that name
+room = importlib.import_module("overt.completion.certificate.local")
 
 
 def free_directions(rows: Tensor, cols: Tensor, U: Tensor, V: Tensor) -> int:

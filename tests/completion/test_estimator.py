@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from overt import functional
 from overt.completion.estimator import MatrixCompletion
-from overt.completion.solvers import PENALTIES, SOLVERS
+from overt.completion.estimator.solvers import PENALTIES, SOLVERS
 from overt.problems import CompletionProblem, matrix_completion
 
 Array = NDArray[np.float64]

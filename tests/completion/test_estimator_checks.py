@@ -13,9 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from overt.completion import selection
-from overt.completion.estimator import MatrixCompletion
-from overt.completion.sensing_estimator import MatrixSensing
+from overt.completion.estimator import MatrixCompletion, selection
+from overt.completion.estimator.sensing import MatrixSensing
 
 
 class RowSensing(MatrixSensing):

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from overt.completion import selection
-from overt.completion.estimator import MatrixCompletion
+from overt.completion.estimator import MatrixCompletion, selection
 
 Array = NDArray[np.float64]
 
@@ -155,11 +154,24 @@ def test_never_worse_than_the_column_means_on_held_out_entries(
     est, W, mask = result
     tiny = 1e-9 * np.abs(W).max()
     assert not est.heldout_error_ > est.baseline_error_ + tiny
+    difference, luck = on_fresh_entries(est, W, mask)
+    assert np.mean(difference) <= luck + tiny * np.abs(W).max()
+
+
+def on_fresh_entries(est: MatrixCompletion, W: Array, mask: Array) -> tuple[Array, float]:
+    """Square errors minus those of the column means where nothing was observed, and what luck may cost.
+
+    Without any allowance the claim would be false for every method that chooses by data: where the model is
+    as good as the column means, it is a coin's toss which of the two does better on fresh entries. The choice
+    rests on ``n_out`` held-out entries and the check on N fresh ones, so a mean difference is known to
+    ``σ √(1/N + 1/n_out)`` only; four of these are exceeded by chance once in 30 000 cases.
+    """
     rows, cols = np.nonzero(~mask)
-    error = np.sqrt(np.mean((est.predict(rows, cols) - W[rows, cols]) ** 2))
-    baseline = np.sqrt(np.mean((column_means(np.where(mask, W, np.nan))[cols] - W[rows, cols]) ** 2))
-    # On entries that took no part in the choice, luck may cost something where there are few.
-    assert error <= 1.5 * baseline + tiny
+    means = column_means(np.where(mask, W, np.nan))[cols]
+    difference = (est.predict(rows, cols) - W[rows, cols]) ** 2 - (means - W[rows, cols]) ** 2
+    k = int(mask.sum())
+    n_out = max(1, round(selection._share(k, 0.1) * k))
+    return difference, 4 * float(np.std(difference)) * np.sqrt(1 / len(rows) + 1 / n_out)
 
 
 @pytest.mark.usefixtures("without_long_search")
@@ -170,11 +182,13 @@ def test_on_average_no_worse_than_the_column_means_on_fresh_entries() -> None:
         assert result is not None
         est, W, mask = result
         rows, cols = np.nonzero(~mask)
-        error = np.mean((est.predict(rows, cols) - W[rows, cols]) ** 2)
+        difference, luck = on_fresh_entries(est, W, mask)
+        tiny = 1e-9 * np.abs(W).max() ** 2
+        assert np.mean(difference) <= luck + tiny
         means = column_means(np.where(mask, W, np.nan))[cols]
-        ratios.append(np.sqrt(error / np.mean((means - W[rows, cols]) ** 2)))
-    assert np.median(ratios) <= 1.0
-    assert max(ratios) <= 1.1
+        ratios.append(1 + np.mean(difference) / np.mean((means - W[rows, cols]) ** 2))
+    assert np.mean(ratios) < 1.0
+    assert np.median(ratios) <= 1.0 + 1e-9
 
 
 def test_control_c_at_the_start_leaves_the_column_means(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +205,7 @@ def test_control_c_at_the_start_leaves_the_column_means(monkeypatch: pytest.Monk
 
 
 def test_control_c_during_the_search_keeps_the_best_model_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    from overt.completion import factored_path
+    from overt.completion.factored import path as factored_path
 
     X = holes(low_rank(40, 30) + 0.05 * generator(5).normal(size=(40, 30)))
     fits = {"count": 0}

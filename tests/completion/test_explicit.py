@@ -251,7 +251,7 @@ def test_a_fit_with_a_huge_entry_is_never_sane(largest, accepted):
 
 def test_an_exact_refit_that_blows_up_is_not_accepted(monkeypatch):
     problem = matrix_completion((20, 20), rank=1, n_observed=250, seed=0)
-    module = sys.modules["overt.completion.explicit"]  # the attribute of that name is the function
+    module = sys.modules["overt.completion.explicit.route"]  # the attribute of that name is the function
     monkeypatch.setattr(module, "sane", lambda problem, fit: False)
     run = explicit_run(problem, max_steps=400)
     assert run.accepted_at is None

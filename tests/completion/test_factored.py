@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from overt.completion.factored import factored
-from overt.completion.factored_path import largest_rank, noise_norm, split_observations
+from overt.completion.factored.path import largest_rank, noise_norm, split_observations
 from overt.completion.refit import refit
 from overt.completion.result import Completion
-from overt.completion.tangent_entries import Entries
+from overt.completion.tangent.entries import Entries
 from overt.problems import CompletionProblem, matrix_completion
 
 

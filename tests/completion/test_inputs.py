@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from overt.completion.inputs import Observations, compress, from_matrix, from_triplets
+from overt.completion.estimator.inputs import Observations, compress, from_matrix, from_triplets
 
 
 def test_nan_marks_what_is_missing() -> None:

@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from overt.completion import irls_engine
+from overt.completion.irls import engine as irls_engine
 from overt.completion.irls import irls
-from overt.completion.irls_engine import EntriesEngine
-from overt.completion.irls_proxy import PROXIES, largest_rank, rank_proxy
-from overt.completion.irls_sensing import SensingEngine
-from overt.completion.irls_step import harmonic_step
-from overt.completion.refit_normal import ReducedSolver
-from overt.completion.tangent_entries import entries_of
+from overt.completion.irls.engine import EntriesEngine
+from overt.completion.irls.proxy import PROXIES, largest_rank, rank_proxy
+from overt.completion.irls.sensing import SensingEngine
+from overt.completion.irls.solver import _rules
+from overt.completion.irls.step import harmonic_step
+from overt.completion.refit.normal import ReducedSolver
+from overt.completion.tangent.entries import entries_of
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
 
 
@@ -223,3 +224,24 @@ def test_the_limit_rank_by_counting(shape: tuple[int, int]) -> None:
     for k in range(1, m * n + 1):
         fits = [r for r in range(1, min(shape) + 1) if r * (m + n - r) <= k]
         assert largest_rank(shape, k) == max([1, *fits])
+
+
+def test_attempts_go_through_different_rules() -> None:
+    rules = [(rule, p) for rule, p, _ in _rules("participation_ratio", 8)]
+    assert rules[:3] == [("participation_ratio", 0.5), ("schatten", 0.5), ("limit", 0.5)]
+    assert len(set(rules)) == 8
+    assert next(iter(_rules("schatten", 1)))[0] == "schatten"
+    assert [rule for rule, _, _ in _rules("schatten", 3)] == ["schatten", "participation_ratio", "limit"]
+    assert {rule for rule, _, _ in _rules(4, 8)} == {4}
+    assert [start for _, _, start in _rules("log_det", 11)] == [0] * 9 + [1, 1]
+
+
+def test_the_second_rule_solves_what_the_first_misses() -> None:
+    problem = matrix_completion(
+        (100, 100), rank=5, n_observed=1072, seed=16, condition_number=10, min_per_line=5
+    )
+    found = irls(problem, attempts=2)
+    assert found.history[-1]["rule"] == "schatten"
+    assert found.rank == 5
+    assert problem.error(found.W) < 1e-8
+    assert not irls(problem, attempts=1).converged

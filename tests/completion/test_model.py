@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from overt.completion.inputs import Observations, compress, from_matrix
-from overt.completion.model import CompletionModel, expand
+from overt.completion.estimator.inputs import Observations, compress, from_matrix
+from overt.completion.estimator.model import CompletionModel, expand
 from overt.problems import Offsets
 
 

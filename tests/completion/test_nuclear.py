@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from overt.completion.nuclear import nuclear_norm_minimization
+from overt.completion.convex.nuclear import nuclear_norm_minimization
 from overt.completion.result import Completion
 from overt.problems import CompletionProblem, SensingProblem, matrix_completion, matrix_sensing
 

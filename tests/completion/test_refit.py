@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from overt.completion import refit_normal
+from overt.completion.refit import normal as refit_normal
 from overt.completion.refit import refit
-from overt.completion.refit_normal import (
+from overt.completion.refit.normal import (
     ReducedSolver,
     conjugate_gradients,
     factor_grams,
@@ -19,7 +19,7 @@ from overt.completion.refit_normal import (
     solve_rows,
 )
 from overt.completion.result import Completion
-from overt.completion.tangent_entries import Entries
+from overt.completion.tangent.entries import Entries
 from overt.problems import matrix_completion, matrix_sensing
 
 
@@ -196,6 +196,7 @@ def test_reduced_systems_are_solved(direct: bool) -> None:
     X = solver(entries, U, V, rows, blocks, metric, right, 1e-12)
     S = reduced_system(entries, U, V, rows, blocks)
     torch.testing.assert_close((S @ X.reshape(-1)).view_as(right), right, rtol=1e-8, atol=1e-8)
+    assert (solver.iterations == 0) is direct
 
 
 def test_conjugate_gradients_say_when_they_run_out() -> None:
@@ -204,7 +205,9 @@ def test_conjugate_gradients_say_when_they_run_out() -> None:
     metric = 1e-3 * torch.eye(3, dtype=torch.float64)
     blocks, right = entries.col_grams(U) + metric, entries.times_t(z, U)
     assert not conjugate_gradients(entries, U, V, rows, blocks, metric, right, 1e-12, max_iter=2)[1]
-    assert conjugate_gradients(entries, U, V, rows, blocks, metric, right, 1e-12)[1]
+    _, done, iterations = conjugate_gradients(entries, U, V, rows, blocks, metric, right, 1e-12)
+    assert done
+    assert iterations > 2
 
 
 def test_row_solves_are_least_squares() -> None:

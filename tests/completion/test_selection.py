@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from overt.completion import selection
+from overt.completion.estimator import selection
+from overt.completion.estimator.selection import select_model
+from overt.completion.estimator.solvers import SolverOptions
 from overt.completion.result import Completion
-from overt.completion.selection import select_model
-from overt.completion.solvers import SolverOptions
 from overt.problems import matrix_completion
 
 

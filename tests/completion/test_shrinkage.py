@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from overt.completion.convex.proximal_steps import BlockSteps, DenseSteps
+from overt.completion.convex.shrinkage import shrink_singular_values, spectral_norm_of
 from overt.completion.measurements import InnerProducts, ObservedEntries
-from overt.completion.proximal_steps import BlockSteps, DenseSteps
-from overt.completion.shrinkage import shrink_singular_values, spectral_norm_of
 
 
 def gaussian(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

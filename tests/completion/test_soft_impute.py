@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from overt.completion import proximal_steps
-from overt.completion.nuclear import nuclear_norm_minimization
+from overt.completion.convex import proximal_steps
+from overt.completion.convex.nuclear import nuclear_norm_minimization
+from overt.completion.convex.soft_impute import soft_impute, weight_max
 from overt.completion.result import Completion
-from overt.completion.soft_impute import soft_impute, weight_max
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
 
 

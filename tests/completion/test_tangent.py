@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from overt.completion import tangent_entries
-from overt.completion.tangent_entries import Entries
-from overt.completion.tangent_svd import leading_triplets
+from overt.completion.tangent import entries as tangent_entries
+from overt.completion.tangent.entries import Entries
+from overt.completion.tangent.svd import leading_triplets
 
 
 def sampled(m: int, n: int, k: int, seed: int = 0) -> tuple[Tensor, Tensor, torch.Generator]:
@@ -58,6 +58,25 @@ def test_every_way_to_predict_agrees(monkeypatch: pytest.MonkeyPatch, cells: int
     U, V = gaussian(30, 15, generator=generator), gaussian(20, 15, generator=generator)
     expected = (U @ V.mT)[entries.rows.long(), entries.cols.long()]
     torch.testing.assert_close(entries.predict(U, V), expected)
+
+
+def test_products_in_blocks_of_columns_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, cols, generator = sampled(30, 20, 300)
+    entries = Entries(rows, cols, (30, 20), torch.float64)
+    z, V = gaussian(300, generator=generator), gaussian(20, 19, generator=generator)
+    expected = entries.times(z, V), entries.row_grams(V)
+    widths: list[int] = []
+    split = torch.split
+
+    def recorded(D: torch.Tensor, *where: int) -> object:
+        widths.extend(part.shape[1] for part in split(D, *where))
+        return split(D, *where)
+
+    monkeypatch.setattr(tangent_entries, "_CACHED_NUMBERS", 0)
+    monkeypatch.setattr(torch, "split", recorded)
+    torch.testing.assert_close(entries.times(z, V), expected[0])
+    assert widths == [8, 8, 3]
+    torch.testing.assert_close(entries.row_grams(V), expected[1])
 
 
 @pytest.mark.parametrize("warm", [False, True])

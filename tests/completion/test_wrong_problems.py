@@ -7,10 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from overt.completion import explicit, irls, nuclear_norm_minimization, refit, soft_impute
+from overt.completion import (
+    Completion,
+    certificate,
+    explicit,
+    factored,
+    irls,
+    nuclear_norm_minimization,
+    refit,
+    soft_impute,
+)
 from overt.problems import SensingProblem, linear_regression, matrix_completion, matrix_sensing
 
-SOLVERS = [explicit, irls, nuclear_norm_minimization, soft_impute]
+SOLVERS = [explicit, factored, irls, nuclear_norm_minimization, soft_impute]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -18,6 +27,22 @@ SOLVERS = [explicit, irls, nuclear_norm_minimization, soft_impute]
 def test_other_things_than_matrix_problems_are_refused(solver: Any, problem: Any) -> None:
     with pytest.raises(TypeError, match="problem must be a CompletionProblem"):
         solver(problem)
+
+
+def test_factored_refuses_what_has_no_positions() -> None:
+    sensing = matrix_sensing((8, 6), rank=1, n_measurements=40, seed=0)
+    with pytest.raises(TypeError, match="got SensingProblem"):
+        factored(sensing)
+
+
+def test_the_certificate_refuses_what_it_cannot_judge() -> None:
+    problem = matrix_completion((20, 15), rank=2, n_observed=200, seed=0)
+    assert problem.truth is not None
+    found = Completion.from_dense(problem.truth)
+    with pytest.raises(TypeError, match="problem must be a CompletionProblem"):
+        certificate(3, found)
+    with pytest.raises(TypeError, match="completion must be a Completion; got Tensor"):
+        certificate(problem, problem.truth)  # type: ignore[arg-type]
 
 
 def test_refit_refuses_them_too() -> None:

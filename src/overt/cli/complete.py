@@ -16,6 +16,7 @@ _SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
 @click.command()
 @click.argument("ratings", type=_FILE)
 @click.option("--out", type=_FILE, required=True, help="Predictions to write, .csv, .tsv or .parquet.")
+@click.option("--overwrite", is_flag=True, help="Replace output files that are there already.")
 @click.option("--ask", "pairs", type=_FILE, help="Table of pairs to predict.  [default: all pairs]")
 @click.option("--all", "everything", is_flag=True, help="Predict all pairs, even if they are very many.")
 @click.option(
@@ -47,6 +48,7 @@ _SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
 def complete(
     ratings: Path,
     out: Path,
+    overwrite: bool,
     pairs: Path | None,
     everything: bool,
     columns: str | None,
@@ -78,6 +80,7 @@ def complete(
         Request(
             ratings=ratings,
             out=out,
+            overwrite=overwrite,
             pairs=pairs,
             everything=everything,
             columns=columns,

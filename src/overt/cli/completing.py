@@ -41,6 +41,7 @@ class Request:
     duplicates: str = "error"
     spectrum: Path | None = None
     summary: Path | None = None
+    overwrite: bool = False
     seed: int = 0
 
 
@@ -89,7 +90,7 @@ def _check_files(request: Request) -> None:
     for path, option, suffixes in outputs:
         if path is None:
             continue
-        check_output(path, suffixes, inputs, option)
+        check_output(path, suffixes, inputs, option, overwrite=request.overwrite)
         whole = path.parent.resolve() / path.name
         if whole in seen:
             raise UsageError(f"{seen[whole]} and {option} name the same file {path}; give two")

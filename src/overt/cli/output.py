@@ -25,14 +25,16 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 TABLES = (*_DELIMITERS, *PARQUET)
 
 
-def check_output(path: Path, suffixes: Iterable[str], inputs: Iterable[Path], option: str) -> None:
+def check_output(
+    path: Path, suffixes: Iterable[str], inputs: Iterable[Path], option: str, *, overwrite: bool
+) -> None:
     """Refuse at the start what could not be written at the end.
 
     Raises
     ------
     UsageError
-        If the suffix is unknown, the folder is missing or closed, or the path is one of the inputs or
-        something else than a regular file.
+        If the suffix is unknown, the folder is missing or closed, or the path is one of the inputs,
+        something else than a regular file, or, without ``overwrite``, any file.
     """
     allowed = tuple(suffixes)
     if path.suffix.lower() not in allowed:
@@ -48,6 +50,8 @@ def check_output(path: Path, suffixes: Iterable[str], inputs: Iterable[Path], op
         for source in inputs:
             if source.exists() and source.samefile(path):
                 raise UsageError(f"{option} {path} is an input file; choose another name")
+        if not overwrite:
+            raise UsageError(f"{option} {path} is there already; choose another name or give --overwrite")
 
 
 @contextlib.contextmanager

@@ -6,17 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from overt.completion.certificate import Certificate, certificate
+from overt.completion.convex import nuclear_norm_minimization, soft_impute
 from overt.completion.explicit import ExplicitRun, explicit, explicit_run
 from overt.completion.factored import factored
 from overt.completion.irls import irls
-from overt.completion.nuclear import nuclear_norm_minimization
 from overt.completion.refit import refit
 from overt.completion.result import Completion
-from overt.completion.soft_impute import soft_impute
 
 if TYPE_CHECKING:
-    from overt.completion.estimator import MatrixCompletion
-    from overt.completion.sensing_estimator import MatrixSensing
+    from overt.completion.estimator import MatrixCompletion, MatrixSensing
 
 __all__ = [
     "Certificate",
@@ -35,10 +33,10 @@ __all__ = [
 ]
 
 # The estimators bring scikit-learn, which the solvers do without.
-_ESTIMATORS = {"MatrixCompletion": "estimator", "MatrixSensing": "sensing_estimator"}
+_ESTIMATORS = ("MatrixCompletion", "MatrixSensing")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _ESTIMATORS:
         raise AttributeError(f"module 'overt.completion' has no attribute {name!r}")
-    return getattr(import_module(f"overt.completion.{_ESTIMATORS[name]}"), name)
+    return getattr(import_module("overt.completion.estimator"), name)

@@ -160,6 +160,11 @@ class Completion:
             out[piece] = (left[rows[piece]] * right[cols[piece]]).sum(-1)
         return out
 
+    def cut(self, rank: int) -> Completion:
+        """The leading ``rank`` singular triplets."""
+        leading = self.U[:, :rank], self.singular_values[:rank], self.Vt[:rank]
+        return replace(self, U=leading[0], singular_values=leading[1], Vt=leading[2])
+
     def scaled(self, factor: float) -> Completion:
         """The same completion of ``factor`` times the matrix (``factor > 0``)."""
         return replace(self, singular_values=self.singular_values * factor)

@@ -1,0 +1,217 @@
+"""Candidate models on one split of the observations, and the fit of the best to all of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from overt.completion.estimator.selected import (
+    Incumbent,
+    Selected,
+    column_mean,
+    column_mean_errors,
+    misfit_std,
+    no_offsets,
+    rmse,
+    sane,
+    subset,
+)
+from overt.completion.estimator.solvers import SolverOptions, is_exact, solve
+from overt.completion.factored.path import FactoredPoint, factored_path, finish, split_observations
+from overt.completion.result import Completion, HistoryRow
+from overt.completion.tangent.entries import Entries
+from overt.problems import CompletionProblem, Offsets, fit_offsets
+
+_RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # of the offsets, in entries per line
+_MARGIN = 1.5  # standard errors by which a model must beat the column means, and more on few entries:
+_EXTRA = 30.0  # … by this over their number
+_CLEAR = 8.0  # standard errors that need no further splits
+_HELPFUL = 0.99  # share of the error of no offsets below which row and column offsets are worth a try
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A candidate fitted to the kept observations."""
+
+    name: str
+    how: str | None
+    error: float
+    square: Tensor
+    point: FactoredPoint | None
+    found: Completion | None
+    offsets: Offsets
+    ridge: float
+    history: list[HistoryRow]
+
+
+@dataclass
+class Trial:
+    """Candidates on one split of the observations."""
+
+    problem: CompletionProblem
+    kept: Tensor
+    out: Tensor
+    options: SolverOptions
+    tell: Incumbent
+    baseline_square: Tensor
+    repeated: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, problem: CompletionProblem, split: tuple[Tensor, Tensor], options: SolverOptions, tell: Incumbent
+    ) -> Trial:
+        kept, out = (index.to(problem.y.device) for index in split)
+        return cls(problem, kept, out, options, tell, column_mean_errors(problem, kept, out))
+
+    @property
+    def baseline(self) -> float:
+        """Held-out error of the column means."""
+        return float(self.baseline_square.mean().sqrt())
+
+    def best(self, hows: list[str | None]) -> Scored:
+        """The candidate of smallest held-out error."""
+        scored = [self._score(how) for how in hows]
+        return min(scored, key=lambda candidate: candidate.error)
+
+    def promising(self) -> list[str | None]:
+        """No offsets, and row and column offsets where these predict anything at all."""
+        rows, cols, y = self.problem.rows[self.out], self.problem.cols[self.out], self.problem.y[self.out]
+        offsets, _ = self._offsets(subset(self.problem, self.kept), "biases", rows, cols)
+        left = (offsets.at(rows, cols) - y).square().mean().sqrt()
+        return [None, "biases"] if float(left) < _HELPFUL * float(y.square().mean().sqrt()) else [None]
+
+    def clear(self, best: Scored) -> bool:
+        """Whether a candidate beats the column means beyond any doubt on this split alone."""
+        difference = best.square - self.baseline_square
+        if difference.numel() < 2:
+            return False
+        doubt = float(difference.std()) / math.sqrt(difference.numel())
+        return float(difference.mean()) < -_CLEAR * doubt
+
+    def repeat(self, how: str | None, share: float, times: int = 2) -> None:
+        """Compare with the column means on further splits, since a few held-out entries decide little."""
+        for number in range(1, times + 1):
+            split = split_observations(self.problem.n_observed, share, self.options.seed + 7919 * number)
+            if split is not None:
+                again = Trial.of(self.problem, split, self.options, Incumbent(self.problem))
+                self.repeated.append(again._score(how).square - again.baseline_square)
+
+    def _score(self, how: str | None) -> Scored:
+        train = subset(self.problem, self.kept)
+        rows, cols = self.problem.rows[self.out], self.problem.cols[self.out]
+        offsets, ridge = self._offsets(train, how, rows, cols)
+        centred = replace(train, y=train.y - offsets.at(train.rows, train.cols))
+        values = self.problem.y[self.out] - offsets.at(rows, cols)
+        if self.options.solver in ("auto", "factored"):
+            return self._score_path(how, centred, offsets, ridge, (rows, cols, values))
+        found = self._solve(centred, offsets)
+        square = (found.at(rows, cols) - values).square()
+        return Scored(
+            self.options.solver, how, rmse(square)[0], square, None, found, offsets, ridge, found.history
+        )
+
+    def _offsets(
+        self, train: CompletionProblem, how: str | None, rows: Tensor, cols: Tensor
+    ) -> tuple[Offsets, float]:
+        """Offsets of the kept entries with the ridge that predicts the held-out ones best."""
+        if how is None:
+            return no_offsets(train), 0.0
+        found = [
+            (fit_offsets(train, how, ridge=ridge), ridge)
+            for ridge in (_RIDGES if how == "biases" else (0.0,))
+        ]
+        y = self.problem.y[self.out]
+        return min(found, key=lambda pair: float((pair[0].at(rows, cols) - y).square().mean()))
+
+    def _solve(self, problem: CompletionProblem, offsets: Offsets) -> Completion:
+        name = self.options.solver
+        return solve(problem, self.options, lambda found: self.tell.offer(found, name, offsets))
+
+    def _score_path(
+        self,
+        how: str | None,
+        centred: CompletionProblem,
+        offsets: Offsets,
+        ridge: float,
+        out: tuple[Tensor, Tensor, Tensor],
+    ) -> Scored:
+        entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
+
+        def on_point(point: FactoredPoint) -> None:
+            found = Completion(*point.point, False, message="interrupted while the rank was chosen")
+            self.tell(Selected(found, offsets, "factored", point.heldout_rmse, noise_std=point.heldout_rmse))
+
+        point, history = factored_path(
+            entries,
+            entries.sort(centred.y),
+            out,
+            max_rank=self.options.max_rank,
+            seed=self.options.seed,
+            on_point=on_point,
+        )
+        square = (Completion(*point.point).at(out[0], out[1]) - out[2]).square()
+        return Scored("factored", how, rmse(square)[0], square, point, None, offsets, ridge, history)
+
+    def finish(self, best: Scored) -> Selected:
+        """Fit the winner to all observations, or fall back on the column means."""
+        error, stderr = rmse(best.square)
+        difference = torch.cat([best.square - self.baseline_square, *self.repeated])
+        doubt = float(difference.std() / math.sqrt(difference.numel())) if difference.numel() > 1 else 0.0
+        margin = _MARGIN + _EXTRA / max(difference.numel(), 1)
+        if not float(difference.mean()) < -margin * doubt:
+            return self._column_mean(f"{best.name} did not beat the column means on held-out entries")
+        offsets = (
+            no_offsets(self.problem)
+            if best.how is None
+            else fit_offsets(self.problem, best.how, ridge=best.ridge)
+        )
+        centred = replace(self.problem, y=self.problem.y - offsets.at(self.problem.rows, self.problem.cols))
+        if best.point is not None:
+            entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
+            found = finish(entries, entries.sort(centred.y), best.point)
+        else:
+            found = self._solve(centred, offsets)
+        if not sane(self.problem, found, offsets):
+            return self._column_mean(f"{best.name} blew up on entries that were not observed")
+        if not found.rank and best.how != "biases":
+            return self._column_mean(f"{best.name} found nothing of low rank{self._dominated()}")
+        noise = (
+            0.0
+            if best.how is None and is_exact(self.problem, found, self.options.rounding)
+            else self._noise(found, offsets)
+        )
+        return Selected(
+            found,
+            offsets,
+            best.name if found.rank else "offsets",
+            error,
+            stderr,
+            self.baseline,
+            noise,
+            found.message,
+            history=best.history or found.history,
+        )
+
+    def _dominated(self) -> str:
+        """Names the outlier where most of the data's energy lies in one observation."""
+        square = self.problem.y.square()
+        alone = square.numel() > 1 and float(square.max()) > 0.5 * float(square.sum())
+        return ", for one observation outweighs all others (an outlier?)" if alone else ""
+
+    def _noise(self, found: Completion, offsets: Offsets) -> float:
+        """Estimate of the noise from the misfit."""
+        return misfit_std(self.problem, found, offsets, found.rank * (sum(found.shape) - found.rank))
+
+    def _column_mean(self, why: str) -> Selected:
+        error, stderr = rmse(self.baseline_square)
+        return replace(
+            column_mean(self.problem),
+            heldout_error=error,
+            heldout_stderr=stderr,
+            baseline_error=error,
+            message=f"{why}; the column means are used",
+            fallback=True,
+        )
