@@ -13,7 +13,18 @@ from overt.studies.identity import run_name
 
 __all__ = ["get", "names", "register"]
 
-_BUILT_IN = {"story": "overt.studies.story:study"}
+_NAMES = (
+    "story",
+    "arora2019",
+    "razin2020",
+    "zhao2022",
+    "li2021",
+    "woodworth2020",
+    "gunasekar2018",
+    "proxies",
+    "adam",
+)
+_BUILT_IN = {name: f"overt.studies.{name}:study" for name in _NAMES}
 _GROUP = "overt.studies"
 _registered: dict[str, Study[Any]] = {}
 

@@ -41,6 +41,9 @@ __all__ = ["ExplicitRun", "explicit", "explicit_run", "largest_rank", "normalize
 ZERO_MESSAGE = "all observations are zero: completed by zero"
 
 _CAP = 1.2  # times the Frobenius norm that the observations suggest
+# In the same unit. Below it the penalty is ‖W‖_*/floor, whose gradient stays bounded as W → 0; that of the
+# ratio grows like 1/‖W‖_F and, from a tiny initialization, fills the second moment of Adam.
+_FLOOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def explicit_run(
     optimizer_options: Mapping[str, Any] | None = None,
     init_scale: float = 1e-3,
     norm_cap: float | None = _CAP,
+    norm_floor: float | None = _FLOOR,
     seed: int = 0,
     max_steps: int = 20_000,
     max_seconds: float | None = None,
@@ -149,13 +153,14 @@ def explicit_run(
     m, n = scaled.shape
     model = DeepLinear((n, m), init="gaussian", scale=init_scale, seed=seed, dtype=scaled.y.dtype)
     model = model.to(scaled.y.device)
-    capped = norm_cap is not None and functional in SCALE_INVARIANT
+    unit_norm = math.sqrt(m * n) if functional in SCALE_INVARIANT else None
     penalty = SpectralPenalty(
         model,
         functional,
         of="product",
         weight=weight,
-        norm_cap=norm_cap * math.sqrt(m * n) if capped and norm_cap is not None else None,
+        norm_cap=None if norm_cap is None or unit_norm is None else norm_cap * unit_norm,
+        norm_floor=None if norm_floor is None or unit_norm is None else norm_floor * unit_norm,
         options=functional_options,
     )
     schedule = HoldUntilCollapse(release_steps=100) if schedule is None else schedule
@@ -246,6 +251,9 @@ def explicit(problem: Matrices, **options: Any) -> Completion:
     norm_cap : float or None
         Cap on the Frobenius norm for scale-invariant functionals, in units of the norm that the observations
         suggest, ``√(m n / k) ‖y‖`` for completion. None leaves the penalty as published, which can blow up.
+    norm_floor : float or None
+        Floor of the Frobenius norm in the same unit, so that the penalty's gradient stays bounded near W = 0.
+        None leaves the penalty as published, which does not recover from a tiny initialization.
     seed : int
         Of the initialization.
     max_steps, max_seconds

@@ -62,8 +62,8 @@ def _explicit_routes(
         context.progress("explicit, as published")
         weight = 0.02 if config.n_observed >= 2000 else 0.005
         run = explicit_run(
-            problem, weight=weight, lr=1e-3, norm_cap=None, early_refit=False, final_refit=False,
-            seed=config.seed, max_steps=20_000, error_targets=TARGETS, check_every=25,
+            problem, weight=weight, lr=1e-3, norm_cap=None, norm_floor=None, early_refit=False,
+            final_refit=False, seed=config.seed, max_steps=20_000, error_targets=TARGETS, check_every=25,
         )  # fmt: skip
         records.append(_hits("explicit, as published", run.training, problem))
     return records

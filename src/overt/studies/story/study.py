@@ -16,7 +16,7 @@ class Story(Study[StoryConfig]):
 
     name = "story"
     title = "Implicit regularization, and the explicit penalty in its place"
-    version = 1
+    version = 2
     config_type = StoryConfig
     claims = CLAIMS
 

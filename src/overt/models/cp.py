@@ -1,0 +1,117 @@
+"""Tensors as sums of rank-one terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from overt.models._draws import generator_from, normal
+from overt.models.base import cast_layers, check_dtype, check_scale, check_size
+
+__all__ = ["CPTensor"]
+
+
+class CPTensor(nn.Module):
+    """Tensor T = Σ_r a_r^(1) ⊗ … ⊗ a_r^(N), a CP factorization with R components.
+
+    With R large enough every tensor can be written so, and the number of components that training uses is
+    left to its implicit bias (Razin & Cohen 2020, "Implicit regularization in deep learning may not be
+    explainable by norms", section 6).
+
+    Parameters
+    ----------
+    shape
+        (n_1, …, n_N) with N ≥ 2.
+    components
+        Number R of rank-one terms.
+    scale
+        Standard deviation of each entry of T at the start: all factors have independent normal entries of
+        one common standard deviation (scale / √R)^{1/N}.
+    seed, generator
+        Source of randomness, as for `DeepLinear`.
+    dtype, device
+        Of the parameters; torch's defaults where not given.
+
+    Attributes
+    ----------
+    weights : torch.nn.ParameterList
+        The factor matrices A^(1), …, A^(N), A^(j) of shape (n_j, R).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Fewer than two sizes, a size or `components` that is not a positive int, a `scale` that is not a
+        finite positive number or that `dtype` cannot hold, both `seed` and `generator`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.models.cp import CPTensor
+    >>> model = CPTensor((3, 4, 5), components=2, scale=0.1, seed=0)
+    >>> a, b, c = model.weights
+    >>> torch.allclose(model.product(), torch.einsum("ir,jr,kr->ijk", a, b, c))
+    True
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        components: int,
+        scale: float = 1e-3,
+        *,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = _check_shape(shape)
+        self.components = check_size(components, "components")
+        self.scale = check_scale(scale)
+        dtype = check_dtype(dtype)
+        source = generator_from(seed, generator)
+        log_std = (math.log(self.scale) - 0.5 * math.log(self.components)) / self.order
+        factors = [math.exp(log_std) * normal(n, self.components, generator=source) for n in self.shape]
+        self.weights = nn.ParameterList(
+            nn.Parameter(w) for w in cast_layers(factors, self.scale, dtype, device)
+        )
+
+    @property
+    def order(self) -> int:
+        """Number N of modes."""
+        return len(self.shape)
+
+    def product(self) -> Tensor:
+        """The tensor T, shape (n_1, …, n_N)."""
+        weights: list[Tensor] = list(self.weights)
+        # One matrix product of two halves: a contraction over all modes at once would form n_1 ⋯ n_N · R.
+        half = self.order // 2
+        left, right = (_khatri_rao(part) for part in (weights[:half], weights[half:]))
+        return (left @ right.mT).view(self.shape)
+
+    def component_norms(self) -> Tensor:
+        """Frobenius norm of each rank-one term, shape (R,), in the order of the columns."""
+        norms = torch.stack([torch.linalg.vector_norm(w, dim=0) for w in self.weights])
+        return norms.prod(0)
+
+    def extra_repr(self) -> str:
+        return f"shape={self.shape}, components={self.components}, scale={self.scale:g}"
+
+
+def _khatri_rao(factors: Sequence[Tensor]) -> Tensor:
+    """Column-wise Kronecker product, rows in the order of a tensor that is read row by row."""
+    result = factors[0]
+    for factor in factors[1:]:
+        result = (result[:, None, :] * factor[None, :, :]).reshape(-1, factor.shape[1])
+    return result
+
+
+def _check_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence):
+        raise TypeError(f"shape must be a sequence of ints (n_1, …, n_N), got {type(shape).__name__}")
+    if len(shape) < 2:
+        raise ValueError(f"shape must hold at least two sizes, got {tuple(shape)}")
+    return tuple(check_size(size, f"shape[{i}]") for i, size in enumerate(shape))

@@ -1,0 +1,1 @@
+"""Gunasekar et al. 2018: implicit bias of linear convolutional networks."""

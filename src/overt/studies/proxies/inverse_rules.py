@@ -1,0 +1,141 @@
+"""The verdicts of I1–I7, as pure functions of stored runs. The rules in words are in ``inverse_claims``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from overt.studies import evidence as ev
+from overt.studies.base import Estimate, Run, Verdict
+from overt.studies.evidence import missing, outcome, select
+from overt.studies.proxies.inverse_claims import LARGE, SMALL, STATIONARY
+
+SCHATTEN = "schatten_norm"
+INVARIANT = ("normalized_schatten_norm", "effective_rank", "stable_rank")
+
+Record = dict[str, Any]
+
+
+def judge(runs: Sequence[Run]) -> list[Verdict]:
+    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    return [rule(runs) for rule in (frobenius, nuclear, exponent, no_norm, invariant, large, adam)]
+
+
+def answers(
+    runs: Sequence[Run],
+    of: Callable[[Record], float],
+    depth: int,
+    optimizer: str = "gd",
+    scale: float = SMALL,
+) -> dict[int, float]:
+    """One number a seed, of runs that have an answer: fitted, and not determined by their data."""
+    chosen = select(runs, group="inverse", depth=depth, optimizer=optimizer, init_scale=scale)
+    found = {}
+    for run in chosen:
+        record = run.records[0]
+        if record.get("best"):
+            found[int(run.config["seed"])] = of(record)
+    return {seed: value for seed, value in found.items() if not math.isnan(value)}
+
+
+def ratio_at(record: Record, p: float) -> float:
+    """The ratio of one Schatten norm."""
+    return next((m["ratio"] for m in record["members"] if m["name"] == SCHATTEN and m["p"] == p), math.nan)
+
+
+def lowest(record: Record, *names: str) -> float:
+    """The lowest ratio of some functionals, of all where none is named."""
+    ratios = [m["ratio"] for m in record["members"] if not names or m["name"] in names]
+    return min((value for value in ratios if not math.isnan(value)), default=math.nan)
+
+
+def best_p(record: Record) -> float:
+    """The best exponent of the Schatten family."""
+    return float(record["p"])
+
+
+def _judged(claim: str, estimates: Sequence[Estimate], holds: bool, fails: bool, more: str = "") -> Verdict:
+    words = "; ".join(f"{one.label}: {one.value:.2g} over {one.n} seeds" for one in estimates)
+    return Verdict(claim, outcome(holds, fails), words + more, tuple(estimates))
+
+
+def frobenius(runs: Sequence[Run]) -> Verdict:
+    """I1."""
+    ratios = answers(runs, lambda r: ratio_at(r, 2.0), 1)
+    exponents = answers(runs, best_p, 1)
+    if not ratios or not ev.paired(ratios, exponents):
+        return missing("I1")
+    ratio = ev.median(ratios.values(), "ratio of the Frobenius norm at depth 1")
+    hits = sum(p == 2 for p in exponents.values())
+    holds = hits == len(exponents) and ev.high(ratio) < STATIONARY
+    fails = ev.low(ratio) > STATIONARY or 2 * hits < len(exponents)
+    return _judged("I1", [ratio], holds, fails, f"; p = 2 is best in {hits} of {len(exponents)}")
+
+
+def nuclear(runs: Sequence[Run]) -> Verdict:
+    """I2."""
+    ratios = answers(runs, lambda r: ratio_at(r, 1.0), 2)
+    if not ratios:
+        return missing("I2")
+    ratio = ev.median(ratios.values(), "ratio of the nuclear norm at depth 2")
+    p = ev.median(answers(runs, best_p, 2).values() or [math.inf], "best exponent at depth 2")
+    return _judged("I2", [ratio, p], ev.high(ratio) < STATIONARY, ev.low(ratio) > STATIONARY)
+
+
+def exponent(runs: Sequence[Run]) -> Verdict:
+    """I3."""
+    p = {depth: answers(runs, best_p, depth) for depth in (1, 2, 4)}
+    estimates = []
+    for shallow, deep in ((1, 2), (2, 4)):
+        seeds = set(p[shallow]) & set(p[deep])
+        if not seeds:
+            return missing("I3")
+        first, second = ({s: p[d][s] for s in seeds} for d in (deep, shallow))
+        estimates.append(ev.difference(first, second, f"exponent of depth {deep} − depth {shallow}"))
+    still = all(one.low == one.high == 0 for one in estimates)
+    holds = all(ev.high(one) < 0 for one in estimates)
+    return _judged("I3", estimates, holds, still or any(ev.low(one) > 0 for one in estimates))
+
+
+def no_norm(runs: Sequence[Run]) -> Verdict:
+    """I4."""
+    estimates = []
+    for depth in (3, 4):
+        ratios = answers(runs, lambda r: lowest(r, SCHATTEN), depth)
+        if not ratios:
+            return missing("I4")
+        estimates.append(ev.median(ratios.values(), f"lowest ratio of a Schatten norm at depth {depth}"))
+    holds = all(ev.low(one) > STATIONARY for one in estimates)
+    return _judged("I4", estimates, holds, any(ev.high(one) < STATIONARY for one in estimates))
+
+
+def invariant(runs: Sequence[Run]) -> Verdict:
+    """I5."""
+    first = answers(runs, lambda r: lowest(r, *INVARIANT), 3)
+    second = answers(runs, lambda r: lowest(r, SCHATTEN), 3)
+    if not ev.paired(first, second):
+        return missing("I5")
+    quotient = ev.ratio(first, second, "lowest ratio at depth 3, scale-invariant functionals over norms")
+    return _judged("I5", [quotient], ev.high(quotient) < 1, ev.low(quotient) > 1)
+
+
+def large(runs: Sequence[Run]) -> Verdict:
+    """I6."""
+    return _quotient("I6", answers(runs, lowest, 2, scale=LARGE), answers(runs, lowest, 2), 2.0)
+
+
+def adam(runs: Sequence[Run]) -> Verdict:
+    """I7."""
+    first, second = (answers(runs, lambda r: ratio_at(r, 1.0), 2, name) for name in ("adam", "gd"))
+    return _quotient("I7", first, second, 1.0)
+
+
+def _quotient(claim: str, first: dict[int, float], second: dict[int, float], bar: float) -> Verdict:
+    seeds = set(first) & set(second)
+    if not seeds:
+        return missing(claim)
+    a, b = ({seed: values[seed] for seed in seeds} for values in (first, second))
+    words = {"I6": "lowest ratio, scale 0.3 over 1e-3", "I7": "ratio of the nuclear norm, Adam over GD"}
+    quotient = ev.ratio(a, b, words[claim])
+    return _judged(claim, [quotient], ev.low(quotient) > bar, ev.high(quotient) < bar)

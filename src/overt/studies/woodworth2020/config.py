@@ -1,0 +1,118 @@
+"""The settings of one run, and the runs of each preset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from overt.studies.base import StudyConfig
+
+Group = Literal[
+    "minimum",  # W1: gradient descent on w itself, from zero
+    "scale",  # W2–W5: depth × initial weight α, enough samples for ℓ1
+    "few",  # W6: depth from a small α, too few samples for ℓ1
+    "explicit",  # W7: penalties in the place of depth, enough samples and too few
+]
+Runs = Iterator["WoodworthConfig"]
+
+ALPHAS = {2: (1e-4, 1e-2, 1e-1, 1.0, 3.0), 3: (1e-2, 1e-1, 0.3, 1.0, 3.0), 4: (3e-2, 1e-1, 0.3, 1.0, 3.0)}
+QUICK_ALPHAS = {2: (1e-4, 1e-1, 3.0), 3: (1e-2, 1e-1, 3.0), 4: (3e-2, 3.0)}
+FEW = 20
+ENOUGH = 40
+
+
+class WoodworthConfig(StudyConfig):
+    """One run: a regression problem, a parametrization or penalty, and a seed for the data.
+
+    Attributes
+    ----------
+    group : str
+        The part of the study that asks for the run.
+    n, n_observed, nonzeros : int
+        Number of unknowns, of samples, and of non-zero coordinates of the truth (0: dense).
+    depth, alpha : int, float
+        w = u^D − v^D with every coordinate of u and v at α at the start; depth 1 is w itself, from zero.
+    p, q : float, float or None
+        The explicit penalty ‖w‖_p / ‖w‖_q, or ‖w‖_p^p where q is None.
+    weight : float
+        Of the penalty.
+    threshold : float
+        Coordinates above this part of the largest one are kept at the end of a penalized run.
+    optimizer, lr, max_steps : str, float, int
+        ``lr`` of unpenalized runs is multiplied by 1 / (D² max(1, α)^{2D−2}), the size of the curvature.
+    """
+
+    group: Group
+    n: int = Field(default=100, ge=2)
+    n_observed: int = Field(default=ENOUGH, ge=1)
+    nonzeros: int = Field(default=5, ge=0)
+    depth: int = Field(default=1, ge=1)
+    alpha: float = Field(default=0.1, gt=0)
+    p: float = Field(default=1.0, gt=0)
+    q: float | None = None
+    weight: float = Field(default=0.0, ge=0)
+    threshold: float = Field(default=0.05, ge=0, lt=1)
+    optimizer: str = "gd"
+    lr: float = Field(default=5e-2, gt=0)
+    max_steps: int = Field(default=15_000, ge=1)
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, name: str) -> str:
+        from overt.training import optimizer_names
+
+        if name not in optimizer_names():
+            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
+        return name
+
+    @model_validator(mode="after")
+    def _possible(self) -> WoodworthConfig:
+        if not (self.n_observed < self.n and self.nonzeros <= self.n):
+            raise ValueError(
+                f"needs fewer samples than unknowns and no more non-zeros; got n={self.n}, "
+                f"n_observed={self.n_observed}, nonzeros={self.nonzeros}"
+            )
+        return self
+
+
+def plan(preset: str, seed: int) -> list[WoodworthConfig]:
+    """Return all runs of a preset, the long ones first so that two workers end together."""
+    quick = preset == "quick"
+    seeds = range(seed, seed + (3 if quick else 10))
+    parts = [few(seeds), scale(quick, seeds), explicit(seeds), minimum(seeds)]
+    return [run for part in parts for run in part]
+
+
+def minimum(seeds: range) -> Runs:
+    """W1: a dense and a sparse truth."""
+    for nonzeros in (0, 5):
+        for seed in seeds:
+            yield WoodworthConfig(group="minimum", nonzeros=nonzeros, max_steps=10_000, seed=seed)
+
+
+def scale(quick: bool, seeds: range) -> Runs:
+    """W2–W5."""
+    for depth, alphas in sorted((QUICK_ALPHAS if quick else ALPHAS).items(), reverse=True):
+        for alpha in alphas:
+            for seed in seeds:
+                yield WoodworthConfig(group="scale", depth=depth, alpha=alpha, seed=seed)
+
+
+def few(seeds: range) -> Runs:
+    """W6: too few samples for ℓ1."""
+    for depth, alpha in ((4, 3e-2), (3, 1e-2)):
+        for seed in seeds:
+            yield WoodworthConfig(group="few", n_observed=FEW, depth=depth, alpha=alpha, seed=seed)
+
+
+def explicit(seeds: range) -> Runs:
+    """W7. Rate and weight are from a pilot on three instances, one setting for all penalties."""
+    for count in (ENOUGH, FEW):
+        for p, q in ((1.0, None), (2 / 3, None), (0.5, None), (1.0, 2.0)):
+            for seed in seeds:
+                yield WoodworthConfig(
+                    group="explicit", n_observed=count, p=p, q=q, weight=1e-2, optimizer="adam", lr=1e-2,
+                    max_steps=3_000, seed=seed,
+                )  # fmt: skip
