@@ -17,6 +17,11 @@ operands, can take: at the rate of a matrix product, and of a copy, measured in 
 Part ``step``: a training step without and with SpectralPenalty on all matrices, every=10: ten steps in turn
 with ten of the other, so that each has one decomposition. A convolutional network of ResNet-18's layers (no
 pretrained weights, 32×32 images) and a small transformer.
+
+Part ``jacobian``: the same for JacobianPenalty (p = 1) on the inputs: on the whole batch in the Fourier and
+in the eigen basis, at every tenth step, and on a tenth of the batch. What the whole batch costs at least, in
+units of a forward pass, a plain step having 3: a forward pass, a backward pass to the inputs, and the
+backward pass of both, 1 + 1 + 4 more, hence 3 plain steps.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as tf
 
 from _report import interleaved, parser, print_table, ratio, summary, write_json
-from overt.penalties import SpectralPenalty
+from overt.penalties import JacobianPenalty, SpectralPenalty
 
 SIZES = [256, 512, 1024, 2048, 4096, 8192]
 EVERY = 10
@@ -220,6 +225,44 @@ def step(name: str, device: str, rounds: int) -> dict[str, object]:
     }
 
 
+JACOBIAN: dict[str, dict[str, Any]] = {
+    "whole batch, Fourier": {"basis": "fourier"},
+    "whole batch, eigen": {"basis": "eigen"},
+    "every 10th step": {"basis": "fourier", "every": EVERY},
+    "a tenth of the batch": {"basis": "fourier", "share": 0.1},
+}
+
+
+def jacobian(name: str, device: str, rounds: int) -> dict[str, object]:
+    model, x, y = (part.to(device) for part in MODELS[name]())
+    assert isinstance(model, nn.Module)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def steps(penalty: JacobianPenalty | None) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(EVERY):
+                optimizer.zero_grad()
+                loss = tf.cross_entropy(model(x).flatten(0, -2), y.flatten())
+                (loss if penalty is None else loss + penalty.penalty(x)).backward()
+                optimizer.step()
+
+        return run
+
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
+    ways = {"plain": steps(None)}
+    ways |= {
+        way: steps(JacobianPenalty(model, p=1.0, weight=1e-3, **options)) for way, options in JACOBIAN.items()
+    }
+    seconds = interleaved(ways, rounds, synchronize=wait)
+    return {
+        "part": "jacobian",
+        "model": name,
+        "device": device,
+        "seconds_of_ten_steps": {key: summary(values) for key, values in seconds.items()},
+        "over_plain": {way: ratio(seconds[way], seconds["plain"]) for way in JACOBIAN},
+    }
+
+
 def line(row: dict[str, Any]) -> list[dict[str, object]]:
     """The lines of the printed table for one row."""
     if row["part"] == "step":
@@ -233,6 +276,17 @@ def line(row: dict[str, Any]) -> list[dict[str, object]]:
                 "penalty s": row["seconds_of_ten_steps"]["penalty"]["median"],
                 "ratio": f"{over['median']:.3f} [{over['low']:.3f}, {over['high']:.3f}]",
             }
+        ]
+    if row["part"] == "jacobian":
+        return [
+            {
+                "model": row["model"],
+                "device": row["device"],
+                "JacobianPenalty": way,
+                "plain s": row["seconds_of_ten_steps"]["plain"]["median"],
+                "ratio": f"{over['median']:.3f} [{over['low']:.3f}, {over['high']:.3f}]",
+            }
+            for way, over in row["over_plain"].items()
         ]
     lines: list[dict[str, object]] = []
     for name, seconds in row["seconds"].items():
@@ -277,10 +331,19 @@ def step_rows(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]
     return rows
 
 
+def jacobian_rows(arguments: argparse.Namespace, device: str) -> list[dict[str, Any]]:
+    rows = []
+    for name in list(MODELS)[1:] if arguments.quick else list(MODELS):
+        rows.append(jacobian(name, device, 2 if arguments.quick else 4))
+        print_table(line(rows[-1]))
+    return rows
+
+
 # Each makes and prints its rows. Lines of further penalties are added here.
 PARTS: dict[str, Callable[[argparse.Namespace, str], list[dict[str, Any]]]] = {
     "kernel": kernel_rows,
     "step": step_rows,
+    "jacobian": jacobian_rows,
 }
 
 
