@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from overt.linalg import Factored
 from overt.measures import _family as family
 from overt.measures._frames import Frame, MatrixFrame, VectorFrame
+from overt.measures._inferred import InferredPenalty, Stationarity
 from overt.measures._null_space import MeasurementMap
 from overt.measures._stationarity import freedom, random_solutions, resampled_best, rest_of, share_of
 
@@ -22,108 +22,6 @@ _NEARLY = 0.1  # a share up to it is nearly stationary where there is nothing to
 _FLAT = 0.8  # smallest over largest non-zero value from which on exponents cannot be told apart
 _FAR = 0.5  # a best ratio above it is far from stationary
 _SCHATTEN, _RATIO = "schatten_norm", "normalized_schatten_norm"
-
-
-@dataclass(frozen=True)
-class Stationarity:
-    """How nearly stationary a solution is for one functional.
-
-    Attributes
-    ----------
-    name, p, q
-        The functional, as in ``overt.functional``, and its exponents (None where it has none).
-    share
-        ‖P_null (G + Z)‖ / ‖G‖ with the best Z of the subdifferential: 0 stationary, at most 1. NaN where the
-        gradient vanishes.
-    reference, reference_low, reference_high
-        Median and range of the share at random solutions; NaN where there are none.
-    ratio
-        share / reference: 1 is what chance gives. The share itself where there is no reference.
-    """
-
-    name: str
-    p: float | None
-    q: float | None
-    share: float
-    reference: float
-    reference_low: float
-    reference_high: float
-
-    @property
-    def ratio(self) -> float:
-        """share / reference, or the share where there is no reference."""
-        return self.share / self.reference if self.reference > 0 else self.share
-
-    @property
-    def label(self) -> str:
-        """The name with the exponents."""
-        exponents = [f"{x:.3g}" for x in (self.p, self.q) if x is not None]
-        return f"{self.name}({', '.join(exponents)})" if exponents else self.name
-
-
-@dataclass(frozen=True)
-class InferredPenalty:
-    """What `infer_penalty` found.
-
-    Attributes
-    ----------
-    members
-        One row a functional.
-    best
-        The row of lowest ratio; None where nothing can be told, see `warnings`.
-    p, p_low, p_high
-        The Schatten exponent (of ℓ_p for a vector) of lowest ratio, and its interval over resampled
-        directions of the null space. Where nothing can be told, `p` is NaN and the interval goes from 0 to
-        the largest exponent whose share is at most 0.1.
-    pairs
-        The exponents (p, q) of S_p/S_q that have the lowest ratio in at least one in twenty resamples, most
-        frequent first.
-    rank
-        Number of values of the spectrum that count as non-zero.
-    freedom
-        Dimension, estimated, of the solutions with as many non-zeros: what the answer rests on.
-    residual
-        ‖𝒜(W) − y‖ / ‖y‖.
-    warnings
-        What to know before the answer is believed.
-    """
-
-    members: tuple[Stationarity, ...]
-    best: Stationarity | None
-    p: float
-    p_low: float
-    p_high: float
-    pairs: tuple[tuple[float, float], ...]
-    rank: int
-    freedom: float
-    residual: float
-    warnings: tuple[str, ...]
-
-    def member(self, name: str, p: float | None = None, q: float | None = None) -> Stationarity:
-        """The row of one functional; KeyError where it was not tried."""
-        for row in self.members:
-            same = [(a is None) == (b is None) for a, b in ((row.p, p), (row.q, q))]
-            close = [abs((a or 0) - (b or 0)) < 1e-9 for a, b in ((row.p, p), (row.q, q))]
-            if row.name == name and all(same) and all(close):
-                return row
-        raise KeyError(f"no member {name!r} with p={p}, q={q}; there are {[m.label for m in self.members]}")
-
-    @property
-    def table(self) -> list[dict[str, Any]]:
-        """The rows as plain data, the lowest ratio first."""
-        rows = sorted(self.members, key=lambda m: (math.isnan(m.ratio), m.ratio))
-        names = ("name", "p", "q", "share", "reference", "reference_low", "reference_high", "ratio")
-        return [{name: getattr(row, name) for name in names} for row in rows]
-
-    def __str__(self) -> str:
-        lines = [f"{'functional':34s} {'share':>9s} {'reference':>9s} {'ratio':>9s}"]
-        for row in sorted(self.members, key=lambda m: (math.isnan(m.ratio), m.ratio)):
-            lines.append(f"{row.label:34s} {row.share:9.2e} {row.reference:9.2e} {row.ratio:9.2e}")
-        lines.append(
-            f"rank {self.rank}, freedom {self.freedom:.0f}, p = {self.p:.3g} "
-            f"[{self.p_low:.3g}, {self.p_high:.3g}]"
-        )
-        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
 
 def infer_penalty(

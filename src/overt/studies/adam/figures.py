@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from overt.studies.adam.claims import RECOVERED
+from overt.studies.adam.names import CHANGES, NAMES
 from overt.studies.adam.rules import Setting, setting
 from overt.studies.base import Run
 from overt.studies.numbers import (
@@ -24,31 +27,6 @@ from overt.studies.numbers import (
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
 from overt.studies.report.figures import Cell, Figure
 
-NAMES = {
-    "gd": "GD",
-    "momentum": "momentum",
-    "normalized_gd": "normalized GD",
-    "grouprmsprop": "GroupRMSprop",
-    "sign": "sign descent",
-    "rmsprop": "RMSprop",
-    "adam": "Adam",
-    "adam_beta1_0": "Adam, β₁ = 0",
-    "muon": "Muon",
-    "shampoo": "Shampoo",
-}
-CHANGES = {
-    "none": "left alone",
-    "keep_vectors": "penalty's step: singular vectors kept",
-    "keep_space": "penalty's step: within column and row space",
-    "gradient_direction": "penalty's step: gradient's direction, Adam's length",
-    "only_leaving": "penalty's step: only what turns the vectors",
-    "keep_space_all": "whole step within column and row space",
-    "adam_penalty": "penalty's step from Adam",
-    "adam_length": "penalty's step of Adam's length",
-    "adam_entries": "the same, observed and unobserved apart",
-    "adam_data": "data's step from Adam",
-    "alternation": "exact fit and shrinking in turn",
-}
 _RULE = "Dashed: error 0.1, at or below which a run counts as recovered."
 
 
@@ -89,7 +67,10 @@ def _row(label: str, best: tuple[Setting, list[Run]]) -> tuple[Interval, dict[st
         data[field] = float(m.value) if (m := median(values(some, field))) else None
     value = error.value if error and error.value < 1e3 else None
     ends = (error.low, error.high) if error and value is not None else (None, None)
-    return Interval(label, value, *ends, note=hits if value is not None else f"diverged, {hits}"), data
+    note = hits if value is not None else f"diverged, {hits}"
+    config = some[0].config
+    look = "alternation" if config["intervention"] == "alternation" else config["optimizer"]
+    return Interval(label, value, *ends, note=note, method=look), data
 
 
 def _forest(id_: str, title: str, caption: str, rows: Sequence[tuple[Interval, dict[str, Cell]]]) -> Figure:
@@ -136,7 +117,9 @@ def interventions(runs: Sequence[Run]) -> Figure | None:
     caption = (
         f"What becomes of the recovery of {instance(group[0])} when one thing is changed in the steps, at "
         "the best "
-        f"learning rate of each. A step is the sum of what the data and what the penalty cause. {_RULE} "
+        "learning rate of each. A step is the sum of what the data and what the penalty cause. Within the "
+        "leading column and row "
+        f"space a step cannot shrink the trailing singular values either. {_RULE} "
         f"{spread(group, 'lines')}{losses(group)}"
     )
     return _forest("interventions", "Interventions in the steps", caption, rows)
@@ -152,9 +135,9 @@ def trajectories(runs: Sequence[Run]) -> Figure | None:
         if best is None or not best[1][0].arrays:
             continue
         arrays = best[1][0].arrays
-        label = "gd" if name == "gd" else NAMES[name]
+        label = NAMES[name]
         for field, found in lines.items():
-            found.append(Series(label, arrays["step"][1:], arrays[field][1:], method=name))
+            found.append(Series(label, arrays["step"][1:], _smooth(arrays[field])[1:], method=name))
         fields = ("effective_rank", "penalty_turning", "outside", "error")
         for i, step in enumerate(arrays["step"]):
             row: dict[str, Cell] = {"optimizer": label, "step": int(step)}
@@ -173,9 +156,16 @@ def trajectories(runs: Sequence[Run]) -> Figure | None:
         "share of the "
         "energy of the penalty's step that is off the diagonal in the singular basis of W, that is, that "
         "turns "
-        "singular vectors; for GD and normalized GD it is zero by construction."
+        "singular vectors; for GD and normalized GD it is zero by construction. Running medians over nine "
+        "records."
     )
     return Figure("steps", title, caption, svg=svg, data=data)
+
+
+def _smooth(values: Any) -> Any:
+    """The running median over nine records: single steps jump."""
+    padded = np.pad(np.asarray(values, dtype=np.float64), 4, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=-1)
 
 
 def conditions(runs: Sequence[Run]) -> Figure | None:

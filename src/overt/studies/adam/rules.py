@@ -9,6 +9,7 @@ from typing import Any
 
 from overt.studies import evidence as ev
 from overt.studies.adam.claims import FAILS, RECOVERED, WORKS
+from overt.studies.adam.names import CHANGES, NAMES
 from overt.studies.base import Estimate, Run, Verdict
 from overt.studies.evidence import by_seed, missing, number, outcome, select
 from overt.studies.statistics import proportion
@@ -45,7 +46,7 @@ class Setting:
     @property
     def words(self) -> str:
         """The share, for a reason."""
-        return f"{self.name} {round(self.share.value * self.share.n)} of {self.share.n}"
+        return f"{self.name}, {round(self.share.value * self.share.n)} of {self.share.n}"
 
 
 def setting(runs: Sequence[Run], name: str, **wanted: Any) -> Setting | None:
@@ -63,13 +64,12 @@ def setting(runs: Sequence[Run], name: str, **wanted: Any) -> Setting | None:
 
 def free(runs: Sequence[Run], optimizer: str) -> Setting | None:
     """An optimizer left alone."""
-    return setting(runs, optimizer.replace("_", " "), group="optimizers", optimizer=optimizer)
+    return setting(runs, NAMES[optimizer], group="optimizers", optimizer=optimizer)
 
 
 def changed(runs: Sequence[Run], intervention: str) -> Setting | None:
     """An intervention."""
-    name = intervention.replace("_", " ")
-    return setting(runs, name, group="interventions", intervention=intervention)
+    return setting(runs, CHANGES[intervention], group="interventions", intervention=intervention)
 
 
 def _there(found: Sequence[Setting | None]) -> list[Setting]:
@@ -77,7 +77,7 @@ def _there(found: Sequence[Setting | None]) -> list[Setting]:
 
 
 def _verdict(claim: str, holds: bool, fails: bool, found: Sequence[Setting], more: str = "") -> Verdict:
-    reason = "recovered at the best learning rate: " + ", ".join(one.words for one in found) + more
+    reason = "recovered at the best learning rate: " + "; ".join(one.words for one in found) + more
     return Verdict(claim, outcome(holds, fails), reason, tuple(one.share for one in found))
 
 
@@ -152,7 +152,7 @@ def alternating(runs: Sequence[Run]) -> Verdict:
 def turned(runs: Sequence[Run]) -> Verdict:
     """A6."""
     adam = free(runs, "adam")
-    other = setting(runs, "adam in turned coordinates", group="rotations", optimizer="adam", rotated=True)
+    other = setting(runs, "Adam in turned coordinates", group="rotations", optimizer="adam", rotated=True)
     if adam is None or other is None:
         return missing("A6")
     return _verdict("A6", adam.works and other.fails, adam.works and other.works, [adam, other])
@@ -166,7 +166,7 @@ def scale(runs: Sequence[Run]) -> Verdict:
             [
                 setting(
                     runs,
-                    f"{name.replace('_', ' ')} at scale {value:g}",
+                    f"{NAMES[name]} at scale {value:g}",
                     group="scales",
                     optimizer=name,
                     objective_scale=value,
@@ -187,7 +187,7 @@ def scale(runs: Sequence[Run]) -> Verdict:
 def weight(runs: Sequence[Run]) -> Verdict:
     """A8."""
     values = sorted({run.config["weight"] for run in select(runs, group="weights")})
-    found = _there([setting(runs, f"gd at weight {w:g}", group="weights", weight=w) for w in values])
+    found = _there([setting(runs, f"GD at weight {w:g}", group="weights", weight=w) for w in values])
     if not found or math.isclose(max(values), min(values)):
         return missing("A8")
     return _verdict("A8", all(one.fails for one in found), any(one.works for one in found), found)

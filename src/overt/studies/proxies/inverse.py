@@ -10,12 +10,12 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from overt.studies.base import Run, RunContext, RunOutput, StudyConfig, Verdict
-from overt.studies.proxies.inverse_claims import CLAIMS, LARGE, SMALL
+from overt.studies.proxies.inverse_claims import CLAIMS, LARGE, SMALL, TINY
 from overt.studies.proxies.part import Part
 from overt.studies.report.figures import Figure
 
 # Of the largest stable learning rate of gradient descent at a matrix of the data's size.
-GD_SHARE = 0.3
+GD_SHARE = 0.9
 
 
 class InverseConfig(StudyConfig):
@@ -145,8 +145,9 @@ class Inverse(Part[InverseConfig]):
         """Depths, then one scale and one optimizer more; ``full`` crosses them."""
         quick = preset == "quick"
         seeds = range(seed, seed + (3 if quick else 10))
-        few = [(d, "gd", SMALL) for d in (4, 3, 2, 1)] + [(2, "gd", LARGE), (2, "adam", SMALL)]
-        scales = (1e-6, SMALL, 3e-2, LARGE)
+        few = [(d, "gd", SMALL) for d in (4, 3, 2, 1)]
+        few += [(2, "gd", TINY), (2, "gd", LARGE), (2, "adam", SMALL)]
+        scales = (TINY, SMALL, 3e-2, LARGE)
         many = [(d, o, s) for d in (4, 3, 2, 1) for o in ("gd", "adam") for s in scales if d > 1 or o == "gd"]
         steps = 5_000 if quick else 10_000
         for depth, optimizer, scale in few if quick else many:

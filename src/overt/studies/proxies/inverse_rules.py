@@ -9,7 +9,7 @@ from typing import Any
 from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
 from overt.studies.evidence import missing, outcome, select
-from overt.studies.proxies.inverse_claims import LARGE, SMALL, STATIONARY
+from overt.studies.proxies.inverse_claims import LARGE, SMALL, STATIONARY, TINY
 
 SCHATTEN = "schatten_norm"
 INVARIANT = ("normalized_schatten_norm", "effective_rank", "stable_rank")
@@ -75,11 +75,11 @@ def frobenius(runs: Sequence[Run]) -> Verdict:
 
 def nuclear(runs: Sequence[Run]) -> Verdict:
     """I2."""
-    ratios = answers(runs, lambda r: ratio_at(r, 1.0), 2)
+    ratios = answers(runs, lambda r: ratio_at(r, 1.0), 2, scale=TINY)
     if not ratios:
         return missing("I2")
     ratio = ev.median(ratios.values(), "ratio of the nuclear norm at depth 2")
-    p = ev.median(answers(runs, best_p, 2).values() or [math.inf], "best exponent at depth 2")
+    p = ev.median(answers(runs, best_p, 2, scale=TINY).values() or [math.inf], "best exponent at depth 2")
     return _judged("I2", [ratio, p], ev.high(ratio) < STATIONARY, ev.low(ratio) > STATIONARY)
 
 
