@@ -324,7 +324,7 @@ def test_r5(fields, expected):
     assert verdict("R5", tensors(**fields)) == expected
 
 
-def least(rank=0.0, smooth=0.5, nuclear=0.1, misses=0, seeds=range(10)):
+def least(rank=0.0, smooth=0.5, nuclear=0.1, misses=0, same=False, seeds=range(10)):
     runs = []
     for seed in seeds:
         excess = {"rank": 1.0 if seed < misses else rank, "effective_rank": smooth}
@@ -332,7 +332,11 @@ def least(rank=0.0, smooth=0.5, nuclear=0.1, misses=0, seeds=range(10)):
         record = {
             "excess": excess,
             "descents": {name: {"drop": 0.001, "moved": 0.0} for name in FUNCTIONALS if name != "rank"},
-            "values": {"network": dict.fromkeys(FUNCTIONALS, 2.0), "truth": dict.fromkeys(FUNCTIONALS, 2.0)},
+            "values": {
+                "network": dict.fromkeys(FUNCTIONALS, 2.0),
+                "truth": dict.fromkeys(FUNCTIONALS, 2.0),
+                "minimum nuclear norm": dict.fromkeys(FUNCTIONALS, 2.0 if same else 1.5),
+            },
         }
         runs.append(run(record, group="which", n=20, rank=2, n_observed=200, seed=seed))
     return runs
@@ -345,6 +349,7 @@ def least(rank=0.0, smooth=0.5, nuclear=0.1, misses=0, seeds=range(10)):
         ({"rank": 0.5}, "not reproduced"),
         ({"nuclear": 0.0}, "not reproduced"),
         ({"misses": 3}, "inconclusive"),
+        ({"same": True}, "inconclusive"),
     ],
 )
 def test_r6(fields, expected):

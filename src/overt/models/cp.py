@@ -19,7 +19,7 @@ class CPTensor(nn.Module):
 
     With R large enough every tensor can be written so, and the number of components that training uses is
     left to its implicit bias (Razin & Cohen 2020, "Implicit regularization in deep learning may not be
-    explainable by norms", section 6).
+    explainable by norms").
 
     Parameters
     ----------

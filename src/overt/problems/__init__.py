@@ -18,6 +18,7 @@ from overt.problems.offsets import Offsets, fit_offsets
 from overt.problems.photograph import photograph, psnr, to_image
 from overt.problems.regression import RegressionProblem
 from overt.problems.sensing import SensingProblem
+from overt.problems.tensor import TensorCompletionProblem, tensor_completion
 
 __all__ = [
     "CompletionProblem",
@@ -28,6 +29,7 @@ __all__ = [
     "Problem",
     "RegressionProblem",
     "SensingProblem",
+    "TensorCompletionProblem",
     "fit_offsets",
     "image_classification",
     "linear_regression",
@@ -38,5 +40,6 @@ __all__ = [
     "photograph",
     "psnr",
     "scramble_phases",
+    "tensor_completion",
     "to_image",
 ]

@@ -88,7 +88,7 @@ class FourierPenalty(VectorPenalty):
         """‖ŵ‖_p^p, a 0-d tensor."""
         if product is None:
             product = self.model.product()  # type: ignore[operator]
-        return super().value(torch.fft.fft(product, norm="ortho"))
+        return super().value(torch.fft.fft(product, norm="ortho").abs())
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain data."""

@@ -15,6 +15,8 @@ Group = Literal[
     "explicit",  # G5: classification with a Fourier penalty at depth 1
     "explicit_regress",  # G5: regression with it
 ]
+Architecture = Literal["full", "convolution"]
+Loss = Literal["exponential", "logistic"]
 Runs = Iterator["GunasekarConfig"]
 
 
@@ -44,10 +46,10 @@ class GunasekarConfig(StudyConfig):
     n: int = Field(default=20, ge=4)
     n_observed: int = Field(default=8, ge=1)
     frequencies: int = Field(default=2, ge=1)
-    architecture: Literal["full", "convolution"] = "convolution"
+    architecture: Architecture = "convolution"
     depth: int = Field(default=2, ge=1)
     init_scale: float = Field(default=0.1, gt=0)
-    loss: Literal["exponential", "logistic"] = "exponential"
+    loss: Loss = "exponential"
     p: float = Field(default=1.0, gt=0)
     weight: float = Field(default=0.0, ge=0)
     optimizer: str = "grouprmsprop"
@@ -83,9 +85,13 @@ def plan(preset: str, seed: int) -> list[GunasekarConfig]:
 
 def classify(quick: bool, seeds: range) -> Runs:
     """G1–G3; step size and budget are from a pilot on two instances."""
-    steps = 4_000 if quick else 20_000
-    for architecture, depth in (("convolution", 3), ("convolution", 2), ("full", 3), ("full", 2)):
-        for loss in ("exponential",) if quick else ("exponential", "logistic"):
+    steps = 4_000 if quick else 12_000
+    networks: tuple[tuple[Architecture, int], ...] = (
+        ("convolution", 3), ("convolution", 2), ("full", 3), ("full", 2),
+    )  # fmt: skip
+    losses: tuple[Loss, ...] = ("exponential",) if quick else ("exponential", "logistic")
+    for architecture, depth in networks:
+        for loss in losses:
             for seed in seeds:
                 yield GunasekarConfig(
                     group="classify", architecture=architecture, depth=depth, loss=loss, max_steps=steps,
@@ -95,12 +101,13 @@ def classify(quick: bool, seeds: range) -> Runs:
 
 def regress(quick: bool, seeds: range) -> Runs:
     """G4; both architectures from a small initialization, and convolution from larger ones too."""
-    for architecture, depth in (("convolution", 3), ("convolution", 2), ("full", 2)):
+    networks: tuple[tuple[Architecture, int], ...] = (("convolution", 3), ("convolution", 2), ("full", 2))
+    for architecture, depth in networks:
         for scale in (1e-6,) if quick or architecture == "full" else (1e-6, 1e-3, 1.0):
             for seed in seeds:
                 yield GunasekarConfig(
                     group="regress", architecture=architecture, depth=depth, init_scale=scale, n=32,
-                    n_observed=16, optimizer="gd", lr=2e-2, max_steps=5_000 if quick else 15_000, seed=seed,
+                    n_observed=16, optimizer="gd", lr=2e-2, max_steps=5_000 if quick else 10_000, seed=seed,
                 )  # fmt: skip
 
 

@@ -62,10 +62,9 @@ def _over_margin(runs: Sequence[Run], column: int, words: str, data: list[dict[s
     found = [median(each.tolist()) for each in np.stack(rows).T]
     config = runs[0].config
     label = f"{NAMES[config['architecture']]}, depth {config['depth']}"
-    data += [
-        {"method": label, "norm": words, "margin": float(x)} | columns(one, "excess")
-        for x, one in zip(grid, found, strict=True)
-    ]
+    for x, one in zip(grid, found, strict=True):
+        row: dict[str, Cell] = {"method": label, "norm": words, "margin": float(x)}
+        data.append(row | columns(one, "excess"))
     return series(label, grid.tolist(), found)
 
 
@@ -86,7 +85,7 @@ def exponents(runs: Sequence[Run]) -> Figure | None:
             name = label if loss == "exponential" else f"{label}, {loss}"
             rows.append(Interval(name, found.value, found.low, found.high, method=label))
             table.append(
-                (name, short(expected), found.value, interval(found), residual.value if residual else None)
+                (name, f"{expected:.2g}", found.value, interval(found), residual.value if residual else None)
             )
             data.append({"method": name, "loss": loss, "expected": expected} | columns(found, "exponent"))
     svg = interval_chart(rows, title=title, x_label="p", x_lim=(0.3, 2.4), id="exponents")
@@ -164,7 +163,8 @@ def explicit(runs: Sequence[Run]) -> Figure | None:
             found = median(values(some, "l1_excess"))
             if found is not None:
                 rows.append(Interval(label, found.value, found.low, found.high))
-                data.append({"task": words, "method": label} | columns(found, "l1_excess"))
+                row: dict[str, Cell] = {"task": words, "method": label}
+                data.append(row | columns(found, "l1_excess"))
         if rows:
             panels.append(
                 interval_chart(

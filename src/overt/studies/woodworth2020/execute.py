@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,19 @@ def execute(config: WoodworthConfig, context: RunContext) -> RunOutput:
 
 
 def rate(config: WoodworthConfig) -> float:
-    """The learning rate over the size of the curvature, which grows with depth and initial weight."""
+    """The learning rate; for plain descent over the curvature, which grows with depth and initial weight."""
+    if config.optimizer != "gd":
+        return config.lr
     growth: float = max(1.0, config.alpha) ** (2 * config.depth - 2) if config.depth > 1 else 1.0
     return config.lr / (config.depth**2 * growth)
+
+
+def _factor(config: WoodworthConfig) -> Callable[[int], float] | None:
+    """Steps of one length for half of the run, then ever shorter ones; plain descent needs none of this."""
+    if config.optimizer != "grouprmsprop":
+        return None
+    half = config.max_steps / 2
+    return lambda step: float(10.0 ** (-4 * max(0.0, step / half - 1)))
 
 
 def _implicit(config: WoodworthConfig, problem: RegressionProblem, context: RunContext) -> TrainResult:
@@ -58,6 +69,7 @@ def _implicit(config: WoodworthConfig, problem: RegressionProblem, context: RunC
     return train(
         model, problem,
         optimizer=config.optimizer, lr=rate(config), max_steps=config.max_steps, tolerance=1e-14,
+        lr_schedule=_factor(config),
         checkpoint=context.directory / "run.safetensors",
     )  # fmt: skip
 

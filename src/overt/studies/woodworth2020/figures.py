@@ -35,8 +35,8 @@ def regimes(runs: Sequence[Run]) -> Figure | None:
             )
         )  # fmt: skip
     caption = (
-        f"{_setting(group)} Left: how far ‖w‖₁ is above its minimum over all solutions. Middle: relative "
-        f"distance to the solution of minimum ℓ2 norm. Right: error. {spread(group, 'bands')}"
+        f"{_setting(group)} First: how far ‖w‖₁ is above its minimum over all solutions. Second: relative "
+        f"distance to the solution of minimum ℓ2 norm. Third: error. {spread(group, 'bands')}"
     )
     return Figure("regimes", title, caption, svg=panels, data=data)
 
