@@ -195,7 +195,7 @@ def test_figures():
         assert figure.panels
         assert figure.data
         assert "3 seeds" in figure.caption or figure.id == "dynamics"
-    assert len(found["over-observed-entries"].panels) == 4
+    assert len(found["over-observed-entries"].panels) == 2
     assert len(found["over-scales"].panels) == 6
 
 

@@ -1,6 +1,7 @@
 """One training loop for every problem, model, optimizer, penalty and schedule, with a trace."""
 
 from overt.training.collapse import HoldUntilCollapse
+from overt.training.gradient_flow import Flow, gradient_flow, singular_value_velocity
 from overt.training.loop import TrainResult, train
 from overt.training.optimizers import GroupRMSprop, make_optimizer, optimizer_names
 from overt.training.schedules import Constant, Geometric, Schedule, Warmup
@@ -9,6 +10,7 @@ from overt.training.trace import Trace, log_spaced
 
 __all__ = [
     "Constant",
+    "Flow",
     "Geometric",
     "GroupRMSprop",
     "HoldUntilCollapse",
@@ -17,8 +19,10 @@ __all__ = [
     "Trace",
     "TrainResult",
     "Warmup",
+    "gradient_flow",
     "log_spaced",
     "make_optimizer",
     "optimizer_names",
+    "singular_value_velocity",
     "train",
 ]

@@ -22,7 +22,7 @@ A2 = Claim(
     "What depth does in completion it does with Gaussian measurements as well.",
     "Arora et al. 2019, appendix, sensing counterpart of Figure 1 (there 100×100; here 40×40, to keep the "
     "measurements small)",
-    "As A1, with few measurements about one and a half times the degrees of freedom and many at least "
+    "As A1, with few measurements one and a half to two times the degrees of freedom and many at least "
     "twice (a 40×40 matrix of rank 10 has no room for more).",
 )
 A3 = Claim(

@@ -49,7 +49,8 @@ class Arora2019Config(StudyConfig):
     rtol : float
         Relative tolerance of the flow's solver.
     stencil : float
-        Half-width of the finite differences of a flow, as a share of the solver's step.
+        Half-width of the finite differences of a flow, as a share of the solver's step. Where two singular
+        values nearly meet they turn within a small part of a step, and a wide difference would miss it.
     leading : int
         How many singular values of a flow are followed.
     """
@@ -69,8 +70,8 @@ class Arora2019Config(StudyConfig):
     init_scale: float = Field(default=1e-3, gt=0)
     width: int = Field(default=0, ge=0)
     until: float = Field(default=1e-3, gt=0, lt=1)
-    rtol: float = Field(default=1e-8, gt=0, lt=1)
-    stencil: float = Field(default=2e-3, gt=0, lt=0.1)
+    rtol: float = Field(default=1e-11, gt=0, lt=1)
+    stencil: float = Field(default=1e-4, gt=0, lt=0.1)
     leading: int = Field(default=10, ge=1)
 
     @field_validator("optimizer")

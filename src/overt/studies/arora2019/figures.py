@@ -68,12 +68,12 @@ def over_observations(runs: Sequence[Run], group: str) -> Figure | None:
         panels += [
             line_chart(
                 lines["error"], title=title, panel=f"rank {rank}: error", x_label=what,
-                y_label="relative error", log_x=True, log_y=True, id=f"{group}-error-{rank}",
+                y_label="relative error", log_y=True, id=f"{group}-error-{rank}",
                 reference=(_ERROR_BAR, "error 0.05"),
             ),
             line_chart(
                 lines["effective_rank"], title=title, panel=f"rank {rank}: effective rank", x_label=what,
-                y_label="effective rank", log_x=True, id=f"{group}-rank-{rank}",
+                y_label="effective rank", id=f"{group}-rank-{rank}",
                 reference=(_truth(at, "true_effective_rank"), "truth"),
             ),
         ]  # fmt: skip

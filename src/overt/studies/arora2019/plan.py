@@ -40,10 +40,10 @@ def rate(depth: int, n: int, rank: int, rates: dict[int, float]) -> float:
 
 
 def completion(quick: bool, seeds: range) -> Runs:
-    """A1: two ranks, depths 2–4 and the minimum nuclear norm over the number of observed entries."""
+    """A1: two ranks (quick: one), depths 2–4 and the minimum nuclear norm over the observed entries."""
     n = 50 if quick else 100
     sizes: dict[int, tuple[tuple[int, str], ...]] = (
-        {3: ((600, "few"), (1250, "many")), 5: ((950, "few"), (1900, "many"))}
+        {3: ((600, "few"), (1250, "many"))}
         if quick
         else {
             5: ((1500, "between"), (2000, "few"), (3000, "between"), (5000, "many")),
@@ -57,7 +57,7 @@ def sensing(quick: bool, seeds: range) -> Runs:
     """A2: the same with Gaussian measurements."""
     n = 20 if quick else 40
     sizes: dict[int, tuple[tuple[int, str], ...]] = (
-        {2: ((115, "few"), (260, "many"))}
+        {2: ((150, "few"), (260, "many"))}
         if quick
         else {5: ((560, "few"), (1200, "many")), 10: ((1050, "few"), (1500, "many"))}
     )
@@ -90,7 +90,7 @@ def scales(quick: bool, seeds: range) -> Runs:
     for count, regime in counts:
         for seed in seeds:
             shared: dict[str, Any] = {"group": "scales", "n": n, "rank": rank, "seed": seed}
-            shared |= {"n_observed": count, "regime": regime, "max_steps": 3_000 if quick else 6_000}
+            shared |= {"n_observed": count, "regime": regime, "max_steps": 6_000 if quick else 10_000}
             yield Arora2019Config(method="nuclear_norm", **shared)
             for depth in (2, 3):
                 for scale in (1e-7, 1e-3, 1e-1) if quick else (1e-7, 1e-5, 1e-3, 1e-2, 1e-1):

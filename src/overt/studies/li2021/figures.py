@@ -121,7 +121,7 @@ def saddles(runs: Sequence[Run]) -> Figure | None:
         panels.append(
             line_chart(
                 lines, title=title, panel=f"depth {depth}, from {scale}", x_label="share of the time",
-                y_label="relative distance", log_y=True, y_lim=(3e-3, 2.0), id=f"li-saddles-{depth}",
+                y_label="relative distance", log_y=True, id=f"li-saddles-{depth}",
             )
         )  # fmt: skip
         data += [
