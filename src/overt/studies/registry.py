@@ -23,6 +23,7 @@ _NAMES = (
     "gunasekar2018",
     "proxies",
     "adam",
+    "measure",
 )
 _BUILT_IN = {name: f"overt.studies.{name}:study" for name in _NAMES}
 _GROUP = "overt.studies"
