@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def test_the_python_blocks_run_in_order(capsys: pytest.CaptureFixture[str]) -> N
         "U": torch.randn(6, 2),
         "V": torch.randn(4, 2),
         "s": torch.tensor([2.0, 1.0]),
+        "inputs": torch.randn(20, 5),
         "rows": [0, 1],
         "cols": [1, 2],
     }
@@ -55,3 +57,14 @@ def test_every_linked_file_exists() -> None:
     root = Path(__file__).parents[1]
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (root / target).exists(), target
+
+
+def test_the_table_of_verdicts_is_that_of_the_stored_results() -> None:
+    place = Path(__file__).parents[1] / "benchmarks" / "verdicts.py"
+    spec = importlib.util.spec_from_file_location("verdicts", place)
+    assert spec is not None
+    assert spec.loader is not None
+    verdicts = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(verdicts)
+    assert verdicts.renewed(README) == README, "run: python benchmarks/verdicts.py"
+    assert "| [`story`]" in README

@@ -24,6 +24,8 @@ _NAMES = (
     "proxies",
     "adam",
     "measure",
+    "generalization",
+    "predict",
 )
 _BUILT_IN = {name: f"overt.studies.{name}:study" for name in _NAMES}
 _GROUP = "overt.studies"

@@ -1,0 +1,100 @@
+"""Write the verdicts of a folder of runs, with their provenance, as small reference results.
+
+overt run zhao2022 --preset full --out DIR
+python benchmarks/verdicts.py DIR
+
+writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR, and renews the table of
+verdicts in the README, which is made from these files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from overt.studies import registry
+from overt.studies.report.build import StudySection
+from overt.studies.runner import judge
+from overt.studies.store import Store
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+START, END = "<!-- verdicts -->", "<!-- end of verdicts -->"
+
+
+def summary(section: StudySection, folder: Path) -> dict[str, Any]:
+    """Verdicts with their estimates; commits, machine, versions and command of the runs."""
+    done = [run for run in section.runs if not run.skipped]
+    meta = done[0].meta
+    content = {
+        "study": section.name,
+        "preset": section.preset,
+        "runs": {"made": len(done), "planned": section.planned},
+        "seeds": sorted({int(run.config["seed"]) for run in done}),
+        "commits": sorted({f"{run.meta['commit']}{' dirty' * bool(run.meta['dirty'])}" for run in done}),
+        **{key: meta[key] for key in ("command", "started", "versions", "python", "machine")},
+        "seconds_of_all_runs": sum(float(run.meta["seconds"]) for run in done),
+        "verdicts": [
+            {
+                "claim": claim.id,
+                "title": claim.title,
+                "outcome": verdict.outcome,
+                "reason": verdict.reason,
+                "estimates": [vars(estimate) for estimate in verdict.estimates],
+            }
+            for claim, verdict in section.judged
+        ],
+    }
+    content["command"] = str(content["command"]).replace(str(folder), "DIR")
+    return content
+
+
+def table(results: Path = RESULTS) -> str:
+    """The README's table: a row a study, from its fullest stored result."""
+    rows = ["| study | runs | reproduced | not reproduced | inconclusive |", "|---|---|---|---|---|"]
+    for name in registry.names():
+        stored = [results / f"{name}-{preset}.json" for preset in ("full", "quick")]
+        found = next((path for path in stored if path.is_file()), None)
+        if found is None:
+            continue
+        content = json.loads(found.read_text(encoding="utf-8"))
+        by_outcome = {
+            outcome: [
+                f"{verdict['claim']} {verdict['title']}"
+                for verdict in content["verdicts"]
+                if verdict["outcome"] == outcome
+            ]
+            for outcome in ("reproduced", "not reproduced", "inconclusive")
+        }
+        link = f"[`{name}`](benchmarks/results/{found.name})"
+        made = f"{content['preset']}, {content['runs']['made']}"
+        rows.append(f"| {link} | {made} | " + " | ".join("<br>".join(v) for v in by_outcome.values()) + " |")
+    return "\n".join(rows)
+
+
+def renewed(readme: str) -> str:
+    """The README with the table between its two markers renewed."""
+    before, _, rest = readme.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{table()}\n{END}{after}"
+
+
+def main() -> None:
+    """Judge the stored runs anew, write one JSON file a study, and renew the README's table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("folders", nargs="*", type=Path, metavar="DIR")
+    given = options.parse_args()
+    for folder in given.folders:
+        store = Store.open(folder)
+        for section in judge(store, [registry.get(name) for name in store.studies()]):
+            path = RESULTS / f"{section.name}-{section.preset}.json"
+            content = summary(section, folder)
+            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            print(f"written: {path}")
+    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Making one run: every setting is trained, validation chooses, the chosen network is tested once."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from overt import functional as F
+from overt.measures import compress, measure
+from overt.problems import ImageSet, ImageSplit, image_classification
+from overt.problems.fetch import DataUnavailableError
+from overt.problems.images import permute_pixels, scramble_phases
+from overt.studies.base import RunContext, RunOutput, Skip
+from overt.studies.classifiers import (
+    collapsed,
+    evaluate,
+    fit,
+    logits_of,
+    make_classifier,
+    prepared,
+    score,
+    temperature,
+)
+from overt.studies.generalization.config import GeneralizationConfig
+from overt.studies.generalization.corruptions import corrupted
+from overt.studies.generalization.methods import Trial, settings_of, trial
+from overt.training.checkpoint import load_checkpoint, save_checkpoint
+
+RANKS = (1, 2, 4, 8, 16, 32)
+MEASURED = 128  # validation images that M is an average over
+SCORED = 2000  # test images for corruption and truncation
+
+
+class Units(nn.Module):
+    """Division by the units of the pixels, the first layer of every network."""
+
+    def __init__(self, units: float) -> None:
+        super().__init__()
+        self.units = units
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x over the units."""
+        return x if self.units == 1 else x / self.units
+
+
+class Data:
+    """The images of a run, and how raw ones are brought to what the network sees."""
+
+    def __init__(self, config: GeneralizationConfig) -> None:
+        raw = _split(config)
+        scaled, self.mean, self.std = prepared(raw)
+        self.units = config.units
+        self.raw_test = raw.test
+        self.train, self.validation, self.test = (
+            ImageSet(part.images * self.units, part.labels)
+            for part in (scaled.train, scaled.validation, scaled.test)
+        )
+        self.shape, self.classes = tuple(self.train.images.shape[1:]), raw.classes
+
+    def seen(self, raw: Tensor) -> Tensor:
+        """Raw images as the network takes them."""
+        return (raw - self.mean) / self.std * self.units
+
+
+def execute(config: GeneralizationConfig, context: RunContext) -> RunOutput:
+    """Make the run that a configuration describes."""
+    if config.group == "cost":
+        from overt.studies.generalization.cost import cost
+
+        return cost(config, context)
+    data = Data(config)
+    trials, models = [], []
+    for place, setting in enumerate(settings_of(config)):
+        model, row = _trained(config, data, setting, place, context)
+        trials.append(row)
+        models.append(model)
+    by_accuracy = min(range(len(trials)), key=lambda i: (-trials[i]["accuracy"], trials[i]["cross_entropy"]))
+    by_likelihood = min(range(len(trials)), key=lambda i: trials[i]["cross_entropy"])
+    context.progress("testing the chosen network")
+    record = {
+        "trials": trials,
+        "chosen": trials[by_accuracy]["setting"],
+        "chosen_by_likelihood": trials[by_likelihood]["setting"],
+        "seconds_per_step": trials[by_accuracy]["seconds_per_step"],
+        **_tested(models[by_accuracy], models[by_likelihood], data),
+        **_sensitivity(models[by_accuracy], data),
+        **_robustness(models[by_accuracy], data),
+        **_compressibility(models[by_accuracy], data),
+    }
+    return RunOutput([record])
+
+
+def build(config: GeneralizationConfig, data: Data, one: Trial) -> nn.Sequential:
+    """The untrained network of a trial; all methods of one seed begin with the same draws."""
+    layers = make_classifier(one.network, shape=data.shape, classes=data.classes, seed=config.seed)
+    return nn.Sequential(Units(config.units), *layers)
+
+
+@lru_cache(maxsize=2)
+def _read(source: str, n_train: int, n_validation: int, n_test: int, seed: int) -> ImageSplit:
+    """The images, kept for the next runs of the same seed; nothing changes them in place."""
+    return image_classification(source, n_train=n_train, n_validation=n_validation, n_test=n_test, seed=seed)
+
+
+def _split(config: GeneralizationConfig) -> ImageSplit:
+    try:
+        split = _read(config.source, config.n_train, config.n_validation, config.n_test, config.seed)
+    except DataUnavailableError as error:
+        raise Skip(str(error)) from None
+    if config.view == "plain":
+        return split
+    change = permute_pixels if config.view == "permuted" else scramble_phases
+    train, validation, test = (change(part, seed=0) for part in (split.train, split.validation, split.test))
+    return ImageSplit(train, validation, test, split.classes, split.name)
+
+
+def _trained(
+    config: GeneralizationConfig, data: Data, setting: float, place: int, context: RunContext
+) -> tuple[nn.Sequential, dict[str, Any]]:
+    """A trained network and its scores on validation; read from the run's folder if it is there already."""
+    one = trial(config, setting)
+    model = build(config, data, one)
+    done = Path(context.directory) / f"trained-{place}"
+    if done.is_file():
+        tensors, row = load_checkpoint(done)
+        model.load_state_dict(tensors)
+        return model, row
+    ended = fit(
+        model,
+        data.train,
+        one.recipe,
+        None if one.penalty is None else one.penalty(model),
+        checkpoint=Path(context.directory) / f"training-{place}",
+        progress=lambda line: context.progress(f"setting {setting:g}, {line}"),
+    )
+    row = {
+        "setting": setting,
+        "status": ended.status,
+        "steps": ended.steps,
+        "train_loss": ended.loss if math.isfinite(ended.loss) else None,
+        "seconds_per_step": ended.seconds_per_step,
+        "accuracy": 0.0,
+        "cross_entropy": 1e3,  # of a network that is no use; no valid one comes near
+    }
+    if ended.status != "diverged":
+        found = evaluate(model, data.validation)
+        row |= {"accuracy": found.accuracy, "cross_entropy": min(found.cross_entropy, 1e3)}
+        row["train_accuracy"] = evaluate(model, data.train).accuracy
+    save_checkpoint(done, dict(model.state_dict()), row)
+    return model, row
+
+
+def _tested(best: nn.Sequential, likeliest: nn.Sequential, data: Data) -> dict[str, float]:
+    """Accuracy of the one network; cross-entropy and calibration of the other, before and after T."""
+    found = score(logits_of(best, data.test.images), data.test.labels)
+    logits = logits_of(likeliest, data.test.images)
+    other = score(logits, data.test.labels)
+    t = temperature(logits_of(likeliest, data.validation.images), data.validation.labels)
+    cooled = score(logits.double() / t, data.test.labels)
+    return {
+        "accuracy": found.accuracy,
+        "margin": found.margin,
+        "cross_entropy": other.cross_entropy,
+        "calibration_error": other.calibration_error,
+        "temperature": t,
+        "scaled_cross_entropy": cooled.cross_entropy,
+        "scaled_calibration_error": cooled.calibration_error,
+    }
+
+
+def _sensitivity(model: nn.Sequential, data: Data) -> dict[str, Any]:
+    """Effective rank of M in three bases and of the weights, products multiplied out."""
+    images = data.validation.images[:MEASURED]
+    found: dict[str, Any] = {}
+    spectra = {}
+    for basis in ("eigen", "fourier", "identity"):
+        spectra[basis] = measure(model, images, basis=basis, method="exact").values
+        found[f"effective_rank_{basis}"] = _effective_rank(spectra[basis])
+    found["jacobian_norm"] = float(spectra["eigen"].double().square().sum().sqrt()) * data.units
+    ranks = [
+        float(F.effective_rank(layer.weight.detach().flatten(1)))
+        for layer in collapsed(_layers(model))
+        if isinstance(layer, (nn.Linear, nn.Conv2d))
+    ]
+    found["effective_rank_weights"] = sum(ranks[:-1]) / max(1, len(ranks) - 1)  # of the hidden layers
+    return found
+
+
+def _effective_rank(values: Tensor) -> float:
+    return float(F.effective_rank(singular_values=values.double().flatten().sort(descending=True).values))
+
+
+def _layers(model: nn.Sequential) -> nn.Sequential:
+    return nn.Sequential(*list(model)[1:])
+
+
+def _robustness(model: nn.Sequential, data: Data) -> dict[str, Any]:
+    """Accuracy on the first test images under each corruption, and the mean of them."""
+    raw, labels = data.raw_test.images[:SCORED], data.raw_test.labels[:SCORED]
+    clean = float((logits_of(model, data.seen(raw)).argmax(1) == labels).double().mean())
+    rows: list[dict[str, Any]] = [
+        {
+            "corruption": name,
+            "strength": strength,
+            "accuracy": float((logits_of(model, data.seen(images)).argmax(1) == labels).double().mean()),
+        }
+        for name, strength, images in corrupted(raw)
+    ]
+    by_kind = [float(row["accuracy"]) for row in rows]
+    noise = [float(row["accuracy"]) for row in rows if row["corruption"] == "noise"]
+    return {
+        "corruptions": rows,
+        "clean_accuracy": clean,
+        "noise_accuracy": sum(noise) / len(noise),
+        "corrupted_accuracy": sum(by_kind) / len(by_kind),
+    }
+
+
+def _compressibility(model: nn.Sequential, data: Data) -> dict[str, Any]:
+    """Accuracy kept where every layer is truncated to a rank, as a share of the network's own."""
+    plain = collapsed(_layers(model))
+    images, labels = data.test.images[:SCORED] / data.units, data.test.labels[:SCORED]
+    own = float((logits_of(plain, images).argmax(1) == labels).double().mean())
+    rows = []
+    for rank in RANKS:
+        small = compress(plain, ranks=rank)
+        accuracy = float((logits_of(small, images).argmax(1) == labels).double().mean())
+        rows.append(
+            {
+                "rank": rank,
+                "accuracy": accuracy,
+                "kept": accuracy / max(own, 1e-3),
+                "parameters": sum(p.numel() for p in small.parameters()),
+            }
+        )
+    return {"truncations": rows, "kept": sum(row["kept"] for row in rows) / len(rows)}
