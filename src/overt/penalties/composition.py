@@ -17,8 +17,8 @@ __all__ = ["CompositionPenalty"]
 class CompositionPenalty(Penalty):
     """weight × ½ E_x[‖J_g(h(x))‖_F² + ‖J_h(x)‖_F²] for f = g∘h, an upper bound of E_x‖J_f(x)‖_*.
 
-    Over all ways to write f as g∘h the least value is E_x‖J_f(x)‖_* itself (Scarvelis & Solomon 2024,
-    Theorem 3.1), as for matrices ‖W‖_* = min ½(‖U‖_F² + ‖V‖_F²) over W = UVᵀ. It is pointwise: the Jacobian's
+    Over all ways to write f as g∘h the least value is E_x‖J_f(x)‖_* itself (Scarvelis & Solomon 2024),
+    as for matrices ‖W‖_* = min ½(‖U‖_F² + ‖V‖_F²) over W = UVᵀ. It is pointwise: the Jacobian's
     nuclear norm at each x, averaged, where `JacobianPenalty` with p = 1 takes the nuclear norm of what the
     points have in common, √M.
 

@@ -36,7 +36,7 @@ class JacobianPenalty(Penalty):
     representation cost of a linear network of depth L: for ``DeepLinear`` and the eigen basis the Schatten-p
     quasi-norm ‖W‖_p^p of the end-to-end matrix, for circular convolutions and the Fourier basis ℓ_p of the
     filter's coefficients, for diagonal networks and the identity basis ℓ_p of the weights. So p is a depth
-    dial: 2 is the squared Frobenius norm of the Jacobian (Hoffman, Roberts & Yaida 2019, eq. 3), 1 a nuclear
+    dial: 2 is the squared Frobenius norm of the Jacobian (Hoffman, Roberts & Yaida 2019), 1 a nuclear
     norm, and smaller values prefer fewer directions.
 
     The gradient is had by reweighting: at each call M̄ is a running average of M, and the gradient is that of
