@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from overt.measures.compress import compress
+from overt.measures.compressing import compress
 
 
 def mlp(seed=0):

@@ -9,7 +9,7 @@ from torch import nn
 from overt.measures._factoring import price
 from overt.measures._rank_search import search
 from overt.measures._shrinking import Shrinkable
-from overt.measures.compress import compress
+from overt.measures.compressing import compress
 from overt.measures.parameters import effective_parameters
 
 

@@ -13,7 +13,7 @@ from torch import nn
 import overt
 from overt.measures._display import line_of
 from overt.measures._guard import untouched
-from overt.measures.measure import measure
+from overt.measures.measuring import measure
 from overt.measures.spectrum import Spectrum
 from overt.measures.tracker import SpectrumTracker
 from overt.measures.views import weight_spectra

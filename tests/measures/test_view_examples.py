@@ -11,7 +11,7 @@ import pytest
 
 MODULES = [
     "activations",
-    "compress",
+    "compressing",
     "convolution",
     "local_rank",
     "noise_stability",

@@ -122,7 +122,7 @@ def run(
 
 
 @front_door.command()
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=_FOLDER)
+@click.argument("folders", metavar="DIR [DIR …]", nargs=-1, required=True, type=_FOLDER)
 @click.option("--output", type=_FOLDER, help="The HTML file to write.  [default: DIR/report.html]")
 @click.option(
     "--study", "extra", multiple=True, metavar="MODULE:ATTRIBUTE", help="A study that is not listed."

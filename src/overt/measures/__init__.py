@@ -2,13 +2,13 @@
 
 from overt.measures.activations import activation_spectra
 from overt.measures.comparison import Comparison, compare
-from overt.measures.compress import compress
+from overt.measures.compressing import compress
 from overt.measures.compression_report import CompressionReport
 from overt.measures.convolution import convolution_spectrum
 from overt.measures.data_spectrum import data_spectrum
 from overt.measures.inverse import InferredPenalty, Stationarity, infer_penalty
 from overt.measures.local_rank import LocalRanks, Nonlinearity, local_ranks, nonlinearity
-from overt.measures.measure import measure
+from overt.measures.measuring import measure
 from overt.measures.noise_stability import LayerStability, NoiseStability, noise_stability
 from overt.measures.parameters import EffectiveParameters, LayerParameters, effective_parameters
 from overt.measures.spectrum import Spectrum

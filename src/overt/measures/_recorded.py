@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from overt import functional as F
 from overt.measures.activations import activation_spectra
-from overt.measures.measure import measure
+from overt.measures.measuring import measure
 from overt.measures.spectrum import Spectrum
 from overt.measures.views import product_spectra, weight_spectra
 

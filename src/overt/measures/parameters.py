@@ -10,7 +10,7 @@ from torch import nn
 from overt.measures._evaluating import evaluator
 from overt.measures._guard import check_module
 from overt.measures._shrinking import Shrinkable, check_tolerance
-from overt.measures.compress import DEFAULT_TOLERANCE, MAX_EVALUATIONS
+from overt.measures.compressing import DEFAULT_TOLERANCE, MAX_EVALUATIONS
 from overt.measures.compression_report import report_of
 
 __all__ = ["EffectiveParameters", "LayerParameters", "effective_parameters"]
