@@ -12,7 +12,8 @@ from overt.studies.evidence import number, select
 Group = Literal[
     "depths",  # S1, S2: depths, the explicit route and the convex baseline over the number of observations
     "portrait",  # S2: one explicit run to the very end, for the picture of its spectrum
-    "optimizers",  # S3
+    "optimizers",  # S3: with the penalty as published
+    "floored",  # S3: some of them again, with a floor under the norm
     "weights",  # S4: weight × learning rate
     "inits",  # S4: initialization × learning rate
     "nuclear",  # S5: nuclear norm and normalized nuclear norm under the same conditions
@@ -57,6 +58,9 @@ class StoryConfig(StudyConfig):
         The penalty and its weight.
     init_scale : float
         Standard deviation of the entries of the end-to-end matrix at the start.
+    norm_floor : float
+        Floor under the Frobenius norm that the penalty divides by, see ``overt.completion.explicit``; 0 is
+        the penalty as published.
     max_steps : int
     kept, height, width : float, int, int
         Share of the pixels that are kept, and the size of the photograph.
@@ -77,6 +81,7 @@ class StoryConfig(StudyConfig):
     functional: str = "normalized_nuclear_norm"
     weight: float = Field(default=1e-2, ge=0)
     init_scale: float = Field(default=1e-3, gt=0)
+    norm_floor: float = Field(default=0.1, ge=0)
     max_steps: int = Field(default=20_000, ge=1)
     kept: float = Field(default=0.3, gt=0, le=1)
     height: int = Field(default=0, ge=0)

@@ -96,6 +96,7 @@ def _explicit(config: StoryConfig, problem: CompletionProblem, context: RunConte
         optimizer_options=OPTIONS.get(config.optimizer),
         lr=config.lr,
         init_scale=config.init_scale,
+        norm_floor=config.norm_floor or None,
         seed=config.seed,
         max_steps=config.max_steps,
         early_refit=config.early_refit,

@@ -65,7 +65,10 @@ def small(quick: bool) -> dict[str, Any]:
 
 
 def optimizers(quick: bool, seeds: range) -> Runs:
-    """S3: each optimizer over its own learning rates; only the collapse may end a run, no early refit."""
+    """S3: each optimizer over its own learning rates; only the collapse may end a run, no early refit.
+
+    Three of them run again with the explicit route's floor under the norm.
+    """
     rates: dict[str, tuple[float, ...]] = {
         "adam": (1e-3, 1e-2),
         "amsgrad": (1e-2, 1e-1),
@@ -97,13 +100,11 @@ def optimizers(quick: bool, seeds: range) -> Runs:
     for name, values in rates.items():
         for lr in values:
             for seed in seeds:
-                shared: dict[str, Any] = {
-                    "group": "optimizers",
-                    "method": "explicit",
-                    "early_refit": False,
-                    "seed": seed,
-                }
-                yield StoryConfig(optimizer=name, lr=lr, **shared, **small(quick))
+                shared: dict[str, Any] = {"method": "explicit", "early_refit": False, "seed": seed}
+                shared |= {"optimizer": name, "lr": lr, **small(quick)}
+                yield StoryConfig(group="optimizers", norm_floor=0.0, **shared)
+                if name in ("adam", "gd", "momentum"):
+                    yield StoryConfig(group="floored", **shared)
 
 
 def weights(quick: bool, seeds: range) -> Runs:

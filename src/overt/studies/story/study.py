@@ -16,7 +16,7 @@ class Story(Study[StoryConfig]):
 
     name = "story"
     title = "Implicit regularization, and the explicit penalty in its place"
-    version = 2
+    version = 3
     config_type = StoryConfig
     claims = CLAIMS
 
