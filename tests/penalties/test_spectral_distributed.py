@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch.distributed as dist
+from two_processes import run_twice
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="torch without gloo")
 def test_two_processes_are_one():
     """Values, gradients and three steps, before and after the forward pass, every=1 and 2."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    worker = Path(__file__).with_name("distributed_worker.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    found = subprocess.run(
-        [*command, "--master-addr", "127.0.0.1", "--master-port", str(port), str(worker)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=300,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr[-4000:]
-    assert "same in 2 processes" in found.stdout
+    assert "same in 2 processes" in run_twice("distributed_worker.py")

@@ -18,20 +18,35 @@ def one_of(value: Any, choices: Any, name: str) -> Any:
     return value
 
 
-def positive_int(value: object, name: str) -> int:
-    """`value` as an int ≥ 1."""
+def whole_number(value: object, name: str, least: int = 1) -> int:
+    """`value` as an int ≥ `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer ≥ 1, got {value!r}")
-    if int(value) < 1:
-        raise ValueError(f"{name} must be an integer ≥ 1, got {value}")
+        raise TypeError(f"{name} must be an integer ≥ {least}, got {value!r}")
+    if int(value) < least:
+        raise ValueError(f"{name} must be an integer ≥ {least}, got {value}")
     return int(value)
+
+
+def number_in(
+    value: object, name: str, low: float, high: float, *, low_open: bool = False, high_open: bool = False
+) -> float:
+    """`value` as a float between two ends."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    above = number > low if low_open else number >= low
+    below = number < high if high_open else number <= high
+    if not (above and below):
+        ends = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        raise ValueError(f"{name} must lie in {ends}, got {value}")
+    return number
 
 
 def check_grid(value: int | Sequence[int]) -> int | tuple[int, ...]:
     """`value` as an int ≥ 1 or a tuple of them."""
     if isinstance(value, (list, tuple)):
-        return tuple(positive_int(v, "grid") for v in value)
-    return positive_int(value, "grid")
+        return tuple(whole_number(v, "grid") for v in value)
+    return whole_number(value, "grid")
 
 
 def check_norm_floor(value: object) -> float | None:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
-from overt.penalties.jacobian import _count, _deterministic, _number
+from overt.penalties.jacobian import deterministic
 from overt.penalties.probes import draw_probes
 
 __all__ = ["CompositionPenalty"]
@@ -71,8 +72,8 @@ class CompositionPenalty(Penalty):
             raise ValueError(f"estimator must be 'vjp' or 'denoising', got {estimator!r}")
         self._outer = (outer,)
         self.estimator = estimator
-        self.sigma = _number(sigma, "sigma", 0, float("inf"), low_open=True, high_open=True)
-        self.seed = _count(seed, "seed", least=0)
+        self.sigma = number_in(sigma, "sigma", 0, float("inf"), low_open=True, high_open=True)
+        self.seed = whole_number(seed, "seed", least=0)
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def value(self, x: Tensor | None = None) -> Tensor:
@@ -82,7 +83,7 @@ class CompositionPenalty(Penalty):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.calls) * 1009)
         self.calls += 1
         inner, outer = self.model, self._outer[0]
-        with torch.enable_grad(), _deterministic(inner), _deterministic(outer):
+        with torch.enable_grad(), deterministic(inner), deterministic(outer):
             if self.estimator == "denoising":
                 z = inner(x)
                 return (

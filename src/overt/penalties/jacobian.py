@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from overt.linalg import make_basis
 from overt.measures.target import OutputMap, Target
+from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
 from overt.penalties.moments import BasisMoments, DenseMoments, Moments, SketchMoments
 from overt.penalties.probes import draw_probes
@@ -131,24 +131,24 @@ class JacobianPenalty(Penalty):
         seed: int = 0,
     ) -> None:
         super().__init__(model, weight)
-        self.p = _number(p, "p", 0, 2, low_open=True)
+        self.p = number_in(p, "p", 0, 2, low_open=True)
         if normalized and self.p == 2:
             raise ValueError("normalized with p=2 is the constant 1; choose p < 2")
         self.normalized = bool(normalized)
-        self.share = _number(share, "share", 0, 1, low_open=True)
-        self.momentum = _number(momentum, "momentum", 0, 1, high_open=True)
-        self.floor = _number(floor, "floor", 0, 1, low_open=True)
-        self.every = _count(every, "every")
-        self.probes = _count(probes, "probes")
-        self.rank = _count(rank, "rank")
-        self.refresh = _count(refresh, "refresh")
+        self.share = number_in(share, "share", 0, 1, low_open=True)
+        self.momentum = number_in(momentum, "momentum", 0, 1, high_open=True)
+        self.floor = number_in(floor, "floor", 0, 1, low_open=True)
+        self.every = whole_number(every, "every")
+        self.probes = whole_number(probes, "probes")
+        self.rank = whole_number(rank, "rank")
+        self.refresh = whole_number(refresh, "refresh")
         if isinstance(basis, str) and basis == "eigen" and dims is not None:
             raise ValueError("dims: the eigen basis has no dimensions to choose; leave it out")
         self.basis = basis
         self.dims = dims
         self._check_basis()
         self._target = (Target(_plain(model), outputs, layer),)  # in a tuple: nothing of it is registered
-        self.seed = _count(seed, "seed", least=0)
+        self.seed = whole_number(seed, "seed", least=0)
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("input_shape", torch.zeros(0, dtype=torch.int64))
         self.moments: Moments | None = None
@@ -227,7 +227,7 @@ class JacobianPenalty(Penalty):
         with torch.enable_grad():
             if y is None:
                 x = x[:used].detach().requires_grad_()
-                with _deterministic(self.model):
+                with deterministic(self.model):
                     y = self._target[0](x)
             else:
                 _check_given(self.model, x, y)
@@ -295,28 +295,6 @@ class JacobianPenalty(Penalty):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _number(
-    value: object, name: str, low: float, high: float, *, low_open: bool = False, high_open: bool = False
-) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    above = number > low if low_open else number >= low
-    below = number < high if high_open else number <= high
-    if not (above and below):
-        ends = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-        raise ValueError(f"{name} must lie in {ends}, got {value}")
-    return number
-
-
-def _count(value: object, name: str, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return value
-
-
 def _plain(model: nn.Module) -> nn.Module:
     """The module in a distributed wrapper: a second forward pass through the wrapper would confuse it."""
     if isinstance(model, nn.parallel.DistributedDataParallel):
@@ -325,7 +303,7 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _deterministic(model: nn.Module) -> Iterator[None]:
+def deterministic(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for layers that mix the inputs of a batch or draw random numbers, and no others."""
     layers = [module for module in model.modules() if isinstance(module, _STOCHASTIC) and module.training]
     for layer in layers:

@@ -13,8 +13,8 @@ from overt.penalties.arguments import (
     check_grid,
     check_norm_floor,
     one_of,
-    positive_int,
     selector_name,
+    whole_number,
 )
 from overt.penalties.base import Penalty, check_norm_cap
 from overt.penalties.diagnostics import SpectralReport, spectral_report
@@ -190,10 +190,10 @@ class SpectralPenalty(Penalty):
         solver = make_solver(
             self._function,
             self.method,
-            positive_int(polar_steps, "polar_steps"),
+            whole_number(polar_steps, "polar_steps"),
             None if precision is None else getattr(torch, precision),
         )
-        self._evaluator = Evaluator(solver, positive_int(every, "every"))
+        self._evaluator = Evaluator(solver, whole_number(every, "every"))
         if of == "product":
             product_of(model)  # refuses a model without an end-to-end map
         self._check_model()
@@ -223,7 +223,7 @@ class SpectralPenalty(Penalty):
 
     @every.setter
     def every(self, value: int) -> None:
-        self._evaluator.every = positive_int(value, "every")
+        self._evaluator.every = whole_number(value, "every")
 
     def refresh(self) -> None:
         """Make new decompositions at the next call, for instance after weights were loaded."""

@@ -109,6 +109,16 @@ def relative_error(difference: float, reference: float) -> float:
     return difference / reference if reference > 0 else difference
 
 
+def error_against(truth: Tensor | None, W: Tensor, like: Tensor) -> float:
+    """‖W − truth‖ / ‖truth‖, NaN where the truth is not known; for a truth of zero the denominator is 1."""
+    if truth is None:
+        return math.nan
+    with torch.no_grad():
+        check_iterate(W, tuple(truth.shape), like)
+        distance = float(torch.linalg.vector_norm(W - truth))
+        return relative_error(distance, float(torch.linalg.vector_norm(truth)))
+
+
 def factors_of(W: Tensor | Factored) -> tuple[Tensor, Tensor] | None:
     """(U, V) of an overt.Factored, None for a tensor."""
     if isinstance(W, Tensor):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from overt.models.base import check_dtype
-from overt.problems.base import check_iterate, check_values, mean_squared, relative_error
+from overt.problems.base import check_iterate, check_values, error_against, mean_squared
 
 __all__ = ["RegressionProblem"]
 
@@ -98,12 +97,7 @@ class RegressionProblem:
 
     def error(self, W: Tensor) -> float:
         """‖w − w*‖ / ‖w*‖, NaN where the truth is not known; for a truth of zero the denominator is 1."""
-        if self.truth is None:
-            return math.nan
-        with torch.no_grad():
-            check_iterate(W, self.shape, self.y)
-            distance = float(torch.linalg.vector_norm(W - self.truth))
-            return relative_error(distance, float(torch.linalg.vector_norm(self.truth)))
+        return error_against(self.truth, W, self.y)
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None

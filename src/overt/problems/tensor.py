@@ -13,7 +13,7 @@ from torch import Tensor
 from overt.models.base import check_dtype, check_size
 from overt.models.cp import CPTensor
 from overt.problems._numbers import check_count, check_integer
-from overt.problems.base import check_iterate, check_values, mean_squared, relative_error
+from overt.problems.base import check_iterate, check_values, error_against, mean_squared
 
 __all__ = ["TensorCompletionProblem", "tensor_completion"]
 
@@ -117,12 +117,7 @@ class TensorCompletionProblem:
 
     def error(self, W: Tensor) -> float:
         """‖W − W*‖_F / ‖W*‖_F, NaN where the truth is not known; for a truth of zero the denominator is 1."""
-        if self.truth is None:
-            return math.nan
-        with torch.no_grad():
-            check_iterate(W, self.shape, self.y)
-            distance = float(torch.linalg.vector_norm(W - self.truth))
-            return relative_error(distance, float(torch.linalg.vector_norm(self.truth)))
+        return error_against(self.truth, W, self.y)
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None

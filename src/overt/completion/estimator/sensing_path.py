@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from overt.completion.convex.shrinkage import shrink_singular_values
-from overt.completion.factored.path import MULTIPLES, largest_rank, split_observations
+from overt.completion.factored.path import MULTIPLES, split_observations
+from overt.completion.irls.proxy import largest_rank
 from overt.completion.refit import refit
 from overt.completion.result import Completion
 from overt.problems import SensingProblem

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from overt.completion.convex.proximal_steps import BlockSteps, Triplet
+from overt.completion.irls.proxy import largest_rank
 from overt.completion.refit import refit_entries
 from overt.completion.result import Completion, HistoryRow
 from overt.completion.tangent.entries import Entries
@@ -207,17 +208,6 @@ def _refine(path: _Path) -> None:
             point = path.fit(start.point, ridge)
             if not path.accept(FactoredPoint(point, start.multiple * factor, ridge, path.error(point))):
                 break
-
-
-def largest_rank(shape: tuple[int, int], n_observed: int) -> int:
-    """Largest r with fewer degrees of freedom ``r (m + n − r)`` than observations, at least 1."""
-    m, n = shape
-    total = m + n
-    square = total * total - 4 * n_observed
-    if square <= 0:
-        return min(m, n)
-    r = int((total - math.sqrt(square)) / 2)
-    return max(1, min(r, m, n))
 
 
 def split_observations(k: int, share: float, seed: int) -> tuple[Tensor, Tensor] | None:
