@@ -354,3 +354,98 @@ def test_on_a_linear_problem_it_replaces_depth():
     assert problem.error(found.W) < 0.1
     assert problem.error(plain.W) > 0.5
     assert float(F.effective_rank(flat.product().detach())) < 2.1
+
+
+class Attention(nn.Module):
+    """One layer of attention, whose fused kernels have no second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        h = self.embed(x)
+        return self.head(self.attend(h, h, h, need_weights=False)[0]).mean(1)
+
+
+def test_attention_is_differentiated_twice_or_refused_in_words():
+    model, x = Attention(), torch.randn(4, 5, 6, generator=generator())
+    JacobianPenalty(model, p=1.0, basis="identity", weight=1.0).penalty(x).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert model.attend.in_proj_weight.grad.abs().sum() > 0
+    x.requires_grad_()
+    with pytest.raises(ValueError, match="fused attention kernel"):
+        JacobianPenalty(model, p=1.0, basis="identity").penalty(x, model(x))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        y = model(x)
+    JacobianPenalty(model, p=1.0, basis="identity").penalty(x, y).backward()
+
+
+class Rectifiers(nn.Module):
+    """The spellings of max(x, 0)."""
+
+    def __init__(self, spelling):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.spelling = nn.Linear(8, 16), nn.Linear(16, 3), spelling
+
+    def forward(self, x):
+        return self.last(self.spelling(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        torch.relu,
+        torch.relu_,
+        nn.functional.relu,
+        lambda x: nn.functional.relu(x, inplace=True),
+        lambda x: nn.functional.relu(input=x),
+        lambda x: x.relu(),
+        lambda x: x.relu_(),
+        nn.ReLU(),
+        nn.ReLU(inplace=True),
+    ],
+)
+def test_rectifiers_hand_no_zeros_to_the_forward_pass(spelling):
+    model = Rectifiers(spelling).double()
+    x = torch.randn(8, 8, dtype=torch.float64, generator=generator())
+    seen = []
+
+    def watch(module, inputs, output):
+        output.register_hook(seen.append)
+
+    hook = model.first.register_forward_hook(watch)
+    value = JacobianPenalty(model, p=1.0).penalty(x)
+    hook.remove()
+    seen.clear()
+    own = torch.autograd.grad(value, [model.first.weight, model.last.weight])
+    assert all(g is None for g in seen)
+    given = x.clone().requires_grad_()
+    plain = nn.Sequential(model.first, nn.ReLU(), model.last)
+    shared = JacobianPenalty(plain, p=1.0).penalty(given, plain(given))
+    for a, b in zip(own, torch.autograd.grad(shared, [model.first.weight, model.last.weight]), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_outputs_that_are_there_are_mapped_as_the_penalty_says():
+    model, x = network(), torch.randn(8, 8, dtype=torch.float64, generator=generator(), requires_grad=True)
+    own = JacobianPenalty(model, p=1.0, outputs="probabilities").penalty(x)
+    assert own.item() == JacobianPenalty(model, p=1.0, outputs="probabilities").penalty(x, model(x)).item()
+    assert own.item() != JacobianPenalty(model, p=1.0).penalty(x).item()
+    with pytest.raises(ValueError, match="leave y out"):
+        JacobianPenalty(model, p=1.0, layer="0").penalty(x, model(x))
+
+
+def test_a_compiled_model_is_differentiated_as_the_eager_one():
+    model, x = network(), torch.randn(8, 8, dtype=torch.float64, generator=generator())
+    compiled = torch.compile(model, backend="aot_eager")
+    eager = JacobianPenalty(model, p=1.0).penalty(x)
+    value = JacobianPenalty(compiled, p=1.0).penalty(x)
+    assert value.item() == eager.item()
+    value.backward()
+    x = x.clone().requires_grad_()
+    with pytest.raises(ValueError, match="compiled backward"):
+        JacobianPenalty(compiled, p=1.0).penalty(x, compiled(x))

@@ -57,12 +57,16 @@ class Target:
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs in rows, shape (n, K)."""
         raw = self._run(x) if self.layer is None else self._activations(x, self.layer)
+        return self.mapped(raw, len(x))
+
+    def mapped(self, raw: Any, count: int) -> Tensor:
+        """What the model returned for `count` inputs, as outputs in rows, shape (count, K)."""
         y = self._mapped(_as_tensor(raw))
         if y.is_complex() or not y.is_floating_point():
             raise TypeError(f"model: expected real floating-point outputs, got {y.dtype}")
-        if y.ndim == 0 or len(y) != len(x):
+        if y.ndim == 0 or len(y) != count:
             raise ValueError(
-                f"model: expected one output for each of the {len(x)} inputs, in the first dimension, got "
+                f"model: expected one output for each of the {count} inputs, in the first dimension, got "
                 f"shape {tuple(y.shape)}"
             )
         return y.reshape(len(y), -1)

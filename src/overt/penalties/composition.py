@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
-from overt.penalties.jacobian import deterministic
+from overt.penalties.passes import deterministic
 from overt.penalties.probes import draw_probes
 
 __all__ = ["CompositionPenalty"]

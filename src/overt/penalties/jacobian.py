@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,18 +13,13 @@ from overt.measures.target import OutputMap, Target
 from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
 from overt.penalties.moments import BasisMoments, DenseMoments, Moments, SketchMoments
+from overt.penalties.passes import MIXING, check_twice_differentiable, deterministic, plain_module
 from overt.penalties.probes import draw_probes
 
 __all__ = ["JacobianPenalty"]
 
 DENSE_UP_TO = 256
 """Number of entries of an input up to which the eigen basis keeps M̄ as a matrix."""
-
-_STOCHASTIC = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.modules.dropout._DropoutNd,
-)
 
 
 class JacobianPenalty(Penalty):
@@ -147,7 +140,9 @@ class JacobianPenalty(Penalty):
         self.basis = basis
         self.dims = dims
         self._check_basis()
-        self._target = (Target(_plain(model), outputs, layer),)  # in a tuple: nothing of it is registered
+        self._target = (
+            Target(plain_module(model), outputs, layer),
+        )  # in a tuple: nothing of it is registered
         self.seed = whole_number(seed, "seed", least=0)
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("input_shape", torch.zeros(0, dtype=torch.int64))
@@ -231,7 +226,11 @@ class JacobianPenalty(Penalty):
                     y = self._target[0](x)
             else:
                 _check_given(self.model, x, y)
-                y = y.reshape(len(y), -1)
+                if self._target[0].layer is not None:
+                    raise ValueError("y: the activations of a layer are penalized; leave y out")
+                if self.moments is None or not int(self.moments.updates):
+                    check_twice_differentiable(y)
+                y = self._target[0].mapped(y, len(y))
             generator = torch.Generator().manual_seed(self._probe_seed())
             found = [self._product(x, y[:used], generator) for _ in range(self.probes)]
         g = torch.cat(found).flatten(1)
@@ -295,33 +294,13 @@ class JacobianPenalty(Penalty):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _plain(model: nn.Module) -> nn.Module:
-    """The module in a distributed wrapper: a second forward pass through the wrapper would confuse it."""
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        return model.module  # type: ignore[no-any-return]
-    return model
-
-
-@contextmanager
-def deterministic(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for layers that mix the inputs of a batch or draw random numbers, and no others."""
-    layers = [module for module in model.modules() if isinstance(module, _STOCHASTIC) and module.training]
-    for layer in layers:
-        layer.training = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.training = True
-
-
 def _check_given(model: nn.Module, x: Tensor, y: Tensor) -> None:
     if not x.requires_grad or not isinstance(y, Tensor) or y.grad_fn is None or len(y) != len(x):
         raise ValueError(
             "y: expected the model's outputs for x with their graph, x having required gradients before the "
             "forward pass; or leave y out"
         )
-    mixing = [m for m in model.modules() if isinstance(m, _STOCHASTIC[:2]) and m.training]
+    mixing = [m for m in model.modules() if isinstance(m, MIXING) and m.training]
     if mixing:
         raise ValueError(
             f"y: {type(mixing[0]).__name__} in training mode mixes the inputs of a batch; leave y out, and "
