@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -99,3 +101,23 @@ def test_refusals() -> None:
         polar(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))
     with pytest.raises(ValueError, match="W: expected a matrix"):
         polar(torch.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(768, 768), (800, 770), (771, 900)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
+def test_mirrored_products_of_large_matrices_are_the_plain_ones(shape, dtype, monkeypatch):
+    from overt.linalg.polar import polar_iteration
+    from overt.linalg.polar_coefficients import polar_coefficients
+
+    module = sys.modules[polar_iteration.__module__]
+    W = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    if dtype.is_complex:
+        W = W + 1j * W.flip(0)
+    assert min(shape) >= module.MIRROR_FROM
+    mirrored = polar_iteration(W, polar_coefficients(4))
+    monkeypatch.setattr(module, "MIRROR_FROM", 10**9)
+    plain = polar_iteration(W, polar_coefficients(4))
+    wide = torch.complex64 if dtype.is_complex else torch.float32
+    tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-4
+    assert torch.linalg.matrix_norm((mirrored - plain).to(wide), 2) < tolerance
+    assert mirrored.shape == W.shape

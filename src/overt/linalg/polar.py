@@ -8,6 +8,10 @@ from torch import Tensor
 from overt.linalg.checks import check_matrix, require_finite
 from overt.linalg.polar_coefficients import SAFETY, Quintic, polar_coefficients
 
+# With four panels 5/8 of the products are made; for small matrices the copies cost more than that saves.
+_PANELS = 4
+MIRROR_FROM = 768
+
 # Looked up once: compiled code cannot ask.
 _CPU_BFLOAT16 = any(
     bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -89,8 +93,8 @@ def polar_iteration(W: Tensor, coefficients: tuple[Quintic, ...], dtype: torch.d
     wide = W.shape[-1] > W.shape[-2]
     X = _normalize(W if wide else W.mH).to(dtype or W.dtype)
     for step, (a, b, c) in enumerate(coefficients):
-        gram = X @ X.mH
-        square = gram @ gram
+        gram = _gram(X)
+        square = _gram(gram)
         if step == 0:
             X, gram, square = _tighten(X, gram, square)
         X = _combine(X, torch.add(gram * b, square, alpha=c), a)
@@ -102,6 +106,21 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and _CPU_BFLOAT16
+
+
+def _gram(X: Tensor) -> Tensor:
+    """X Xᴴ; for large matrices on the CPU the upper half of it is computed, and mirrored."""
+    n = X.shape[-2]
+    grad = torch.is_grad_enabled() and X.requires_grad
+    if X.ndim != 2 or n < MIRROR_FROM or X.device.type != "cpu" or grad or torch.compiler.is_compiling():
+        return X @ X.mH
+    found = X.new_empty(n, n)
+    size = -(-n // _PANELS)
+    for start in range(0, n, size):
+        here, rest = slice(start, min(start + size, n)), slice(min(start + size, n), n)
+        found[here, start:] = X[here] @ X[start:].mH
+        found[rest, here] = found[here, rest].mH
+    return found
 
 
 def _combine(X: Tensor, M: Tensor, a: float) -> Tensor:
