@@ -227,9 +227,31 @@ def test_r1(fields, expected):
     assert verdict("R1", flows(**fields)) == expected
 
 
-def test_r1_counts_gradient_descent():
-    steps = run({"loss": 1e-3, "open_entry": 10.0, "bound": 20.0}, group="descent", seed=0)
-    assert verdict("R1", [*flows(), steps]) == "not reproduced"
+def steps(entry=30.0, determinant=1e-6, loss=1e-3, kept=5, n=5):
+    runs = []
+    for seed in range(n):
+        good = seed < kept
+        record = {"loss": loss, "bound": 20.0, "open_entry": entry if good else 5.0}
+        record["determinant"] = determinant if good else -1.0
+        runs.append(run(record, group="descent", depth=2, lr=0.05, init="balanced", seed=seed))
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "reproduced"),
+        ({"entry": 19.0}, "not reproduced"),
+        ({"determinant": -1e-9}, "not reproduced"),
+        ({"determinant": math.nan}, "not reproduced"),
+        ({"kept": 0}, "not reproduced"),
+        ({"kept": 4}, "inconclusive"),
+        ({"loss": 0.2}, "inconclusive"),
+        ({"loss": math.nan}, "inconclusive"),
+    ],
+)
+def test_r7(fields, expected):
+    assert verdict("R7", steps(**fields)) == expected
 
 
 @pytest.mark.parametrize(
@@ -338,7 +360,7 @@ def least(rank=0.0, smooth=0.5, nuclear=0.1, misses=0, same=False, seeds=range(1
                 "minimum nuclear norm": dict.fromkeys(FUNCTIONALS, 2.0 if same else 1.5),
             },
         }
-        runs.append(run(record, group="which", n=20, rank=2, n_observed=200, seed=seed))
+        runs.append(run(record, group="which", n=20, rank=2, n_observed=160, seed=seed))
     return runs
 
 

@@ -12,7 +12,7 @@ from overt.studies.base import StudyConfig
 Group = Literal[
     "entry",  # R1–R3: gradient flow on the 2×2 problem
     "perturbed",  # R4: the same with an observation of ε in the place of 0
-    "descent",  # R1: gradient descent on the layers, as far as it gets
+    "descent",  # R7: gradient descent on the layers, as far as it gets
     "tensor",  # R5: tensor completion by CP factorization
     "which",  # R6: which functional of a solution is the least possible one
 ]
@@ -111,13 +111,12 @@ def perturbed(quick: bool, seeds: range) -> Runs:
 
 
 def descent(quick: bool, seeds: range) -> Runs:
-    """R1: the layers themselves by gradient descent, balanced or not."""
+    """R7: the layers themselves by gradient descent; balanced at two rates, and not balanced."""
     for depth in (3,) if quick else (2, 3, 4):
-        for init in ("balanced", "gaussian"):
-            for seed in seeds:
-                yield RazinConfig(
-                    group="descent", depth=depth, init=init, max_steps=5_000 if quick else 20_000, seed=seed
-                )
+        for init, lr in (("balanced", 5e-2), ("balanced", 5e-3), ("gaussian", 5e-2)):
+            for seed in seeds if lr == 5e-2 or not quick else ():
+                steps = 5_000 if quick else 20_000
+                yield RazinConfig(group="descent", depth=depth, init=init, lr=lr, max_steps=steps, seed=seed)
 
 
 def tensor(quick: bool, seeds: range) -> Runs:
@@ -143,7 +142,7 @@ def tensor(quick: bool, seeds: range) -> Runs:
 
 def which(quick: bool, seeds: range) -> Runs:
     """R6: 20×20 of rank 2, where many and where few entries are observed."""
-    for count in (200,) if quick else (200, 120):
+    for count in (160,) if quick else (200, 160, 120):
         for seed in seeds:
             yield RazinConfig(
                 group="which", n=20, rank=2, n_observed=count, lr=1.0, max_steps=10_000, seed=seed

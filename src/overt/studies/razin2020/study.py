@@ -33,7 +33,7 @@ class Razin2020(Study[RazinConfig]):
         return execute(config, context)
 
     def judge(self, runs: Sequence[Run]) -> list[Verdict]:
-        """One verdict for each of R1–R6."""
+        """One verdict for each of R1–R7."""
         from overt.studies.razin2020.rules import judge
 
         return judge(runs)
