@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -65,6 +66,45 @@ def test_lightning(tmp_path):
         LightningSpectra(3)
 
 
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_the_loss_in_lightning_is_the_one_that_was_returned(tmp_path, accumulate):
+    lightning = imported("lightning")
+    from overt.integrations import LightningSpectra
+
+    class Constant(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Linear(4, 3)
+
+        def training_step(self, batch, _):
+            return self.net(batch[0]).sum() * 0 + 7.0
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    tracker = SpectrumTracker(what="weights", budget=None)
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", callbacks=[LightningSpectra(tracker)], logger=False,
+        default_root_dir=tmp_path, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accumulate_grad_batches=accumulate,
+    )  # fmt: skip
+    data = torch.utils.data.TensorDataset(torch.randn(32, 4))
+    trainer.fit(Constant(), torch.utils.data.DataLoader(data, batch_size=4))
+    steps = [row["step"] for row in tracker.rows]
+    assert steps == [step for step in (0, 1, 2, 3, 4, 5, 6, 8) if step <= 8 // accumulate]
+    assert [row["loss"] for row in tracker.rows[1:]] == [7.0] * (len(steps) - 1)
+
+
+class Regression(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+    def forward(self, x, labels=None):
+        output = self.layer(x)
+        return {"loss": (output.squeeze(1) - labels).square().mean(), "logits": output}
+
+
 def test_hugging_face(tmp_path):
     transformers = imported("transformers")
     from overt.integrations import HuggingFaceSpectra
@@ -94,15 +134,6 @@ def test_hugging_face_trainer(tmp_path):
     imported("accelerate")
     from overt.integrations import HuggingFaceSpectra
 
-    class Regression(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(3, 1)
-
-        def forward(self, x, labels=None):
-            output = self.layer(x)
-            return {"loss": (output.squeeze(1) - labels).square().mean(), "logits": output}
-
     data = [{"x": torch.randn(3), "labels": torch.tensor(1.0)} for _ in range(8)]
     arguments = transformers.TrainingArguments(
         str(tmp_path), max_steps=5, per_device_train_batch_size=2, report_to=[], use_cpu=True,
@@ -114,6 +145,44 @@ def test_hugging_face_trainer(tmp_path):
     )
     trainer.train()
     assert [row["step"] for row in tracker.rows] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_resumed_run_of_hugging_face_keeps_the_rows(tmp_path, restored):
+    transformers = imported("transformers")
+    imported("accelerate")
+    from overt.integrations import HuggingFaceSpectra
+
+    data = [{"x": torch.randn(3), "labels": torch.tensor(1.0)} for _ in range(8)]
+
+    def train(steps, callbacks, **options):
+        arguments = transformers.TrainingArguments(
+            str(tmp_path), max_steps=steps, per_device_train_batch_size=2, report_to=[], use_cpu=True,
+            save_steps=7, logging_steps=2, disable_tqdm=True,
+            restore_callback_states_from_checkpoint=restored,
+        )  # fmt: skip
+        trainer = transformers.Trainer(Regression(), arguments, train_dataset=data, callbacks=callbacks)
+        trainer.train(**options)
+
+    def trackers():
+        return [SpectrumTracker(what=what, budget=None) for what in ("weights", lambda m: 1.0)]
+
+    first, second, unseen = trackers(), trackers(), SpectrumTracker(what="weights", budget=None)
+    train(10, [HuggingFaceSpectra(tracker) for tracker in first])
+    stored = json.loads((tmp_path / "checkpoint-7/trainer_state.json").read_text())
+    checkpoint = str(tmp_path / "checkpoint-7")
+    train(14, [HuggingFaceSpectra(t) for t in (*second, unseen)], resume_from_checkpoint=checkpoint)
+    for before, after in zip(first, second, strict=True):
+        assert [row["step"] for row in after.rows] == [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 14]
+        assert after.rows[:7] == before.rows[:7]
+        assert after.rows[7]["seconds"] > after.rows[6]["seconds"]
+    assert first[0].rows[0]["spectra"].keys() == {"weights.layer.weight"}
+    assert [row["step"] for row in unseen.rows] == [7, 8, 10, 13, 14]
+    # the clock of the checkpoint is that of its step, not that of the last row
+    entry = stored["stateful_callbacks"]["overt.SpectrumTracker"][0]
+    assert entry["pace"]["seconds"] > entry["rows"][-1]["seconds"]
+    assert "loss" not in first[0].rows[1]
+    assert "loss" in first[0].rows[4]
 
 
 def test_tensorboard(tmp_path):

@@ -91,3 +91,36 @@ def test_refusals():
 def _broken(model, x):
     for hook in model._forward_hooks.values():
         hook(model, (x,), nn.LSTM(2, 2))
+
+
+@pytest.mark.parametrize("widths", [(3, 5), (4, 4)])
+def test_each_run_of_a_layer_has_a_spectrum_of_its_own(widths):
+    torch.manual_seed(0)
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Linear(4, widths[0]), relu, nn.Linear(*widths), relu).double()
+    x = torch.randn(30, 4, dtype=torch.float64)
+    spectra = activation_spectra(model, DataLoader(x, batch_size=8))
+    assert list(spectra) == ["0", "1", "1#2", "2"]
+    for name, upto in (("1", 2), ("1#2", 4)):
+        expected = torch.linalg.svdvals(model[:upto](x).detach() / 30**0.5)
+        assert torch.allclose(spectra[name].values, expected, atol=1e-8)
+        assert spectra[name].n_samples == 30
+    assert list(activation_spectra(model, x, layers=["1"])) == ["1", "1#2"]
+    with pytest.raises(ValueError, match="'3' is the same module as '1'"):
+        activation_spectra(model, x, layers=["3"])
+
+
+class Idle(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.a(x)
+
+
+def test_a_layer_that_is_named_and_does_not_run_is_refused():
+    x = torch.randn(4, 3)
+    assert list(activation_spectra(Idle(), x)) == ["a"]
+    with pytest.raises(ValueError, match="'b' did not run"):
+        activation_spectra(Idle(), x, layers=["a", "b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,6 +84,10 @@ def test_convolutions_become_two(conv, shape):
     small = compress(conv, ranks=1)
     assert type(small).__name__ == "FactoredConv"
     assert small.rank == 1
+    assert torch.allclose(small.weight, conv.weight, atol=1e-13)
+    for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+        assert getattr(small, name) == getattr(conv, name)
+    assert small.padding_mode == conv.padding_mode
     x = torch.randn(shape, dtype=torch.float64)
     assert torch.allclose(small(x), conv(x), atol=1e-13)
     assert small.compression.parameters_after < small.compression.parameters_before
@@ -242,3 +247,46 @@ def test_other_refusals():
     broken[0].weight.data[0, 0] = torch.inf
     with pytest.raises(ValueError, match="infinite"):
         compress(broken, energy=0.5)
+
+
+class Patches(nn.Module):
+    """A vision model that asks its first layer for the dtype of its weight, as many do."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 4, stride=4, bias=False)
+
+    def forward(self, x):
+        return self.patch(x.to(self.patch.weight.dtype)).flatten(2)
+
+
+def test_a_model_that_looks_at_its_layers_runs_on():
+    small = compress(Patches(), ranks=2)
+    assert type(small.patch).__name__ == "FactoredConv"
+    assert small(torch.randn(2, 3, 8, 8, dtype=torch.float64)).shape == (2, 16, 4)
+
+
+class Logits(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.head, self.kind = nn.Linear(30, 5), kind
+
+    def forward(self, x):
+        return self.kind(logits=self.head(x))
+
+
+@pytest.mark.parametrize("kind", [dict, SimpleNamespace])
+def test_accuracy_is_of_the_logits_in_an_output(kind):
+    model, x = Logits(kind), torch.randn(40, 30)
+    y = model.head(x).argmax(1)
+    assert compress(model, ranks=2, evaluate=(x, y)).compression.accuracy_before == 1.0
+    with pytest.raises(ValueError, match="dict and targets"):
+        compress(Logits(lambda logits: {"scores": logits}), ranks=2, evaluate=(x, y))
+
+
+def test_a_model_without_a_layer_to_factor_says_why():
+    model = nn.Sequential(*(nn.Embedding(5, 4) for _ in range(5)))
+    with pytest.raises(ValueError, match="'0', '1', '2' and 2 more: a Embedding is not factored"):
+        compress(model, energy=0.5)
+    with pytest.raises(ValueError, match="it has no weights"):
+        compress(nn.ReLU(), energy=0.5)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import jacrev, vmap
 
 import overt
-from overt.measures.local_rank import local_ranks, nonlinearity
+from overt.measures import local_ranks, measure, nonlinearity
 
 
 def test_the_rank_of_a_relu_network_is_that_of_its_linear_piece():
@@ -122,7 +122,82 @@ def test_wrong_arguments():
         local_ranks(nn.Linear(2, 2), x, rtol=1.0)
     with pytest.raises(ValueError, match="at least two points"):
         nonlinearity(nn.Linear(2, 2), x[:1])
-    with pytest.raises(ValueError, match="no example"):
+    with pytest.raises(ValueError, match="there is no batch"):
         local_ranks(nn.Linear(2, 2), [])
-    with pytest.raises(TypeError, match="model must be"):
-        local_ranks(torch.sin, x)
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module or a function"):
+        local_ranks(3, x)
+    with pytest.raises(ValueError, match="memory_budget: expected a whole number"):
+        nonlinearity(nn.Linear(2, 2), x, memory_budget=0)
+
+
+def test_functions_and_ways_to_call_a_model_are_taken():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    x = torch.randn(6, 4, dtype=torch.float64)
+    expected, gap = local_ranks(model, x).values, nonlinearity(model, x).gap
+    plain = local_ranks(lambda z: model(z), x)
+    assert torch.allclose(plain.values, expected)
+    assert nonlinearity(lambda z: model(z), x).gap == pytest.approx(gap)
+    wrapped = nn.ModuleDict({"body": model})
+    called = {"forward": lambda m, z: m["body"](z)}
+    assert torch.allclose(local_ranks(wrapped, x, **called).values, expected)
+    assert nonlinearity(wrapped, x, **called).gap == pytest.approx(gap)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_parts_are_measured_without_compilation():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Tanh(), nn.Linear(8, 8))
+    model = nn.Sequential(nn.Linear(4, 8), body, nn.Linear(8, 3))
+    x = torch.randn(6, 4)
+    expected = local_ranks(model, x).values
+    model[1] = torch.compile(body, backend="aot_eager")
+    model(x.clone().requires_grad_()).sum().backward()
+    assert torch.allclose(local_ranks(model, x).values, expected)
+    assert nonlinearity(model, x).gap > 0
+
+
+def test_many_outputs_are_taken_by_forward_mode():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 40)).double()
+    x = torch.randn(4, 3, dtype=torch.float64)
+    J = vmap(jacrev(model))(x).detach()
+    assert torch.allclose(local_ranks(model, x).values, torch.linalg.svdvals(J))
+
+
+class _Counted(nn.Module):
+    """Holds 10 000 numbers for the backward pass of each input; notes how many inputs come at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def forward(self, x):
+        self.largest = max(self.largest, len(x))
+        return x.repeat(1, 5000).sin().sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("measured", [local_ranks, nonlinearity])
+def test_chunks_are_sized_by_the_graph(measured):
+    model, x = _Counted(), torch.randn(200, 2, dtype=torch.float64)
+    measured(model, x, memory_budget=2 * 10**6)
+    assert 2 <= model.largest <= 25  # 10 000 numbers of 8 bytes for each input
+
+
+def test_the_pooled_spectrum_keeps_to_the_budget_and_says_so():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 10))
+    x = torch.randn(50, 40)
+    found = nonlinearity(model, x, memory_budget=70_000)  # 218 rows: kept as 40
+    assert len(found.pooled.factor) < 219
+    assert found.gap == pytest.approx(nonlinearity(model, x).gap, abs=1e-6)
+    with pytest.raises(ValueError, match="memory_budget: outputs × inputs make more than 62 rows"):
+        nonlinearity(model, x, memory_budget=20_000)
+
+
+def test_the_pooled_spectrum_knows_the_shape_of_an_input():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3))
+    x = torch.randn(6, 1, 4, 4)
+    found = nonlinearity(model, x).pooled.in_basis("fourier").values
+    assert torch.allclose(found, measure(model, x, "fourier").values, rtol=1e-4)

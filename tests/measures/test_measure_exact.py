@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from overt.linalg import make_basis
 from overt.measures import measure
+from overt.measures.exact import row_limit
 
 MODELS = {
     "mlp": (mlp(), gaussian(5, 6, seed=1)),
@@ -108,6 +109,17 @@ def test_exact_eigenvalues_that_do_not_fit_are_refused():
     model, x = MODELS["cnn"]
     with pytest.raises(ValueError, match=r"memory_budget: .*method='sketch'"):
         measure(model, x, memory_budget=5000)
+
+
+def test_no_more_rows_are_kept_than_the_largest_square_matrix_has(monkeypatch):
+    assert row_limit(10_092, torch.float32, 2**31) == 10_000
+    assert row_limit(9_999, torch.float32, 2**40) == 8 * 9_999
+    monkeypatch.setattr("overt.measures.exact.LARGEST_SQUARE", 100)
+    model, _ = MODELS["cnn"]  # 128 entries, 4 outputs
+    inputs = gaussian(26, 2, 8, 8)
+    assert len(measure(model, inputs[:25]).values) == 100
+    with pytest.raises(ValueError, match="outputs × inputs make more than 100 rows of 128 entries"):
+        measure(model, inputs)
 
 
 class Largest(TorchDispatchMode):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import weakref
 
 import pytest
 import torch
 from torch import nn
 from torch.func import jacrev, vmap
 
+from overt.measures import _noise_probe
+from overt.measures.jacobian import jacobian_rows
 from overt.measures.noise_stability import noise_stability
 
 
@@ -123,3 +127,68 @@ def test_wrong_arguments():
         noise_stability(model, x, draws=0)
     with pytest.raises(ValueError, match="is 0 for one"):
         noise_stability(model, torch.zeros(1, 2))
+
+
+def test_an_activation_that_is_there_twice_acts_twice():
+    own = network()
+    relu = nn.ReLU()
+    shared = nn.Sequential(own[0], relu, own[2], relu, own[4])
+    x = torch.randn(10, 7, dtype=torch.float64)
+    assert noise_stability(shared, x) == noise_stability(own, x)
+
+
+def test_the_theorem_is_for_relu_alone():
+    def unmet(activation):
+        model = network()
+        model[1] = model[3] = activation
+        return noise_stability(model, torch.randn(5, 7, dtype=torch.float64)).unmet
+
+    assert not any("ReLU" in text for text in unmet(nn.ReLU()))
+    assert any("activations other than ReLU" in text for text in unmet(nn.LeakyReLU()))
+
+
+def test_inputs_are_looked_at_in_parts_that_fit(monkeypatch):
+    model, x = network(), torch.randn(40, 7, dtype=torch.float64)
+    whole = noise_stability(model, x)
+    sizes = []
+    model[0].register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    noise_stability(model, x)
+    assert max(sizes) == 40
+    sizes.clear()
+    monkeypatch.setattr(_noise_probe, "_BYTES", 100_000)
+    parts = noise_stability(model, x)
+    assert 2 <= max(sizes) < 20
+    assert parts.n_samples == 40
+    assert parts.complexity(1.0) == pytest.approx(whole.complexity(1.0), rel=1e-12)
+
+
+def test_rows_of_a_jacobian_are_not_kept(monkeypatch):
+    rows = []
+
+    def watched(y, x):
+        for row in jacobian_rows(y, x):
+            rows.append(weakref.ref(row))
+            alive.append(sum(ref() is not None for ref in rows))
+            yield row
+
+    alive = []
+    monkeypatch.setattr(_noise_probe, "jacobian_rows", watched)
+    noise_stability(network(), torch.randn(5, 7, dtype=torch.float64))
+    assert len(rows) == 30 + 3 + 3
+    assert max(alive) <= 2
+
+
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_normalized_layers_are_taken_as_they_act(norm):
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(1, 2, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3, bias=False)]
+    plain = nn.Sequential(*layers).double().eval()
+    normed = copy.deepcopy(plain)
+    normed[0], normed[3] = norm(normed[0]).eval(), norm(normed[3]).eval()
+    x = torch.randn(6, 1, 4, 4, dtype=torch.float64)
+    normed(x)
+    for i in (0, 3):
+        plain[i].weight.data = normed[i].weight.detach().clone()
+    assert noise_stability(normed, x).complexity(1.0) == pytest.approx(
+        noise_stability(plain, x).complexity(1.0)
+    )

@@ -122,6 +122,30 @@ def test_the_bias_of_eigenvalues_is_corrected_and_bounded():
     assert sum(traces) / 150 == pytest.approx(whole.trace, rel=0.05)
 
 
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_the_bounds_hold_in_a_crowd_of_eigenvalues(k):
+    """M = I: sums of the first k squares, in the order of the bounds themselves, not of the values."""
+    W = torch.linalg.qr(gaussian(40, 20))[0]
+    lower, upper, total = [], [], []
+    for seed in range(150):
+        s = measure(lambda z: z @ W.T, gaussian(8, 20), method="sketch", probes=4, seed=seed)
+        lower.append(s.lower[:k].square().sum())
+        upper.append(s.upper[:k].square().sum())
+        total.append(s.values.square().sum())
+        assert bool((s.upper.diff() <= 1e-12).all())
+    error = torch.stack(lower).std() / 150**0.5
+    assert torch.stack(lower).mean() < k + 2 * error
+    assert error < 0.1 * k
+    assert torch.stack(upper).mean() > 1.2 * k
+
+
+def test_the_factor_of_a_half_precision_model_is_kept_in_float32():
+    model, x = mlp(dtype=torch.bfloat16, n_out=30), gaussian(8, 6, dtype=torch.bfloat16)
+    s = measure(model, x, method="sketch", probes=4)
+    assert s.factor.dtype == torch.float32
+    assert torch.allclose(s.factor.norm(dim=1), s.upper, rtol=1e-5)
+
+
 @pytest.mark.parametrize("errors_over", ["data", "probes"])
 def test_the_trace_of_the_square_has_no_bias(errors_over):
     """On a map with orthonormal columns, M = I, where its spread is small."""

@@ -359,3 +359,59 @@ def test_refusals():
         SpectrumTracker(model, torch.randn(3, 2), options={"basis": "nothing"}).step(0)
     with pytest.raises(TypeError, match="model must be"):
         SpectrumTracker(3)
+
+
+def test_a_named_view_may_have_arguments_of_its_own():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).double()
+    x = torch.randn(6, 1, 4, 4, dtype=torch.float64)
+    what = {
+        "channels": ("activations", {"features": "channels", "layers": ["0"]}),
+        "fourier": ("measure", {"basis": "fourier"}),
+        "identity": "measure",
+        "across": ("products", {"through_activations": True}),
+    }
+    row = SpectrumTracker(model, x, what=what, options={"basis": "identity"}).step(0)["spectra"]
+    assert row["channels.0"]["count"] == 2
+    for basis in ("fourier", "identity"):
+        assert row[basis]["values"] == measure(model, x, basis=basis).values[:20].tolist()
+    alone = SpectrumTracker(model, x, what=("measure", {"basis": "dct"})).step(0)
+    assert list(alone["spectra"]) == ["measure"]
+    with pytest.raises(TypeError, match="'activations' cannot be recorded with feature: "):
+        SpectrumTracker(model, x, what=("activations", {"feature": "channels"}))
+    with pytest.raises(TypeError, match="'measure' cannot be recorded with base"):
+        SpectrumTracker(model, x, options={"base": "fourier"})
+    with pytest.raises(ValueError, match="have one name"):
+        SpectrumTracker(model, x, what=[lambda m: 1.0, lambda m: 2.0])
+    with pytest.raises(ValueError, match="unknown 3"):
+        SpectrumTracker(model, x, what=["measure", 3])
+
+
+def test_inputs_that_can_be_gone_through_once_are_refused():
+    with pytest.raises(TypeError, match="a generator can be gone through once"):
+        SpectrumTracker(nn.Linear(2, 2), (torch.randn(3, 2) for _ in range(2)))
+    tracker = SpectrumTracker(nn.Linear(2, 2), [torch.randn(3, 2)], budget=None)
+    assert [tracker.step(step)["spectra"]["measure"]["count"] for step in (0, 1)] == [2, 2]
+
+
+def test_a_state_does_not_grow_with_the_tracker():
+    tracker = run(0.05, 0.01, 0.1, steps=300)
+    state = tracker.state_dict()
+    counts = len(state["rows"]), len(state["skipped"])
+    tracker.step(1000, force=True)
+    tracker.skipped.append({})
+    assert (len(state["rows"]), len(state["skipped"])) == counts
+
+
+@pytest.mark.parametrize("at", [[1.5], [-1], [True], ["1"], [torch.ones(2, dtype=torch.int64)]])
+def test_steps_that_are_no_counts_are_refused(at):
+    with pytest.raises(ValueError, match="each step of at must be an int ≥ 0"):
+        SpectrumTracker(nn.Linear(2, 2), at=at)
+
+
+def test_steps_may_come_from_arrays():
+    for at in (np.array([3, 1]), torch.tensor([3, 1]), range(1, 4, 2)):
+        tracker = SpectrumTracker(nn.Linear(2, 2), at=at, budget=None)
+        assert [step for step in range(5) if tracker.step(step)] == [1, 3]
+    with pytest.raises(TypeError, match=r"at must be an iterable of steps.*got 5"):
+        SpectrumTracker(nn.Linear(2, 2), at=5)

@@ -33,7 +33,7 @@ def test_the_guide_runs(capsys):
     guide = (Path(__file__).parents[2] / "docs" / "parameters.md").read_text(encoding="utf-8")
     names = {}
     blocks = re.findall(r"```python\n(.*?)```", guide, re.S)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         exec(block, names)
     assert "parameters keep accuracy" in capsys.readouterr().out

@@ -93,3 +93,78 @@ def test_small_singular_values_of_single_precision_products_are_kept():
     second.weight.data = torch.diag(torch.tensor([1.0, 1e-2, 1e-4, 1e-6, 1e-8]))
     values = product_spectra(nn.Sequential(first, second))["0 … 1"].values
     assert torch.allclose(values.log10(), torch.tensor([0.0, -4, -8, -12, -16]), atol=1e-3)
+
+
+def test_a_layer_that_is_there_twice_is_multiplied_twice():
+    torch.manual_seed(3)
+    a, b = nn.Linear(4, 3).double(), nn.Linear(3, 4).double()
+    spectra = product_spectra(nn.Sequential(a, b, a))
+    assert list(spectra) == ["0 … 2"]
+    expected = svdvals(a.weight @ b.weight @ a.weight)
+    assert torch.allclose(spectra["0 … 2"].values, expected, rtol=0, atol=1e-13)
+
+
+def test_an_activation_that_is_there_twice_separates_twice():
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Linear(4, 3), relu, nn.Linear(3, 5), relu, nn.Linear(5, 2))
+    assert product_spectra(model) == {}
+    assert list(product_spectra(model, through_activations=True)) == ["0 … 4"]
+
+
+def older_weight_norm(layer):
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        return nn.utils.weight_norm(layer)
+
+
+OLDER_HOOKS = {
+    "spectral norm": nn.utils.spectral_norm,
+    "weight norm": older_weight_norm,
+    "pruning": lambda layer: nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
+}
+
+
+@pytest.mark.parametrize("hook", OLDER_HOOKS.values(), ids=OLDER_HOOKS)
+def test_weights_behind_older_hooks_are_taken_as_they_act_after_a_step(hook):
+    torch.manual_seed(4)
+    layer, x = hook(nn.Linear(6, 4, bias=False)).double(), torch.randn(8, 6, dtype=torch.float64)
+    layer(x).square().sum().backward()
+    torch.optim.SGD(layer.parameters(), lr=0.1).step()
+    spectra = weight_spectra(layer)
+    layer.eval()
+    acts = layer(torch.eye(6, dtype=torch.float64)).mT
+    assert list(spectra) == ["weight"]
+    assert torch.allclose(spectra["weight"].values, svdvals(acts), rtol=1e-12)
+
+
+def test_a_product_takes_weights_behind_older_hooks_as_they_act():
+    torch.manual_seed(5)
+    first, second = nn.utils.spectral_norm(nn.Linear(6, 4, bias=False)), nn.Linear(4, 4, bias=False)
+    model = nn.Sequential(first, second).double()
+    values = product_spectra(model)["0 … 1"].values
+    acts = model.eval()(torch.eye(6, dtype=torch.float64)).mT
+    assert torch.allclose(values, svdvals(acts), rtol=1e-12)
+
+
+def test_a_convolution_behind_an_older_hook_is_the_operator_that_acts():
+    torch.manual_seed(6)
+    conv = nn.utils.spectral_norm(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular", bias=False))
+    conv = conv.double()
+    found = weight_spectra(nn.Sequential(conv), input_sizes={"0": 4})["0.weight"].values
+    conv.eval()
+    units = torch.eye(32, dtype=torch.float64).reshape(32, 2, 4, 4)
+    assert torch.allclose(found[:32], svdvals(conv(units).flatten(1)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [weight_spectra, product_spectra, lambda model: convolution_spectrum(model[0], 4, boundary="own")],
+    ids=["weights", "products", "convolution"],
+)
+def test_looking_at_a_model_in_training_mode_leaves_its_buffers(look):
+    norm = nn.utils.parametrizations.spectral_norm
+    layers = [nn.Conv2d(2, 3, 3), nn.Linear(4, 4)]
+    model = nn.Sequential(*(norm(layer) for layer in layers), nn.Linear(4, 4))
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    look(model)
+    assert all(torch.equal(before[name], value) for name, value in model.named_buffers())
+    assert all(module.training for module in model.modules())

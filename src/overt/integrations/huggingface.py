@@ -17,6 +17,14 @@ except ImportError as error:
 
 __all__ = ["HuggingFaceSpectra"]
 
+# Not the name of the callback: under that, transformers would look for an ExportableState, of which it makes
+# a new one from plain data if asked to, and the tracker that the user holds would be lost.
+_KEY = "overt.SpectrumTracker"
+
+
+class _Entry(dict[str, Any]):
+    """What a callback keeps in the trainer's state; one that comes from a checkpoint is a plain dict."""
+
 
 class HuggingFaceSpectra(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Records spectra after optimizer steps, counted as ``state.global_step``; on the first process alone.
@@ -24,7 +32,11 @@ class HuggingFaceSpectra(TrainerCallback):  # type: ignore[misc,unused-ignore]
     Parameters
     ----------
     tracker
-        What is recorded and when. Its model is set when training starts.
+        What is recorded and when. Its model is set when training starts. Its rows are kept in the trainer's
+        state, which is ``trainer_state.json`` in each checkpoint, and a run that is resumed from a checkpoint
+        goes on from them (with transformers from 4.42 on). Several callbacks take up theirs in their order.
+        The loss of a row is the last one that the trainer has logged, a mean over ``logging_steps``; there is
+        none before the first.
     select
         The part of the model to record; by default all of it. A language model takes token ids, which have no
         derivative: record its weights, or select a part that takes embeddings.
@@ -46,18 +58,26 @@ class HuggingFaceSpectra(TrainerCallback):  # type: ignore[misc,unused-ignore]
             raise TypeError(f"tracker must be an overt.SpectrumTracker, got {type(tracker).__name__}")
         self.tracker = tracker
         self._select = select
+        self._entry = _Entry()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Attach the model and record its state before the first step."""
         del args, control
         model = kwargs["model"]
         self.tracker.attach(model if self._select is None else self._select(model))
+        self._take_up(state)
         self._record(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Record if the step is due."""
-        del args, control, kwargs
+        del args, kwargs
         self._record(state)
+        self._keep(control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Bring what a checkpoint will hold up to date."""
+        del args, state, kwargs
+        self._keep(control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Record the end, whatever it costs."""
@@ -70,4 +90,23 @@ class HuggingFaceSpectra(TrainerCallback):  # type: ignore[misc,unused-ignore]
             return
         # The loss of the last log entry; the trainer does not hand out that of this step.
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        self.tracker.step(int(state.global_step), loss=losses[-1] if losses else None, force=force)
+        loss = losses[-1] if losses else None
+        if self.tracker.step(int(state.global_step), loss=loss, force=force) is not None:
+            self._entry.update(self.tracker.state_dict())
+
+    def _take_up(self, state: Any) -> None:
+        """Go on from what a checkpoint holds, and have the next ones hold what is recorded."""
+        kept = getattr(state, "stateful_callbacks", None)
+        if not state.is_world_process_zero or not isinstance(kept, dict):
+            return
+        entries: list[dict[str, Any]] = kept.setdefault(_KEY, [])
+        i = next((i for i, entry in enumerate(entries) if not isinstance(entry, _Entry)), None)
+        if i is not None:
+            self.tracker.load_state_dict(entries.pop(i))
+        self._entry = _Entry(self.tracker.state_dict())
+        entries.append(self._entry)
+
+    def _keep(self, control: Any) -> None:
+        """Before a checkpoint also the clock is kept; between, it would wait for the device."""
+        if getattr(control, "should_save", False):
+            self._entry.update(self.tracker.state_dict())

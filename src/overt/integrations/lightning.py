@@ -29,7 +29,8 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
     ----------
     tracker
         What is recorded and when. Its model is set when training starts; its rows are saved with, and
-        restored from, Lightning's checkpoints.
+        restored from, Lightning's checkpoints. The loss of a row is that of the last batch, as
+        ``training_step`` returned it.
     select
         The part of the LightningModule to record, such as ``lambda module: module.net``; by default all of
         it. The measure calls it with inputs alone.
@@ -68,7 +69,7 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
     ) -> None:
         """Record if the step is due."""
         del pl_module, batch, batch_idx
-        self._record(trainer, loss=_loss_of(outputs))
+        self._record(trainer, outputs)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Record the end, whatever it costs."""
@@ -84,10 +85,14 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
         """From Lightning's checkpoints."""
         self.tracker.load_state_dict(state_dict)
 
-    def _record(self, trainer: Any, loss: Any = None, *, force: bool = False) -> None:
+    def _record(self, trainer: Any, outputs: Any = None, *, force: bool = False) -> None:
         step = int(trainer.global_step)
         if not trainer.is_global_zero or not (force or self.tracker.due(step)):
             return
+        loss = _loss_of(outputs)
+        if loss is not None:
+            # Lightning divides it, to sum up the gradients of as many batches; by 1 in manual optimization.
+            loss = loss * trainer.accumulate_grad_batches
         row = self.tracker.step(step, loss=loss, force=force)
         if row is not None and self._log and trainer.logger is not None:
             trainer.logger.log_metrics(scalars_of(row), step=step)

@@ -7,12 +7,13 @@ from overt.measures.compression_report import CompressionReport
 from overt.measures.convolution import convolution_spectrum
 from overt.measures.data_spectrum import data_spectrum
 from overt.measures.inverse import InferredPenalty, Stationarity, infer_penalty
-from overt.measures.local_rank import LocalRanks, Nonlinearity, local_ranks, nonlinearity
+from overt.measures.local_rank import LocalRanks, local_ranks
 from overt.measures.measuring import measure
 from overt.measures.noise_stability import LayerStability, NoiseStability, noise_stability
 from overt.measures.parameters import EffectiveParameters, LayerParameters, effective_parameters
 from overt.measures.spectrum import Spectrum
 from overt.measures.tracker import SpectrumTracker
+from overt.measures.variation import Nonlinearity, nonlinearity
 from overt.measures.views import product_spectra, weight_spectra
 
 __all__ = [

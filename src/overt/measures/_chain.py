@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from overt.measures._matrices import CONVOLUTIONS
+from overt.measures._matrices import CONVOLUTIONS, acting
 
 __all__ = ["Link", "chain_of"]
 
-_HOMOGENEOUS = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Dropout)
+_ASSUMED = (nn.ReLU, nn.Identity, nn.Flatten, nn.Dropout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,27 +60,18 @@ class Link:
 
         A convolution with squared taps, applied to ones, sums up the squares of all entries of each row.
         """
-        weight = self.layer.weight.detach().double()
+        weight = acting(self.layer, "weight")
         if isinstance(self.layer, nn.Linear):
             repeats = h[0].numel() // self.layer.in_features  # a linear layer acts on each position
-            return math.sqrt(float(weight.square().sum()) * repeats)
-        squares: Tensor = torch.func.functional_call(
-            self.layer,
-            {"weight": self.layer.weight.detach().square(), **_no_bias(self.layer)},
-            (torch.ones_like(h[:1]),),
-        )
-        return math.sqrt(float(squares.detach().double().sum()))
+            return math.sqrt(float(weight.double().square().sum()) * repeats)
+        squares = self.layer._conv_forward(torch.ones_like(h[:1]), weight.square(), None)
+        return math.sqrt(float(squares.double().sum()))
 
     @property
-    def homogeneous(self) -> bool:
-        """Whether φ and the layer are positively homogeneous: no bias, and nothing but ReLU between."""
+    def assumed(self) -> bool:
+        """Whether the layer is as the theorem has it: no bias, and no activation but ReLU next to it."""
         modules = (*self.before, *self.after)
-        return self.layer.bias is None and all(isinstance(module, _HOMOGENEOUS) for module in modules)
-
-
-def _no_bias(layer: nn.Module) -> dict[str, Tensor]:
-    bias = getattr(layer, "bias", None)
-    return {} if bias is None else {"bias": torch.zeros_like(bias)}
+        return self.layer.bias is None and all(isinstance(module, _ASSUMED) for module in modules)
 
 
 def chain_of(model: nn.Module) -> list[Link]:
@@ -120,7 +111,9 @@ def chain_of(model: nn.Module) -> list[Link]:
 
 def _flat(model: nn.Sequential, prefix: str) -> list[tuple[str, nn.Module]]:
     found: list[tuple[str, nn.Module]] = []
-    for name, module in model.named_children():
+    # Not named_children(), which leaves out the second place of a module that is there twice.
+    for name, module in model._modules.items():
+        assert module is not None
         full = f"{prefix}{name}"
         inner = _flat(module, f"{full}.") if isinstance(module, nn.Sequential) else [(full, module)]
         found.extend(inner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -57,7 +57,8 @@ def _accuracy(model: nn.Module, data: Any) -> float:
     right = total = 0
     for inputs, targets in pairs_of(data, home_of(model)):
         output = model(inputs)
-        scores = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+        logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+        scores = output if isinstance(output, Tensor) else logits
         if (
             not isinstance(scores, Tensor)
             or scores.ndim < 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +42,33 @@ class FactoredLinear(nn.Sequential):
 
 
 class FactoredConv(nn.Sequential):
-    """A convolution to r channels (for each group) and one of kernel size 1 that mixes them."""
+    """A convolution to r channels (for each group) and one of kernel size 1 that mixes them.
+
+    Attributes as of ``nn.Conv1d/2d/3d``.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__(first, second)
+        spatial: Any = first
+        self.in_channels, self.out_channels = spatial.in_channels, cast(Any, second).out_channels
+        self.kernel_size, self.stride, self.padding = spatial.kernel_size, spatial.stride, spatial.padding
+        self.dilation, self.groups = spatial.dilation, spatial.groups
+        self.padding_mode = spatial.padding_mode
 
     @property
     def rank(self) -> int:
         """Inner channels of each group."""
         first: Any = self[0]
         return int(first.out_channels // first.groups)
+
+    @property
+    def weight(self) -> Tensor:
+        """The kernel that the two make together, formed when asked for."""
+        A, B = self[1].weight, self[0].weight
+        assert isinstance(A, Tensor)
+        assert isinstance(B, Tensor)
+        by_group = A.reshape(self.groups, -1, self.rank) @ B.reshape(self.groups, self.rank, -1)
+        return by_group.reshape(self.out_channels, *B.shape[1:])
 
     @property
     def bias(self) -> Tensor | None:

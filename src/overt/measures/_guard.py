@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Mode", "check_module", "untouched"]
+__all__ = ["Mode", "buffers_kept", "check_module", "untouched"]
 
 Mode = Literal["eval", "train", "as is"]
 
@@ -52,12 +52,6 @@ def untouched(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
     parameters = list(model.parameters())
     grads = [(p, p.grad, p.requires_grad) for p in parameters]
     versions = [_version(p) for p in parameters]
-    buffers = [
-        (module, name, b, b.detach().clone())
-        for module in model.modules()
-        for name, b in module._buffers.items()
-        if b is not None
-    ]
     devices = {tensor.device.type for tensor in (*parameters, *model.buffers())}
     try:
         for p in parameters:
@@ -65,6 +59,7 @@ def untouched(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
         if mode != "as is":
             model.train(mode == "train")
         with ExitStack() as stack:
+            stack.enter_context(buffers_kept(model))
             stack.enter_context(_random_states())
             for kind in devices - {"meta"}:
                 stack.enter_context(torch.autocast(kind, enabled=False))
@@ -75,11 +70,6 @@ def untouched(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-        with torch.no_grad():
-            for module, name, buffer, before in buffers:
-                module._buffers[name] = buffer
-                if not _same(buffer, before):
-                    buffer.copy_(before)
         for p, grad, requires_grad in grads:
             p.requires_grad_(requires_grad)
             p.grad = grad
@@ -88,6 +78,25 @@ def untouched(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
             "a parameter of the model was changed while the model was being measured; what is recorded must "
             "only look: work on a copy (copy.deepcopy(model)) instead"
         )
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Put all buffers back after a with block: the same tensor objects, with what they held."""
+    buffers = [
+        (module, name, b, b.detach().clone())
+        for module in model.modules()
+        for name, b in module._buffers.items()
+        if b is not None
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, before in buffers:
+                module._buffers[name] = buffer
+                if not _same(buffer, before):
+                    buffer.copy_(before)
 
 
 def _version(p: Tensor) -> int:

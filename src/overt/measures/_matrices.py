@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
-__all__ = ["CONVOLUTIONS", "TRANSPOSED", "Convolution", "Weight", "weights_of"]
+from overt.measures._guard import untouched
+
+__all__ = ["CONVOLUTIONS", "TRANSPOSED", "Convolution", "Weight", "acting", "weights_of"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -23,7 +29,8 @@ class Weight:
     Attributes
     ----------
     name
-        As in ``model.named_parameters()``; of a parametrized weight, the name of the module and the weight.
+        As in ``model.named_parameters()``; of a weight that is computed from other parameters, the name of
+        the module and the weight.
     matrix
         Detached, of shape (groups, m, n): a kernel (out, in/groups, …) is (groups, out/groups, in/groups·…),
         and everything else has one group. The operator on one position is the block diagonal of the groups.
@@ -37,14 +44,14 @@ class Weight:
 
 
 def weights_of(model: nn.Module) -> Iterator[Weight]:
-    """Each weight of two or more dimensions, once; parametrized weights as they act.
+    """Each weight of two or more dimensions, once and as it acts, see `acting`.
 
     Raises
     ------
     ValueError
         A parameter is not initialized yet.
     """
-    seen: set[int] = set()
+    seen: set[Hashable] = set()
     for prefix, module in model.named_modules():
         if isinstance(module, nn.utils.parametrize.ParametrizationList):
             continue
@@ -61,15 +68,48 @@ def weights_of(model: nn.Module) -> Iterator[Weight]:
                 yield Weight(full, _as_matrices(module, weight.detach()), module)
 
 
-def _weights_in(module: nn.Module) -> Iterator[tuple[str, Tensor, int]]:
+def acting(module: nn.Module, name: str) -> Tensor:
+    """A weight of a module, detached, as it acts in evaluation. The module is left as it is.
+
+    That is the weight after its parametrization, or after the forward pre-hook that ``torch.nn.utils`` has
+    put on it (weight and spectral normalization in their older form, pruning). Such a hook sets the attribute
+    in each forward pass, so that the attribute is out of date once an optimizer has made a step.
+    """
+    parameter = module._parameters.get(name)
+    if parameter is not None:
+        return parameter.detach()
+    compute = _hooked(module).get(name)
+    with untouched(module), torch.no_grad():
+        weight: Tensor = getattr(module, name) if compute is None else compute(module)
+        return weight.detach()
+
+
+def _hooked(module: nn.Module) -> dict[str, Callable[[nn.Module], Tensor]]:
+    """How the hooks of ``torch.nn.utils`` compute the weights of a module, by the names of the weights."""
+    found: dict[str, Callable[[nn.Module], Tensor]] = {}
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):
+            found[hook.name] = hook.compute_weight
+        elif isinstance(hook, SpectralNorm):
+            found[hook.name] = partial(hook.compute_weight, do_power_iteration=False)
+        elif isinstance(hook, BasePruningMethod):
+            found[hook._tensor_name] = hook.apply_mask
+    return found
+
+
+def _weights_in(module: nn.Module) -> Iterator[tuple[str, Tensor, Hashable]]:
+    """Name and weight of all that a module holds itself, and what is the same for tied weights."""
     if nn.utils.parametrize.is_parametrized(module):
         held = module.parametrizations
         assert isinstance(held, nn.ModuleDict)
         for name in held:
-            with torch.no_grad():
-                yield name, getattr(module, name), id(held[name])
+            yield name, acting(module, name), id(held[name])
+    hooked = _hooked(module)
+    for name in hooked:
+        yield name, acting(module, name), (id(module), name)
+    sources = {f"{name}{suffix}" for name in hooked for suffix in ("_orig", "_g", "_v")}
     for name, parameter in module._parameters.items():
-        if parameter is not None:
+        if parameter is not None and name not in sources:
             yield name, parameter, id(parameter)
 
 

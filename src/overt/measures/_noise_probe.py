@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from overt.measures._chain import Link
-from overt.measures.jacobian import jacobian_rows, leaf
+from overt.measures.jacobian import bytes_per_input, jacobian_rows, leaf
 from overt.measures.stability import LayerStability, NoiseStability
 
 __all__ = ["NoiseProbe"]
+
+_BYTES = 2**28  # for the inputs that are looked at together
 
 
 class NoiseProbe:
@@ -27,10 +29,28 @@ class NoiseProbe:
         self._sizes = [0] * d
         self._contraction = 1.0 if d == 1 else 0.0  # without activations nothing contracts
         self._output = 0.0
+        self._chunk = 0  # not known before the first batch
         self.count = 0
 
-    def add(self, x: Tensor) -> None:
-        """Take a batch of inputs into account."""
+    def add(self, batch: Tensor) -> None:
+        """Take a batch of inputs into account, in parts that fit the memory."""
+        self._chunk = self._chunk or max(1, _BYTES // self._bytes(batch))
+        for part in torch.split(batch, self._chunk):
+            self._add(part)
+
+    def _bytes(self, x: Tensor) -> int:
+        """Bytes that one more input takes: its graph, what all layers give, and its draws and products."""
+        x = y = x[:2]
+        sizes = [x[0].numel()]
+        with torch.no_grad():
+            for link in self._links:
+                y = link(y)
+                sizes.append(y[0].numel())
+        run = self._map(-1, len(self._links) - 1)
+        graph = bytes_per_input(lambda x: run(x).flatten(1), x)
+        return graph + 8 * (sum(sizes) + 3 * (self._draws + 2) * max(sizes))
+
+    def _add(self, x: Tensor) -> None:
         self.count += len(x)
         outputs: list[Tensor] = []
         with torch.no_grad():
@@ -120,7 +140,7 @@ class NoiseProbe:
 
     def _unmet(self, rho: float) -> tuple[str, ...]:
         unmet = []
-        if not all(link.homogeneous for link in self._links):
+        if not all(link.assumed for link in self._links):
             unmet.append("the network has biases, or activations other than ReLU")
         if not all(isinstance(link.layer, nn.Linear) for link in self._links):
             unmet.append("the network has convolutions, which are taken as the matrices that they are")
@@ -141,7 +161,12 @@ def _jacobian_products(
     """J v for each of the vectors, (B, K), and ‖J‖_F, (B,), of the Jacobians at a batch of points."""
     x = leaf(x)
     y = run(x).flatten(1)
-    rows = [row.double().flatten(1) for row in jacobian_rows(y, x)]
-    power = torch.stack([row.square().sum(1) for row in rows]).sum(0)
     flat = [v.double().flatten(1) for v in vectors]
-    return [torch.stack([(row * v).sum(1) for row in rows], dim=1) for v in flat], power.sqrt()
+    images = [v.new_empty(y.shape) for v in flat]
+    power = flat[0].new_zeros(len(x))
+    for k, row in enumerate(jacobian_rows(y, x)):  # a row is used up before the next, not kept
+        entries = row.double().flatten(1)
+        power += entries.square().sum(1)
+        for image, v in zip(images, flat, strict=True):
+            image[:, k] = (entries * v).sum(1)
+    return images, power.sqrt()

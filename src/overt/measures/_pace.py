@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ class Pace:
     per_decade
         Steps 0 and round(10^{i/per_decade}) are due.
     at
-        These steps are due instead.
+        These steps, ints ≥ 0, are due instead.
     budget
         Seconds of recording allowed for each second of training; None for no bound.
     clock
@@ -36,7 +38,7 @@ class Pace:
         self, per_decade: int, at: Iterable[int] | None, budget: float | None, clock: Callable[[], float]
     ) -> None:
         self._per_decade = check_count(per_decade, "per_decade")
-        self._at = None if at is None else sorted({int(step) for step in at})
+        self._at = None if at is None else _check_at(at)
         self._budget = _check_budget(budget)
         self._clock = clock
         self._began = self._now()
@@ -141,6 +143,21 @@ def check_count(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
         raise ValueError(f"{name} must be an int ≥ 1, got {value!r}")
     return int(value)
+
+
+def check_step(value: object, name: str = "step") -> int:
+    """`value` as an int ≥ 0."""
+    if not isinstance(value, bool) and hasattr(value, "__index__"):
+        with suppress(TypeError):  # as of an array of more than one number
+            if (step := operator.index(value)) >= 0:
+                return step
+    raise ValueError(f"{name} must be an int ≥ 0, got {value!r}")
+
+
+def _check_at(at: object) -> list[int]:
+    if isinstance(at, (str, bytes)) or not isinstance(at, Iterable):
+        raise TypeError(f"at must be an iterable of steps, such as [0, 10, 100], got {at!r}")
+    return sorted({check_step(step, "each step of at") for step in at})
 
 
 def _check_budget(budget: object) -> float | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -16,11 +18,17 @@ from overt.measures.measuring import measure
 from overt.measures.spectrum import Spectrum
 from overt.measures.views import product_spectra, weight_spectra
 
-__all__ = ["View", "check_step", "numbers_of", "plain", "views_of"]
+__all__ = ["View", "check_inputs", "numbers_of", "plain", "views_of"]
 
 View = Callable[[nn.Module], Any]
 
-_NAMED = ("measure", "weights", "products", "activations")
+_NAMED: dict[str, Callable[..., Any]] = {
+    "measure": measure,
+    "weights": weight_spectra,
+    "products": product_spectra,
+    "activations": activation_spectra,
+}
+_ON_INPUTS = ("measure", "activations")
 _FUNCTIONALS = (
     "effective_rank",
     "normalized_nuclear_norm",
@@ -37,21 +45,27 @@ def views_of(what: Any, inputs: Any, options: Mapping[str, Any]) -> dict[str, Vi
     Parameters
     ----------
     what
-        A name, a function of the model, several names, or a mapping from labels to names or functions.
-    inputs, options
+        A name, a pair of a name and a mapping of further arguments, or a function of the model; several of
+        these; or a mapping from labels to them.
+    inputs
         Of the measure and the activations.
+    options
+        Further arguments of the measure where it has none of its own.
 
     Raises
     ------
     TypeError, ValueError
-        Unknown names, or names that need inputs without any.
+        Unknown names or arguments, one label twice, or names that need inputs without any.
     """
-    if isinstance(what, str):
-        what = {what: what}
-    elif callable(what):
-        what = {_label(what, 0): what}
-    elif isinstance(what, Sequence):
-        what = {_label(item, i): item for i, item in enumerate(what)}
+    if isinstance(what, str) or callable(what) or _is_pair(what):
+        what = [what]
+    if isinstance(what, Sequence):
+        labels = [_label(item, i) for i, item in enumerate(what)]
+        if len(set(labels)) < len(labels):
+            raise ValueError(
+                f"what: two of {', '.join(labels)} have one name; give a mapping from labels of your own"
+            )
+        what = dict(zip(labels, what, strict=True))
     if not isinstance(what, Mapping) or not what:
         raise TypeError(
             f"what must be one of {', '.join(_NAMED)}, a function of the model, several of these or a "
@@ -60,23 +74,51 @@ def views_of(what: Any, inputs: Any, options: Mapping[str, Any]) -> dict[str, Vi
     return {str(label): _view(item, inputs, options) for label, item in what.items()}
 
 
+def _is_pair(item: Any) -> bool:
+    return (
+        isinstance(item, tuple)
+        and len(item) == 2
+        and isinstance(item[0], str)
+        and isinstance(item[1], Mapping)
+    )
+
+
 def _label(item: Any, i: int) -> str:
-    return item if isinstance(item, str) else str(getattr(item, "__name__", f"view{i}"))
+    name = item[0] if _is_pair(item) else item
+    return name if isinstance(name, str) else str(getattr(name, "__name__", f"view{i}"))
 
 
 def _view(item: Any, inputs: Any, options: Mapping[str, Any]) -> View:
     if callable(item):
         view: View = item
         return view
-    if item not in _NAMED:
-        raise ValueError(f"what: unknown {item!r}; known are {', '.join(_NAMED)}, or pass a function")
-    if item in ("measure", "activations") and inputs is None:
-        raise ValueError(f"inputs: {item!r} needs a fixed batch of inputs to be recorded on; give inputs=")
-    if item == "measure":
-        return lambda model: measure(model, inputs, **options)
-    if item == "activations":
-        return lambda model: activation_spectra(model, inputs)
-    return weight_spectra if item == "weights" else product_spectra
+    name, own = item if _is_pair(item) else (item, options if item == "measure" else {})
+    if not isinstance(name, str) or name not in _NAMED:
+        raise ValueError(f"what: unknown {name!r}; known are {', '.join(_NAMED)}, or pass a function")
+    given = {"inputs": inputs, **own} if name in _ON_INPUTS else dict(own)
+    if given.get("inputs", ()) is None:
+        raise ValueError(f"inputs: {name!r} needs a fixed batch of inputs to be recorded on; give inputs=")
+    try:
+        signature(_NAMED[name]).bind(None, **given)
+    except TypeError as error:
+        raise TypeError(f"what: {name!r} cannot be recorded with {', '.join(own)}: {error}") from None
+    return partial(_NAMED[name], **given)
+
+
+def check_inputs(inputs: Any) -> Any:
+    """The inputs that everything is recorded on, of which a tensor is copied.
+
+    Raises
+    ------
+    TypeError
+        They can be gone through only once.
+    """
+    if isinstance(inputs, Iterator):
+        raise TypeError(
+            f"inputs: a {type(inputs).__name__} can be gone through once, and they are needed for each "
+            "recording; give a tensor, a DataLoader, or list(…) of the batches"
+        )
+    return inputs.detach().clone() if isinstance(inputs, Tensor) else inputs
 
 
 def plain(label: str, value: Any, leading: int) -> dict[str, Any]:
@@ -123,13 +165,6 @@ def _summary(values: Tensor, stderr: Tensor | None, leading: int) -> dict[str, A
 def finite(value: float) -> float | None:
     """`value`, or None for NaN and infinities, which JSON does not have."""
     return value if math.isfinite(value) else None
-
-
-def check_step(step: object) -> int:
-    """`step` as an int ≥ 0."""
-    if isinstance(step, bool) or not isinstance(step, numbers.Integral) or int(step) < 0:
-        raise ValueError(f"step must be an int ≥ 0, got {step!r}")
-    return int(step)
 
 
 def numbers_of(values: Mapping[str, Any]) -> dict[str, float | None]:

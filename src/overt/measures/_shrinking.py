@@ -39,7 +39,8 @@ class Shrinkable:
         every, self.left_alone = layers_to_factor(model)
         if not every:
             raise ValueError(
-                f"{type(model).__name__} has no nn.Linear or nn.Conv1d/2d/3d that could be factored"
+                f"{type(model).__name__} has no nn.Linear or nn.Conv1d/2d/3d that could be factored; "
+                f"{_reasons(self.left_alone)}"
             )
         units: dict[int, Layer] = {}
         for layer in every:
@@ -155,6 +156,18 @@ def _swap(small: nn.Module, modules: dict[str, nn.Module], replaced: dict[int, n
         parent, _, last = name.rpartition(".")
         modules[parent]._modules[last] = replaced[id(module)]
     return small
+
+
+def _reasons(left_alone: Mapping[str, str]) -> str:
+    """Which layers stay as they are, by reason, in few words."""
+    names: dict[str, list[str]] = {}
+    for name, reason in left_alone.items():
+        names.setdefault(reason, []).append(repr(name))
+    found = []
+    for reason, layers in names.items():
+        more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+        found.append(f"{', '.join(layers[:3])}{more}: {reason}")
+    return "; ".join(found) or "it has no weights"
 
 
 def _is_count(value: object) -> bool:

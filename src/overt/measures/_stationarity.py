@@ -1,5 +1,4 @@
-"""Shares of gradients in the null space, at a solution and at random ones, and what resampling makes of "
-"them."""
+"""Shares of gradients in the null space, at a solution and at random ones, and under resampling."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def activation_spectra(
         A tensor (N, …), or a DataLoader of tensors or of tuples that begin with one; token ids will do.
     layers
         Names of submodules, as in ``model.named_modules()``; by default all that hold no others, such as
-        ``nn.Linear`` and ``nn.ReLU``. A layer that runs several times in a pass counts each time.
+        ``nn.Linear`` and ``nn.ReLU``, and run.
     features
         What one activation is: ``"all"`` numbers of an example; ``"channels"``, dimension 1, with each
         position an example of its own (convolutions); ``"last"``, the last dimension (tokens of a
@@ -60,13 +60,15 @@ def activation_spectra(
     Returns
     -------
     dict of Spectrum
-        By layer. ``n_samples`` is the number of rows n.
+        By layer. One that runs several times in a pass, such as an ``nn.ReLU`` that is used in several
+        places, has a spectrum for each run: ``"relu"``, ``"relu#2"``, ``"relu#3"``. ``n_samples`` is the
+        number of rows n.
 
     Raises
     ------
     TypeError, ValueError
-        Unknown layers or features, an activation that is no tensor or not finite, more than 10 000 features
-        (name the layers, or choose other features), no data.
+        Unknown layers or features, a named layer that does not run, an activation that is no tensor or not
+        finite, more than 10 000 features (name the layers, or choose other features), no data.
 
     Examples
     --------
@@ -80,51 +82,84 @@ def activation_spectra(
     model = check_module(model)
     if features not in get_args(Features):
         raise ValueError(f"features must be one of {', '.join(get_args(Features))}, got {features!r}")
-    moments = {name: _Moments(name, features) for name in _chosen(model, layers)}
+    watched = [_Layer(name, features) for name in _chosen(model, layers)]
     modules = dict(model.named_modules())
     with untouched(model), torch.no_grad(), ExitStack() as hooks:
-        for name, moment in moments.items():
-            hooks.callback(modules[name].register_forward_hook(moment.see).remove)
+        for layer in watched:
+            hooks.callback(modules[layer.name].register_forward_hook(layer.see).remove)
         for x in batches_of(inputs, home_of(model)):
+            for layer in watched:
+                layer.begin()
             if forward is None:
                 model(x)
             else:
                 forward(model, x)
-    return {name: moment.spectrum(center) for name, moment in moments.items() if moment.count}
+    idle = [layer.name for layer in watched if not layer.runs]
+    if layers is not None and idle:
+        raise ValueError(f"layers: {', '.join(map(repr, idle))} did not run in the forward pass; omit it")
+    return {run.name: run.spectrum(center) for layer in watched for run in layer.runs}
 
 
 def _chosen(model: nn.Module, layers: Iterable[str] | None) -> list[str]:
     known = dict(model.named_modules())
     if layers is None:
         return [name for name, module in known.items() if not any(True for _ in module.children())]
+    aliases = dict(model.named_modules(remove_duplicate=False))
     names = [layers] if isinstance(layers, str) else list(layers)
     for name in names:
+        if name in aliases and name not in known:
+            first = next(key for key, module in known.items() if module is aliases[name])
+            raise ValueError(
+                f"layers: {name!r} is the same module as {first!r}; name that one, which has a spectrum for "
+                "each of its runs"
+            )
         if name not in known:
             raise ValueError(f"layers: no submodule {name!r}; there are {', '.join(list(known)[1:20])}")
-    return names
+    return list(dict.fromkeys(names))
+
+
+class _Layer:
+    """A layer, with the moments of each of its runs in a pass."""
+
+    def __init__(self, name: str, features: Features) -> None:
+        self.name, self._features = name, features
+        self.runs: list[_Moments] = []
+        self._run = 0
+
+    def begin(self) -> None:
+        """The next run is the first of a pass."""
+        self._run = 0
+
+    def see(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        """A forward hook."""
+        self._run += 1
+        if self._run > len(self.runs):
+            name = self.name if self._run == 1 else f"{self.name}#{self._run}"
+            self.runs.append(_Moments(name, self._features))
+        self.runs[self._run - 1].add(output)
 
 
 class _Moments:
-    """Σ h hᵀ and Σ h of one layer."""
+    """Σ h hᵀ and Σ h of one run of a layer."""
 
     def __init__(self, name: str, features: Features) -> None:
-        self._name, self._features = name, features
+        self.name, self._features = name, features
         self._second: Tensor | None = None
         self._first: Tensor | None = None
         self._dtype = torch.float32
         self.count = 0
 
-    def see(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        """A forward hook."""
+    def add(self, output: Any) -> None:
+        """Take what the layer gave for a batch into account."""
         first = output[0] if isinstance(output, tuple) and output else output
         if not isinstance(first, Tensor) or not first.is_floating_point() or first.ndim < 1:
             raise TypeError(
-                f"layers: {self._name!r} gives {type(output).__name__}, no floating-point tensor; omit it"
+                f"layers: {self.name!r} gives {type(output).__name__}, no floating-point tensor; omit it"
             )
         rows = self._rows(first.detach())
         if rows.shape[1] > _LARGEST:
             raise ValueError(
-                f"layers: {self._name!r} has {rows.shape[1]} features, whose second moment would take "
+                f"layers: {self.name!r} has {rows.shape[1]} features, whose second moment would take "
                 f"{rows.shape[1] ** 2 * 8 / 1e9:.1f} GB; name smaller layers, or use features='channels' or "
                 "'last'"
             )
@@ -135,7 +170,7 @@ class _Moments:
             self._first = rows.new_zeros(rows.shape[1])
         elif rows.shape[1] != len(self._first):
             raise ValueError(
-                f"layers: {self._name!r} gave {len(self._first)} features and then {rows.shape[1]}; choose "
+                f"layers: {self.name!r} gave {len(self._first)} features and then {rows.shape[1]}; choose "
                 "other features, or inputs of one size"
             )
         self._second.addmm_(rows.mT, rows)
@@ -155,7 +190,7 @@ class _Moments:
         C = self._second / self.count
         if not bool(torch.isfinite(C).all()):
             raise ValueError(
-                f"layers: activations of {self._name!r} are NaN or infinite; has the run diverged?"
+                f"layers: activations of {self.name!r} are NaN or infinite; has the run diverged?"
             )
         if center:
             mean = self._first / self.count

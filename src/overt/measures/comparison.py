@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overt.linalg import orthonormal_basis
-from overt.measures.data import Inputs
-from overt.measures.data_spectrum import data_spectrum
+from overt.linalg import rank_tolerance, svd
+from overt.measures.arguments import is_eigen
+from overt.measures.data import Inputs, batches
+from overt.measures.data_spectrum import centred, data_spectrum, widened
 from overt.measures.spectrum import Spectrum
 
 __all__ = ["Comparison", "compare"]
+
+BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +29,16 @@ class Comparison:
     data : Tensor, shape (k,)
         √diag(U C U*) with C the covariance of the data, in the same basis and order.
     cosine : float
-        Cosine of the angle between the two vectors of squares, in [0, 1]: 1 where the model is sensitive in
-        proportion to the data's variance, 0 where it is sensitive only to what does not vary.
+        In [0, 1]: 1 where the model is sensitive in proportion to the data's variance, 0 where it is
+        sensitive only to what does not vary. In a fixed basis the cosine of the angle between the two vectors
+        of squares; in the eigenbasis that between the two matrices, tr(MC)/(‖M‖_F ‖C‖_F), which also counts
+        what varies in the data and is not seen by the model.
     rank_correlation : float
         Spearman's ρ between the two, in [−1, 1]: whether the order is the same, whatever the scale. NaN
-        where one of them is constant.
+        where one of them is constant, or there is one coefficient alone.
     data_effective_rank : float
-        Effective rank of the data's amplitudes in this basis: how sparse the data is in it.
+        Effective rank of the data's amplitudes in this basis: how sparse the data is in it. In the
+        eigenbasis, of its amplitudes within the span of M.
     """
 
     model: Tensor
@@ -45,7 +51,8 @@ class Comparison:
 def compare(spectrum: Spectrum, inputs: Inputs, *, center: bool = True) -> Comparison:
     """Compare a spectrum with the covariance or the power spectrum of data, in the spectrum's basis.
 
-    In the eigenbasis the data's amplitudes are its standard deviations along the eigenvectors of M.
+    In the eigenbasis the data's amplitudes are its standard deviations along the eigenvectors of M that were
+    found: the coefficients, unlike the cosine, cover the span of M alone.
 
     Parameters
     ----------
@@ -72,41 +79,67 @@ def compare(spectrum: Spectrum, inputs: Inputs, *, center: bool = True) -> Compa
     >>> round(measure(model, x).compare(x).rank_correlation, 6)
     1.0
     """
-    eigen = isinstance(spectrum.basis, str) and spectrum.basis == "eigen"
-    basis = _eigenvectors(spectrum) if eigen else spectrum.basis
-    data = data_spectrum(inputs, basis, center=center, dims=spectrum.dims or None)
-    values = (spectrum.values[: len(data.values)] if eigen else spectrum.values).to(data.values)
+    x = torch.cat(list(batches(inputs)))
+    eigen = is_eigen(spectrum.basis)
+    values, basis = _eigenpairs(spectrum) if eigen else (spectrum.values, spectrum.basis)
+    data = data_spectrum(x, basis, center=center, dims=spectrum.dims or None)
     if len(values) != len(data.values):
         raise ValueError(
             f"inputs: of shape {data.input_shape}, which is {len(data.values)} coefficients; the spectrum "
             f"has {len(values)}"
         )
+    values = values.to(data.values)
+    if eigen:
+        cosine = _matrix_cosine(_factor(spectrum), centred(x) if center else widened(x))
+    else:
+        cosine = _cosine(values.double().square(), data.values.double().square())
     return Comparison(
         model=values,
         data=data.values,
-        cosine=_cosine(values.double().square(), data.values.double().square()),
+        cosine=cosine,
         rank_correlation=_correlation(_ranks(values), _ranks(data.values)),
         data_effective_rank=data.effective_rank,
     )
 
 
-def _eigenvectors(spectrum: Spectrum) -> Tensor:
+def _factor(spectrum: Spectrum) -> Tensor:
     if spectrum.factor is None:
         raise ValueError(
             "spectrum: it holds no factor, and so no eigenvectors; measure the model with basis='eigen'"
         )
-    norms = torch.linalg.vector_norm(spectrum.factor, dim=1, keepdim=True)
-    floor = norms.max() * torch.finfo(norms.dtype).eps * max(spectrum.factor.shape)
-    present = (norms[:, 0] > floor) if bool(norms.max() > 0) else torch.arange(len(norms)) < 1
-    # Eigenvectors of small eigenvalues may come out slightly oblique; the leading ones are not moved by this.
-    kept = min(int(present.sum()), len(spectrum.values))
-    return orthonormal_basis((spectrum.factor / norms.clamp_min(torch.finfo(norms.dtype).tiny))[:kept].mT).mT
+    return spectrum.factor
+
+
+def _eigenpairs(spectrum: Spectrum) -> tuple[Tensor, Tensor]:
+    """Singular values above rounding, and eigenvectors in rows, of the spectrum's own M.
+
+    Not its ``values``, which for a sketch are corrected and no longer in the order of the vectors.
+    """
+    factor = _factor(spectrum)
+    _, S, Vh = svd(factor)
+    kept = max(1, int((rank_tolerance(S, *factor.shape) < S).sum()))
+    return S[:kept], Vh[:kept]
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:
     a, b = a / a.max().clamp_min(1e-300), b / b.max().clamp_min(1e-300)
     norms = torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b)
     return float(a @ b / norms) if norms > 0 else 0.0
+
+
+def _matrix_cosine(factor: Tensor, rows: Tensor) -> float:
+    """tr(MC)/(‖M‖_F ‖C‖_F) of M = factorᵀ factor and C = rowsᵀ rows, from products of their rows."""
+    rows = rows.flatten(1)
+    A, B = (part.to(rows) / part.abs().max().clamp_min(1e-300) for part in (factor, rows))
+    norms = (_squared_products(A, A) * _squared_products(B, B)) ** 0.5
+    return min(1.0, _squared_products(A, B) / norms) if norms > 0 else 0.0
+
+
+def _squared_products(A: Tensor, B: Tensor) -> float:
+    """‖A Bᵀ‖_F² = tr(AᵀA BᵀB), by blocks: neither product is ever whole."""
+    if A is B and len(A) > A.shape[1]:
+        A = B = A.mT  # the same number, with fewer products
+    return sum(float((block @ B.mT).square().sum()) for block in torch.split(A, BLOCK))
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from overt.linalg import require_finite, singular_values
 from overt.linalg.checks import compute_dtype
-from overt.measures._matrices import CONVOLUTIONS, TRANSPOSED, Convolution
+from overt.measures._guard import untouched
+from overt.measures._matrices import CONVOLUTIONS, TRANSPOSED, Convolution, acting
 from overt.measures.spectrum import Spectrum
 
 __all__ = ["Boundary", "convolution_spectrum"]
@@ -88,11 +89,12 @@ def convolution_spectrum(
     if boundary not in get_args(Boundary):
         raise ValueError(f"boundary must be one of {', '.join(get_args(Boundary))}, got {boundary!r}")
     size = _check_size(input_size, len(conv.kernel_size))
-    kernel = conv.weight.detach()
+    kernel = acting(conv, "weight")
     require_finite(kernel, "conv.weight")
     dtype = compute_dtype(kernel.dtype)
     if boundary == "own":
-        return Spectrum(singular_values(_dense(conv, size).to(dtype)))
+        with untouched(conv):
+            return Spectrum(singular_values(_dense(conv, size).to(dtype)))
     stride = _numbers(conv.stride)
     if isinstance(conv, TRANSPOSED):  # the grid of the convolution that it transposes
         size = tuple(n * s for n, s in zip(size, stride, strict=True))

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["Inputs", "batches"]
+__all__ = ["EMBEDDING_HINT", "Inputs", "batches"]
 
 Inputs = Tensor | Iterable[object]
 
-_EMBEDDING_HINT = (
+EMBEDDING_HINT = (
     "integers have no derivative: for token ids measure from the embeddings, with the embeddings as inputs "
     "and forward=lambda model, e: model(inputs_embeds=e)"
 )
@@ -60,7 +60,7 @@ def _tensor(batch: object) -> Tensor:
             "for other batches give an iterable that picks the inputs"
         )
     if not x.is_floating_point():
-        kind = "complex inputs are not supported" if x.is_complex() else _EMBEDDING_HINT
+        kind = "complex inputs are not supported" if x.is_complex() else EMBEDDING_HINT
         raise TypeError(f"inputs: expected floating-point inputs, got {x.dtype}; {kind}")
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(

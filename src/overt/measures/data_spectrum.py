@@ -8,12 +8,25 @@ import torch
 from torch import Tensor
 
 from overt.linalg import make_basis, svd
+from overt.linalg.row_stack import LARGEST_SQUARE
+from overt.measures.arguments import is_eigen
 from overt.measures.data import Inputs, batches
 from overt.measures.moments import Moments, values_with_errors
 from overt.measures.passes import wide_dtype
 from overt.measures.spectrum import Spectrum
 
 __all__ = ["data_spectrum"]
+
+
+def widened(x: Tensor) -> Tensor:
+    """The inputs in the dtype that sums are kept in."""
+    return x.to(wide_dtype(x.device))
+
+
+def centred(x: Tensor) -> Tensor:
+    """The inputs less their mean, in the dtype that sums are kept in."""
+    x = widened(x)
+    return x - x.mean(0)
 
 
 def data_spectrum(
@@ -40,7 +53,7 @@ def data_spectrum(
     Raises
     ------
     TypeError, ValueError
-        As for :func:`overt.measure`.
+        As for :func:`overt.measure`. In the eigenbasis, more than 10 000 inputs of more than 10 000 entries.
 
     Examples
     --------
@@ -51,9 +64,14 @@ def data_spectrum(
     """
     x = torch.cat(list(batches(inputs, max_samples=max_samples)))
     shape, dtype = tuple(x.shape[1:]), x.dtype
-    rows = x.to(wide_dtype(x.device))
-    rows = rows - rows.mean(0) if center else rows
-    if isinstance(basis, str) and basis == "eigen":
+    eigen = is_eigen(basis, dims)
+    if eigen and min(len(x), x[0].numel()) > LARGEST_SQUARE:
+        raise ValueError(
+            f"inputs: the eigenvectors of {len(x)} inputs of {x[0].numel()} entries would be a square matrix "
+            f"of more than {LARGEST_SQUARE}; take fewer inputs with max_samples, or another basis"
+        )
+    rows = centred(x) if center else widened(x)
+    if eigen:
         _, S, Vh = svd(rows.flatten(1) / len(rows) ** 0.5)
         return Spectrum(
             S.to(dtype),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from overt.linalg import RowStack
+from overt.linalg.row_stack import LARGEST_SQUARE
 from overt.measures.cross_fit import CrossFit, cross_fit
 from overt.measures.exact import row_limit
 from overt.measures.jacobian import require_finite_rows
@@ -22,7 +23,6 @@ __all__ = ["FOLDS", "sketch_eigen"]
 FOLDS = 4
 # Rows that are kept where a square matrix of all columns would not fit: the size of their Gram matrix.
 THIN_ROWS = 2048
-WIDEST_SQUARE = 10_000
 
 
 def sketch_eigen(
@@ -36,7 +36,7 @@ def sketch_eigen(
     fit = cross_fit(folds, shares)
     factor = fit.upper.sqrt()[:, None] * fit.vectors
     found: dict[str, Any] = {
-        "factor": factor.to(passes.dtype),
+        "factor": factor,
         "n_samples": draws.count,
         "n_probes": 0 if probing.all_outputs else probing.count,
         "trace_squared": draws.trace_squared(float(fit.upper.square().sum())),
@@ -62,7 +62,7 @@ class _Draws:
         self, size: int, dtype: torch.dtype, probing: Probing, errors_over: Covered, memory_budget: int
     ) -> None:
         limit = row_limit(size, dtype, memory_budget)
-        if size > WIDEST_SQUARE or 32 * size**2 > memory_budget:
+        if size > LARGEST_SQUARE or 32 * size**2 > memory_budget:
             limit = min(limit, THIN_ROWS)
         self.stacks = [RowStack(size, max(2, limit // FOLDS)) for _ in range(FOLDS)]
         self.samples: list[list[Tensor]] = [[] for _ in range(FOLDS)]
@@ -123,8 +123,7 @@ class _Draws:
         return scale * sum(stack.dropped_norm for stack in self.stacks)
 
     def dealt(self) -> tuple[list[Tensor], list[Tensor] | None, list[float]]:
-        """Scaled rows of the folds, the inputs that they belong to (None after compression), and their "
-        "shares."""
+        """Scaled rows of the folds, the inputs that they belong to (None after compression), their shares."""
         samples = [torch.cat(ids) for ids in self.samples]
         used = [fold for fold in range(FOLDS) if len(samples[fold])]
         rows = [self.stacks[fold].rows() for fold in used]

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from overt.linalg import Basis, RowStack, svd
+from overt.linalg.row_stack import LARGEST_SQUARE
 from overt.measures.jacobian import jacobian_blocks, require_finite_rows
 from overt.measures.moments import Moments, values_with_errors
 from overt.measures.passes import Passes, wide_dtype
 
-__all__ = ["exact_diagonal", "exact_eigen", "row_limit"]
+__all__ = ["append_rows", "exact_diagonal", "exact_eigen", "row_limit"]
 
 
 def exact_diagonal(passes: Passes, basis: Basis, errors_over: str = "data") -> dict[str, Any]:
@@ -43,23 +44,34 @@ def exact_eigen(passes: Passes, memory_budget: int) -> dict[str, Any]:
         count += len(x)
         for block in jacobian_blocks(passes.target, x, y):
             require_finite_rows(block)
-            _append(stack, block.flatten(0, 1).flatten(1))
+            append_rows(stack, block.flatten(0, 1).flatten(1))
     _, S, Vh = svd(stack.rows() / count**0.5)
     return {"values": S, "factor": S[:, None] * Vh, "n_samples": count}
 
 
-def _append(stack: RowStack, rows: Tensor) -> None:
+def append_rows(stack: RowStack, rows: Tensor) -> None:
+    """Append rows to a lossless stack; where they do not fit, say what to do.
+
+    Raises
+    ------
+    ValueError
+        If there are too many rows.
+    """
     try:
         stack.append(rows)
     except ValueError as error:
         raise ValueError(
             f"memory_budget: outputs × inputs make more than {stack.limit} rows of {stack.columns} entries, "
-            "and the exact eigenvalues need all of them; use method='sketch', fewer inputs (max_samples), "
-            "or a larger memory_budget"
+            "and the exact eigenvalues need all of them; use measure(..., method='sketch'), fewer inputs, "
+            f"or, where they have up to {LARGEST_SQUARE} entries, a larger memory_budget"
         ) from error
 
 
 def row_limit(size: int, dtype: torch.dtype, memory_budget: int) -> int:
-    """Rows that may be kept: what half of the budget holds, and no more than is of use."""
+    """Rows that may be kept: what half of the budget holds, and no more than is of use.
+
+    Beyond the largest square matrix that is formed, no more than it has: their decomposition has as many.
+    """
     affordable = memory_budget // (2 * size * max(4, dtype.itemsize))
-    return int(max(2, min(affordable, max(8 * size, 65536))))
+    useful = max(8 * size, 65536) if size <= LARGEST_SQUARE else LARGEST_SQUARE
+    return int(max(2, min(affordable, useful)))

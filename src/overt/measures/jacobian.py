@@ -18,12 +18,12 @@ from torch import Tensor
 __all__ = [
     "Forward",
     "bytes_per_input",
+    "jacobian_blocks",
     "jacobian_rows",
+    "jacobian_vector",
     "leaf",
     "require_finite_rows",
     "vector_jacobian",
-    "verify",
-    "verify_adjoint",
 ]
 
 Forward = Callable[[Tensor], Tensor]
@@ -35,8 +35,7 @@ def leaf(x: Tensor) -> Tensor:
 
 
 def vector_jacobian(y: Tensor, x: Tensor, cotangent: Tensor, *, retain: bool = True) -> Tensor:
-    """Jᵀr for each input: cotangents r of shape (n, K) give (n, *shape). Zero where y does not depend on "
-    "x."""
+    """Jᵀr for each input: cotangents r (n, K) give (n, *shape). Zero where y does not depend on x."""
     (gradient,) = torch.autograd.grad(
         y, x, cotangent, retain_graph=retain, allow_unused=True, materialize_grads=True
     )
@@ -77,9 +76,9 @@ def _columns(forward: Forward, x: Tensor, y: Tensor) -> Tensor | None:
     """J of each input, shape (n, K, D), a column at a time; None if an operation has no forward mode."""
     J = y.new_empty(*y.shape, x[0].numel())
     for d in range(J.shape[2]):
-        u = torch.zeros_like(x)
-        u.flatten(1)[:, d] = 1
-        column = _forward_mode(forward, x, u)
+        u = x.new_zeros(len(x), J.shape[2])
+        u[:, d] = 1
+        column = _forward_mode(forward, x, u.view(x.shape))
         if column is None:
             return None
         J[:, :, d] = column
@@ -136,74 +135,17 @@ def _by_two_products(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
     return image.detach()
 
 
-def verify_adjoint(forward: Forward, x: Tensor, u: Tensor, r: Tensor) -> None:
-    """Check ⟨J u, r⟩ = ⟨u, Jᵀr⟩ on two inputs, for u of the shape of x and r of the shape of the outputs.
-
-    An operation that hides that it cannot be differentiated twice gives J u = 0, and would go unnoticed.
-
-    Raises
-    ------
-    ValueError
-        If they differ.
-    """
-    x, u, r = leaf(x[:2]), u[:2], r[:2]
-    image, adjoint = jacobian_vector(forward, x, u), vector_jacobian(forward(x), x, r)
-    one, other = (image * r).double().sum(), (u * adjoint).double().sum()
-    size = image.double().norm() * r.double().norm() + u.double().norm() * adjoint.double().norm()
-    if bool((one - other).abs() > torch.finfo(x.dtype).eps ** 0.5 * size):
-        raise ValueError(
-            "method: 'lanczos' needs forward-mode or second derivatives, and those of an operation of the "
-            "model do not agree with its first; use method='sketch'"
-        )
-
-
-def verify(forward: Forward, x: Tensor) -> int:
-    """Check on two inputs that the forward pass can be measured; returns its number K of outputs.
-
-    Raises
-    ------
-    ValueError
-        If outputs have no gradient, differ between two passes, or depend on the other inputs of the batch.
-    """
-    x = leaf(x[:2])
-    y = forward(x)
-    if not y.requires_grad:
-        raise ValueError(
-            "model: its outputs do not depend on the inputs by differentiable operations; look for detach(), "
-            "torch.no_grad() or argmax in the forward pass"
-        )
-    first, again = y.detach(), forward(x).detach()
-    if not bool(torch.isfinite(first).all()):
-        raise ValueError("model: its outputs are NaN or infinite; measure a model that has not diverged")
-    # Not to the last bit, because some kernels sum in an order of their own.
-    tolerance = torch.finfo(first.dtype).eps ** 0.5 * first.abs().max()
-    if bool((first - again).abs().max() > tolerance):
-        raise ValueError(
-            "model: two passes over the same inputs differ; switch its noise or dropout off before measuring"
-        )
-    for own, other in ((0, 1), (1, 0)) if len(x) == 2 else ():
-        cotangent = torch.zeros_like(y)
-        cotangent[own] = 1
-        gradient = vector_jacobian(y, x, cotangent)
-        require_finite_rows(gradient)
-        if bool((gradient[other] != 0).any()):
-            raise ValueError(
-                "model: the output of one input depends on the other inputs of its batch, so that there is "
-                "no Jacobian of one input; look for batch statistics (BatchNorm without running statistics), "
-                "or a batch dimension that is not the first one"
-            )
-    return y.shape[1]
-
-
-def bytes_per_input(forward: Forward, x: Tensor, vectors: int = 0) -> int:
+def bytes_per_input(forward: Forward, x: Tensor, *, vectors: int = 0, whole: bool = False) -> int:
     """Bytes that one more input takes in a pass: for its graph, for J, and for ``vectors`` draws.
 
+    J takes a few rows at a time, or, with ``whole``, all of them and the copies that a decomposition makes.
     The graph is counted twice, because gradients of the activations come on top while it is gone through.
     """
     two, outputs = _saved_bytes(forward, x[:2])
     graph = two - _saved_bytes(forward, x[:1])[0] if len(x) > 1 else two
     size = x[0].numel()
-    rows = (outputs if _wide(x, outputs) else 6) + 2 * vectors
+    rows = 4 * outputs if whole else outputs if _wide(x, outputs) else 6
+    rows += 2 * vectors
     return max(1, 2 * graph + 8 * rows * size + 8 * outputs)
 
 

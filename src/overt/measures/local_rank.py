@@ -1,27 +1,23 @@
-"""The Jacobian at each point: its rank, and how far the map is from being linear."""
+"""The rank of the Jacobian at each point."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from overt import functional as F
-from overt.linalg import qr, singular_values
-from overt.measures._guard import check_module, untouched
+from overt.linalg import singular_values
 from overt.measures._matrices import weights_of
-from overt.measures._streams import home_of
-from overt.measures.data import Inputs, batches
-from overt.measures.jacobian import jacobian_rows, leaf, require_finite_rows, verify
-from overt.measures.spectrum import Spectrum
-from overt.measures.target import OutputMap, Target
+from overt.measures.data import Inputs
+from overt.measures.pointwise import Model, jacobians, pointwise_passes
+from overt.measures.target import OutputMap
 
-__all__ = ["LocalRanks", "Nonlinearity", "local_ranks", "nonlinearity"]
-
-_BYTES = 2**28  # for the Jacobians of one chunk of points
+__all__ = ["LocalRanks", "local_ranks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,38 +67,15 @@ class LocalRanks:
         return f"LocalRanks({spread}, rtol={self.rtol:.3g})"
 
 
-@dataclass(frozen=True, eq=False)
-class Nonlinearity:
-    """How much the Jacobian J(x) of a model varies over the data; see `nonlinearity`.
-
-    Attributes
-    ----------
-    gap : float
-        1 − mean ‖J(x)‖_* / tr √M, in [0, 1).
-    variation : float
-        The part of mean ‖J(x)‖_F² that the mean Jacobian does not explain, in [0, 1] up to sampling.
-    pooled : Spectrum
-        √eig(M), M = mean J(x)ᵀJ(x).
-    pointwise : Spectrum
-        The mean over the points of the i-th singular value of J(x), with its standard error.
-    effective_rank_gap : float
-        Effective rank of the pooled spectrum minus the mean effective rank of J(x).
-    """
-
-    gap: float
-    variation: float
-    pooled: Spectrum
-    pointwise: Spectrum
-    effective_rank_gap: float
-
-
 def local_ranks(
-    model: nn.Module,
+    model: Model,
     inputs: Inputs,
     *,
     rtol: float | None = None,
     outputs: OutputMap = "logits",
     layer: str | None = None,
+    forward: Callable[[Any, Tensor], Any] | None = None,
+    memory_budget: int = 2**30,
 ) -> LocalRanks:
     """Rank of the model's input–output Jacobian at each point, and its spread over the data.
 
@@ -120,13 +93,16 @@ def local_ranks(
     Parameters
     ----------
     model
-        In evaluation mode for the time of the call. K backward passes for K outputs.
+        A module, in evaluation mode for the time of the call, or a function of a batch. K backward passes for
+        K outputs.
     inputs
         A tensor (N, …), or a DataLoader of such tensors or of tuples that begin with one.
     rtol
         Relative tolerance, in [0, 1).
-    outputs, layer
-        What is differentiated, as for `overt.measure`.
+    outputs, layer, forward
+        What is differentiated, and how the model is called, as for `overt.measure`.
+    memory_budget
+        Bytes for one pass: for the graph and the Jacobians of a chunk of points.
 
     Raises
     ------
@@ -146,138 +122,16 @@ def local_ranks(
     >>> local_ranks(model, torch.randn(3, 5, dtype=torch.float64)).counts
     {2: 3}
     """
-    model = check_module(model)
     if rtol is not None and not 0 <= float(rtol) < 1:
         raise ValueError(f"rtol must lie in [0, 1), got {rtol!r}")
-    spectra, shape = [], (0, 0)
-    with untouched(model):
-        for J in _jacobians(model, inputs, outputs, layer):
-            spectra.append(singular_values(J))
-            shape = (J.shape[1], J.shape[2])
-    values = torch.cat(spectra)
-    depth = max(1, sum(1 for _ in weights_of(model)))
-    tolerance = depth * max(shape) * torch.finfo(values.dtype).eps if rtol is None else float(rtol)
+    with pointwise_passes(model, inputs, outputs, layer, forward, memory_budget) as passes:
+        shape = (passes.outputs, passes.input_size)
+        values = torch.cat([singular_values(J) for J in jacobians(passes)])
+    depth = sum(1 for _ in weights_of(model)) if isinstance(model, nn.Module) else 1
+    tolerance = max(1, depth) * max(shape) * torch.finfo(values.dtype).eps if rtol is None else float(rtol)
     counted = values > tolerance * values[:, :1]
     ranks = counted.sum(1)
     kept = values.masked_fill(~counted, torch.inf).amin(1)
     dropped = values.masked_fill(counted, 0).amax(1)
     margins = torch.where(dropped > 0, kept / dropped, torch.inf)
     return LocalRanks(ranks, values, tolerance, margins)
-
-
-def nonlinearity(
-    model: nn.Module, inputs: Inputs, *, outputs: OutputMap = "logits", layer: str | None = None
-) -> Nonlinearity:
-    """The gap between the pooled and the pointwise spectra of the Jacobian, a measure of non-linearity.
-
-    With M = mean_x J(x)ᵀJ(x) over the data,
-
-        gap = 1 − mean_x ‖J(x)‖_* / tr √M,        0 ≤ gap < 1.
-
-    A ↦ tr √A is strictly concave on positive semidefinite matrices, so (Jensen) the gap is 0 exactly when
-    J(x)ᵀJ(x) is the same at all points: for linear and affine maps, but also for maps that turn the same
-    sensitivity into different output directions, such as an isometric embedding. It is scale-invariant. What
-    the gap cannot see, the second number does:
-
-        variation = Σ‖J(x_i) − J̄‖_F² / (N − 1) / mean ‖J(x)‖_F²,
-
-    which is 0 exactly when J is constant on the data, and 1 when the mean Jacobian vanishes (its numerator is
-    unbiased over samples of the data). Both describe the given points, not all of the input space.
-
-    Parameters
-    ----------
-    model, inputs, outputs, layer
-        As for `local_ranks`; at least two points.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `overt.measure`; fewer than two points, or a Jacobian that is zero at all of them.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from overt.measures import nonlinearity
-    >>> x = torch.randn(20, 3, dtype=torch.float64)
-    >>> linear = torch.nn.Linear(3, 3).double()
-    >>> abs(nonlinearity(linear, x).gap) < 1e-12
-    True
-    >>> nonlinearity(torch.nn.Sequential(linear, torch.nn.ReLU()), x).gap > 0.01
-    True
-    """
-    model = check_module(model)
-    pool = _Pool()
-    with untouched(model):
-        for J in _jacobians(model, inputs, outputs, layer):
-            pool.add(J)
-    return pool.result()
-
-
-def _jacobians(model: nn.Module, inputs: Inputs, outputs: OutputMap, layer: str | None) -> Iterator[Tensor]:
-    """Jacobians (B, K, D) of points, in chunks that fit the memory budget."""
-    target = Target(model, outputs, layer)
-    size: int | None = None
-    count = 0
-    for batch in batches(inputs, device=home_of(model)):
-        if size is None:
-            size = max(1, _BYTES // (verify(target, batch) * batch[0].numel() * batch.element_size()))
-        for chunk in torch.split(batch, size):
-            x = leaf(chunk)
-            J = torch.stack([row.flatten(1) for row in jacobian_rows(target(x), x)], dim=1)
-            require_finite_rows(J)
-            count += len(J)
-            yield J
-    if count == 0:
-        raise ValueError("inputs hold no example; give at least one")
-
-
-class _Pool:
-    """What is summed up over the points."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._stack: Tensor | None = None  # rows whose Gram matrix is Σ J(x)ᵀJ(x)
-        self._mean: Tensor | None = None
-        self._scatter = 0.0
-        self._energy = 0.0
-        self._spectra: list[Tensor] = []
-
-    def add(self, J: Tensor) -> None:
-        self._spectra.append(singular_values(J))
-        self._energy += float(J.double().square().sum())
-        self._add_mean(J.double())
-        rows = J.flatten(0, 1)
-        stack = rows if self._stack is None else torch.cat([self._stack, rows])
-        # The triangular factor has the same Gram matrix, without the squares that cost half of the digits.
-        self._stack = qr(stack)[1] if len(stack) > 2 * stack.shape[1] else stack
-
-    def _add_mean(self, J: Tensor) -> None:
-        """Mean and scatter, updated without cancellation (Chan, Golub & LeVeque 1983)."""
-        b, mean = len(J), J.mean(0)
-        self._scatter += float((J - mean).square().sum())
-        if self._mean is None:
-            self._mean = mean
-        else:
-            step = mean - self._mean
-            self._scatter += float(step.square().sum()) * self.count * b / (self.count + b)
-            self._mean = self._mean + step * (b / (self.count + b))
-        self.count += b
-
-    def result(self) -> Nonlinearity:
-        n = self.count
-        if n < 2 or self._stack is None:
-            raise ValueError(f"inputs: variation over the data needs at least two points, got {n}")
-        if self._energy == 0:
-            raise ValueError("model: its Jacobian is zero at all points, so there is nothing to compare")
-        factor = self._stack / n**0.5
-        pooled = Spectrum(singular_values(factor), n_samples=n, method="exact", factor=factor)
-        values = torch.cat(self._spectra)
-        stderr = values.std(0) / n**0.5
-        mean_rank = float(F.effective_rank(singular_values=values).mean())
-        return Nonlinearity(
-            gap=1 - float(values.double().sum(1).mean()) / float(pooled.values.double().sum()),
-            variation=self._scatter / (n - 1) / (self._energy / n),
-            pooled=pooled,
-            pointwise=Spectrum(values.mean(0), stderr=stderr, n_samples=n, method="exact", covers="data"),
-            effective_rank_gap=pooled.effective_rank - mean_rank,
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, get_args
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from overt.linalg import make_basis
 from overt.linalg.checks import compute_dtype
+from overt.measures.arguments import check_count, check_fraction, check_seed, is_eigen
 from overt.measures.data import Inputs
 from overt.measures.eigen_sketch import sketch_eigen
 from overt.measures.exact import exact_diagonal, exact_eigen
@@ -70,25 +70,27 @@ def measure(
     method : str
         - ``"exact"``: all outputs of all inputs, one backward pass for each output (or one forward-mode
           pass for each entry of an input, where that is less). Eigenvalues come from the stacked Jacobians,
-          never from M itself.
+          not from M, whose eigenvalues have half of the digits.
         - ``"sketch"``: ``probes`` random vector–Jacobian products for each input (all outputs, where there
           are no more). In a fixed basis the squared values have no bias. In the eigenbasis their bias is
-          corrected to second order, and bounded on both sides by ``upper`` and ``lower`` (partial sums of
-          their squares are above and below those of M in expectation); values that were not found are
-          summed in ``tail``.
+          corrected to second order, and bounded on both sides by ``upper`` and ``lower``: for each k, the
+          sum of the first k ``upper²`` is in expectation at least that of the k largest eigenvalues of M,
+          and the sum of the first k ``lower²`` at most. Values that were not found are summed in ``tail``.
         - ``"lanczos"``: the ``k`` leading singular values of M of the given inputs by block Lanczos
           iteration, with no sketching error. It goes through all inputs many times, and needs forward-mode
           or second derivatives.
     outputs : str or callable
         ``"logits"`` (the output as it is), ``"probabilities"`` (softmax over the last dimension),
-        ``"margin"`` (largest minus second largest entry), or a function of the output.
+        ``"margin"`` (largest minus second largest entry), or a function of what the model, or the layer,
+        returns, such as ``lambda y: y[0]`` for a tuple.
     layer : str, optional
         Name of a submodule whose output takes the place of the model's.
     forward : callable, optional
         How the model is called, ``forward(model, x)``. A language model is measured from its embeddings, with
         ``forward=lambda model, e: model(inputs_embeds=e)``.
     dims : sequence of int, optional
-        Dimensions of an input that the basis transforms, by default the last two, or the only one.
+        Dimensions of an input that a named basis transforms, by default the last two, or the only one. Not
+        for the eigenbasis.
     probes : int
         Random products for each input of a sketch.
     errors_over : str
@@ -97,7 +99,7 @@ def measure(
         One input alone leaves the probes only. ``covers`` of the result says which it is.
     k, tolerance : int, float
         For Lanczos: how many values, and the accepted residual of an eigenvalue relative to the largest
-        one. The error of an eigenvalue that stands apart is of the order of the residual squared.
+        one, in [0, 1). The error of an eigenvalue that stands apart is of the order of the residual squared.
     max_samples : int, optional
         Use no more inputs than these.
     memory_budget : int
@@ -121,9 +123,13 @@ def measure(
         between passes, or depend on other inputs of the batch; NaN or infinite Jacobians; exact eigenvalues
         beyond the memory budget.
 
-    References ---------- Hutchinson, M. F. (1990). A stochastic estimator of the trace of the influence
-    matrix. Communications in Statistics 19(2). Trivedi, S., Wang, J., Kpotufe, S., Shakhnarovich, G.
-    (2014). A consistent estimator of the expected gradient outerproduct. UAI.
+    References
+    ----------
+    Hutchinson, M. F. (1990). A stochastic estimator of the trace of the influence matrix. Communications in
+    Statistics 19(2).
+
+    Trivedi, S., Wang, J., Kpotufe, S., Shakhnarovich, G. (2014). A consistent estimator of the expected
+    gradient outerproduct. UAI.
 
     Examples
     --------
@@ -135,11 +141,14 @@ def measure(
     >>> measure(model, torch.zeros(5, 2)).values.round(decimals=4)
     tensor([4., 3.])
     """
-    _check(method, basis, errors_over)
+    eigen = is_eigen(basis, dims)
+    _check(method, eigen, errors_over)
     for name, value in (("probes", probes), ("k", k), ("memory_budget", memory_budget)):
-        _check_count(name, value)
+        check_count(name, value)
     if max_samples is not None:
-        _check_count("max_samples", max_samples)
+        check_count("max_samples", max_samples)
+    check_fraction("tolerance", tolerance)
+    check_seed(seed)
     model = unwrapped(model)
     target = Target(model, outputs, layer, forward)
     lanczos = method == "lanczos"
@@ -154,7 +163,7 @@ def measure(
         )
         if lanczos:
             found = lanczos_eigen(passes, k, tolerance, seed)
-        elif isinstance(basis, str) and basis == "eigen":
+        elif eigen:
             found = _eigen(passes, method, probes, seed, errors_over, memory_budget)
         else:
             found = _diagonal(passes, method, basis, dims, probes, seed, errors_over)
@@ -164,19 +173,13 @@ def measure(
     return Spectrum(basis=basis, method=method, input_shape=passes.shape, **found)
 
 
-def _check(method: object, basis: object, errors_over: object) -> None:
+def _check(method: object, eigen: bool, errors_over: object) -> None:
     if method not in get_args(Method):
         raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, got {method!r}")
     if errors_over not in get_args(Covered):
         raise ValueError(f"errors_over: expected 'data' or 'probes', got {errors_over!r}")
-    eigen = isinstance(basis, str) and basis == "eigen"
     if method == "lanczos" and not eigen:
         raise ValueError("method: 'lanczos' finds eigenvalues; in another basis use 'exact' or 'sketch'")
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
-        raise ValueError(f"{name}: expected a whole number above 0, got {value!r}")
 
 
 def _eigen(

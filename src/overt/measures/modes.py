@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from overt.measures._guard import buffers_kept
+
 __all__ = ["measuring", "unwrapped"]
 
 _BATCH_STATISTICS = (nn.modules.batchnorm._BatchNorm,)
@@ -29,7 +31,8 @@ def unwrapped(model: Any) -> Any:
 def measuring(model: Any, *, train: bool = False) -> Iterator[None]:
     """Gradients on, automatic mixed precision off, compilation off, the model in evaluation mode.
 
-    Every submodule's mode, and every buffer, is as before afterwards. Parameters are not touched.
+    Every submodule's mode, and every buffer, is as before afterwards, in evaluation mode too: a layer may
+    count its passes. Parameters are not touched.
 
     Raises
     ------
@@ -45,7 +48,11 @@ def measuring(model: Any, *, train: bool = False) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if isinstance(model, nn.Module):
-            stack.enter_context(_trained(model) if train else _evaluated(model))
+            stack.enter_context(buffers_kept(model))
+            if train:
+                _refuse_training_mode(model)
+            else:
+                stack.enter_context(_evaluated(model))
         yield
 
 
@@ -58,18 +65,6 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def _trained(model: nn.Module) -> Iterator[None]:
-    _refuse_training_mode(model)
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
 
 
 def _refuse_training_mode(model: nn.Module) -> None:

@@ -55,13 +55,13 @@ def noise_stability(
         mode.
     inputs
         A tensor (N, …), or a DataLoader: the training data, for the theorem. The Jacobians take one backward
-        pass for each number in each layer's output.
+        pass for each number in each layer's output. Batches are cut in parts that fit 256 MB.
     noise
         Norm of η relative to ‖x^i‖.
     draws
         Number of η for each input and layer.
     seed
-        Of the draws.
+        Of the draws, which also depend on the batches.
 
     Raises
     ------

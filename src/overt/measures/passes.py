@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from overt.measures.data import Inputs, batches
-from overt.measures.jacobian import bytes_per_input, leaf, verify
+from overt.measures.jacobian import bytes_per_input, leaf
 from overt.measures.target import Target
+from overt.measures.verifying import verify
 
 __all__ = ["Passes", "wide_dtype"]
 
@@ -24,7 +25,8 @@ def wide_dtype(device: torch.device) -> torch.dtype:
 class Passes:
     """Forward passes, chunk by chunk; the first input is looked at when it is made.
 
-    It can be gone through once, or, with ``keep``, as often as wanted: then all inputs are held.
+    It can be gone through once, or, with ``keep``, as often as wanted: then all inputs are held. With
+    ``whole``, chunks leave room for the whole Jacobians of their inputs; with ``vectors``, for as many draws.
 
     Attributes
     ----------
@@ -47,6 +49,7 @@ class Passes:
         *,
         memory_budget: int,
         vectors: int = 0,
+        whole: bool = False,
         max_samples: int | None = None,
         keep: bool = False,
     ) -> None:
@@ -59,7 +62,9 @@ class Passes:
         self.shape = tuple(first.shape[1:])
         self.device, self.dtype = first.device, first.dtype
         self.outputs = verify(target, first)
-        self.chunk = max(1, memory_budget // bytes_per_input(target, first, vectors))
+        self._verified = len(first) > 1  # one input alone cannot tell whether inputs depend on one another
+        per_input = bytes_per_input(target, first, vectors=vectors, whole=whole)
+        self.chunk = max(1, memory_budget // per_input)
         self._kept = [first, *self._source] if keep else None
         self.count = sum(map(len, self._kept)) if self._kept else 0
 
@@ -78,6 +83,9 @@ class Passes:
         else:
             source, self._first = chain([self._first], self._source), None
         for batch in source:
+            if not self._verified and len(batch) > 1:
+                verify(self.target, batch)
+                self._verified = True
             for part in torch.split(batch, self.chunk):
                 x = leaf(part)
                 yield x, self.target(x)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from overt import functional as F
 from overt.linalg import make_basis, singular_values
 from overt.linalg.checks import check_spectrum
+from overt.measures.arguments import is_eigen
 
 if TYPE_CHECKING:
     from overt.measures.comparison import Comparison
@@ -36,7 +39,8 @@ class Spectrum:
     basis : str or Tensor
         ``"eigen"``, a name known to :func:`overt.linalg.make_basis`, or a matrix with basis vectors in rows.
     stderr : Tensor, shape (k,), or None
-        Standard errors of ``values``; ``covers`` says of what.
+        Standard errors of ``values``, in their order; ``covers`` says of what. None where there are none,
+        as for a sketch whose draws did not all fit the memory budget.
     covers : str
         ``"data"``: the inputs are a sample, and all outputs were used; ``"data and probes"``; ``"probes"``:
         the inputs are all there is; or empty.
@@ -51,7 +55,8 @@ class Spectrum:
     factor : Tensor, shape (r, D), or None
         M = factorᵀ factor, or an estimate of it for a sketch. What :meth:`alignment` needs.
     lower, upper : Tensor, shape (k,), or None
-        Of a sketched eigen-spectrum: estimates whose bias is known to be downward and upward; see
+        Of a sketched eigen-spectrum: estimates whose partial sums of squares are known to be too low and too
+        high, in the order that they were found in, which need not be that of ``values``; see
         :func:`overt.measure`. Of Lanczos: the Ritz values, which are never above the values of the same
         order, and the roots of Ritz value plus residual.
     tail : float
@@ -96,9 +101,10 @@ class Spectrum:
                         f"{name}: expected a tensor of the shape of values, {tuple(values.shape)}"
                     )
                 parts[name] = part.detach()
-        if isinstance(self.basis, str) and self.basis == "eigen" and bool((values.diff() > 0).any()):
+        if is_eigen(self.basis) and bool((values.diff() > 0).any()):
             order = values.argsort(descending=True, stable=True)
-            parts = {name: part[order] for name, part in parts.items()}
+            # Not the bounds: those that are sorted by a noisy estimate are selected, and no bounds any more.
+            parts |= {name: parts[name][order] for name in ("values", "stderr") if name in parts}
         for name, part in parts.items():
             object.__setattr__(self, name, part)
 
@@ -132,7 +138,9 @@ class Spectrum:
 
         With p = 2/L it is the representation cost (over L) of a depth-L linear, diagonal or full-width
         circular convolutional network (Dai, Karzand & Srebro 2021), in the basis that diagonalizes it.
-        Where ``tail`` is above 0, values are missing and it is a lower bound.
+        Where ``tail`` is above 0, values are missing and it is a lower bound. Values at or below
+        max(k, D)·eps·σ₁, eps being that of their dtype, are rounding and count as 0: a small p would make
+        much of them.
 
         Raises
         ------
@@ -141,7 +149,13 @@ class Spectrum:
         """
         if isinstance(p, bool) or not isinstance(p, (int, float)) or not (math.isfinite(p) and p > 0):
             raise ValueError(f"p: expected a finite number above 0, got {p!r}")
-        return float(self.values.double().pow(p).sum())
+        resolved = torch.where(self.values > self._rounding(), self.values, 0)
+        return float(resolved.double().pow(p).sum())
+
+    def _rounding(self) -> Tensor:
+        """The size up to which a value is rounding error, as for an SVD: max(k, D)·eps·σ₁."""
+        size = math.prod(self.input_shape or (0,)) if self.factor is None else self.factor.shape[1]
+        return max(len(self.values), size) * torch.finfo(self.values.dtype).eps * self.values.max()
 
     def alignment(
         self,
@@ -150,13 +164,15 @@ class Spectrum:
         *,
         dims: Sequence[int] | None = None,
     ) -> float:
-        """a_U = P_p,eig(M)/P_p,U(M), in (0, 1] for p < 2: 1 exactly when U diagonalizes M.
+        """a_U = P_p,eig(M)/P_p,U(M), in (0, 1] for p < 2: 1 exactly when U diagonalizes M, as all do M = 0.
 
         Diagonals are majorized by eigenvalues (Schur 1923, Horn 1954), which makes 1 the largest value for
         p < 2 and any complete basis; for p > 2 it is the smallest one, and p = 2 always gives 1.
 
         Both costs are taken from ``factor``, so that they are of one and the same M. For a sketch this is the
-        sketch's M: with fewer draws than dimensions its rank is too small, and the alignment with it.
+        sketch's M: with fewer draws than dimensions its rank is too small, and the alignment with it. For
+        Lanczos it is the part of M that was found: where that is not all, a warning says how much is missing.
+        As in :meth:`cost`, rounding counts as 0.
 
         Parameters
         ----------
@@ -170,33 +186,55 @@ class Spectrum:
         Raises
         ------
         ValueError
-            If ``factor`` or ``input_shape`` is missing, or no basis is named.
+            If ``factor`` is missing, or no basis is named.
+
+        Warns
+        -----
+        RuntimeWarning
+            If a part of M is missing from ``factor``.
         """
         other = self.in_basis(
             self.basis if basis is None else basis, dims=self.dims if basis is None else dims
         )
-        if isinstance(other.basis, str) and other.basis == "eigen":
+        if is_eigen(other.basis):
             raise ValueError("basis: the eigenbasis is aligned with itself; name a basis such as 'fourier'")
         if len(other.values) < self._required_factor().shape[1]:
             raise ValueError("basis: the alignment is defined for a complete basis, with D rows")
-        return self.in_basis("eigen").cost(p) / other.cost(p)
+        # Above the rounding of a trace: less than that is not missing.
+        if other.tail > 100 * torch.finfo(self.values.dtype).eps * self.trace:
+            warnings.warn(
+                f"alignment: {other.tail / self.trace:.2g} of the trace of M is not in this spectrum "
+                f"(method={self.method!r}), and the alignment is that of the rest, mostly too low; measure "
+                "with method='exact', or with a larger k or memory_budget",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        cost = other.cost(p)
+        return self.in_basis("eigen").cost(p) / cost if cost > 0 else 1.0
 
     def in_basis(self, basis: str | Tensor, *, dims: Sequence[int] | None = None) -> Spectrum:
-        """The spectrum of the same M in another basis, from ``factor``.
+        """The spectrum of the same M in another basis, from ``factor``; what that lacks is in ``tail``.
 
         Raises
         ------
-        ValueError
-            If ``factor`` or ``input_shape`` is missing.
+        TypeError, ValueError
+            If ``factor`` is missing, or as for :func:`overt.linalg.make_basis`.
         """
         factor = self._required_factor()
         plain: dict[str, Any] = dict.fromkeys(("stderr", "lower", "upper", "trace_squared"))
-        if isinstance(basis, str) and basis == "eigen":
+        plain["tail"] = self._missing(factor)
+        if is_eigen(basis, dims):
             return replace(self, values=singular_values(factor), basis="eigen", dims=None, covers="", **plain)
         shape = self.input_shape or (factor.shape[1],)
         chosen = make_basis(basis, shape, dims=dims)
-        values = chosen.power(factor.reshape(-1, *shape)).sum(0).sqrt()
+        values = chosen.power(factor.reshape(-1, *shape)).sum(0).sqrt().to(factor.dtype)
         return replace(self, values=values, basis=basis, dims=chosen.dims, covers="", **plain)
+
+    def _missing(self, factor: Tensor) -> float:
+        """The part of the trace that the factor lacks: not the tail of a sketch, whose M is not corrected."""
+        if not is_eigen(self.basis):
+            return self.tail
+        return max(0.0, self.trace - float(factor.double().square().sum()))
 
     def _required_factor(self) -> Tensor:
         if self.factor is None:

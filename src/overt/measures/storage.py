@@ -1,5 +1,4 @@
-"""Spectra as files, ``.npz`` or ``.json``, written whole or not at all, and read without executing "
-"anything."""
+"""Spectra as files, ``.npz`` or ``.json``, written whole or not at all, and read without executing code."""
 
 from __future__ import annotations
 
@@ -20,6 +19,12 @@ __all__ = ["load", "save"]
 FORMAT = 1
 _TENSORS = ("values", "stderr", "factor", "lower", "upper")
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_BASIS_DTYPES = _DTYPES | {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "complex128": torch.complex128,
+    "complex64": torch.complex64,
+}
 
 
 def save(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
@@ -43,13 +48,15 @@ def save(spectrum: Spectrum, path: str | os.PathLike[str]) -> None:
         _replace(target, text.encode())
         return
     arrays = {name: _array(part) for name in _TENSORS if (part := getattr(spectrum, name)) is not None}
+    meta = _plain(spectrum)
     if isinstance(spectrum.basis, Tensor):
-        arrays["basis_matrix"] = spectrum.basis.detach().cpu().numpy()
-    _replace(target, {"meta": np.array(json.dumps(_plain(spectrum), allow_nan=False)), **arrays})
+        arrays["basis_matrix"] = _array(spectrum.basis)
+        meta["basis_dtype"] = str(spectrum.basis.dtype).removeprefix("torch.")
+    _replace(target, {"meta": np.array(json.dumps(meta, allow_nan=False)), **arrays})
 
 
 def load(path: str | os.PathLike[str]) -> Spectrum:
-    """Read a spectrum; tensors are on the CPU, in the dtype that they were saved in.
+    """Read a spectrum; tensors are on the CPU, in the dtype that they had, half precision as float32.
 
     Raises
     ------
@@ -72,8 +79,9 @@ def load(path: str | os.PathLike[str]) -> Spectrum:
         if version > FORMAT:
             raise ValueError(f"format {version} is newer than {FORMAT}; update overt")
         matrix = parts.pop("basis_matrix", None)
-        if matrix is not None:
-            meta["basis"] = matrix
+        matrix_dtype = meta.pop("basis_dtype", None)
+        if matrix is not None:  # in its own dtype, which says how far from orthonormal it may be
+            meta["basis"] = matrix if matrix_dtype is None else matrix.to(_BASIS_DTYPES[matrix_dtype])
         tuples = {name: tuple(meta[name]) for name in ("input_shape", "dims") if meta[name] is not None}
         return Spectrum(**(meta | tuples | parts))
     except OSError:
@@ -98,7 +106,8 @@ def _plain(spectrum: Spectrum) -> dict[str, Any]:
 def _portable(tensor: Tensor) -> Tensor:
     """On the CPU, half precision as float32: neither file format knows bfloat16."""
     tensor = tensor.detach().cpu()
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    kept = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+    return tensor if tensor.dtype in kept else tensor.float()
 
 
 def _array(tensor: Tensor) -> Any:

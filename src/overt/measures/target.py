@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 __all__ = ["OutputMap", "Outputs", "Target"]
 
 Outputs = Literal["logits", "probabilities", "margin"]
-OutputMap = Outputs | Callable[[Tensor], Tensor]
+OutputMap = Outputs | Callable[[Any], Tensor]
 Model = nn.Module | Callable[[Tensor], Any]
 
 
@@ -23,7 +25,8 @@ class Target:
         Module or function of a batch.
     outputs
         ``"logits"``: the output as it is; ``"probabilities"``: its softmax over the last dimension;
-        ``"margin"``: its largest entry minus the second largest; or a function of the output.
+        ``"margin"``: its largest entry minus the second largest; or a function of what the model, or the
+        layer, returns, such as ``lambda y: y[0]`` for a tuple.
     layer
         Name of a submodule whose output takes the place of the model's.
     forward
@@ -61,7 +64,9 @@ class Target:
 
     def mapped(self, raw: Any, count: int) -> Tensor:
         """What the model returned for `count` inputs, as outputs in rows, shape (count, K)."""
-        y = self._mapped(_as_tensor(raw))
+        y = self.outputs(raw) if callable(self.outputs) else self._named(self._as_tensor(raw))
+        if not isinstance(y, Tensor):
+            raise TypeError(f"outputs: expected the function to return a tensor, got {type(y).__name__}")
         if y.is_complex() or not y.is_floating_point():
             raise TypeError(f"model: expected real floating-point outputs, got {y.dtype}")
         if y.ndim == 0 or len(y) != count:
@@ -71,12 +76,38 @@ class Target:
             )
         return y.reshape(len(y), -1)
 
+    def _as_tensor(self, output: Any) -> Tensor:
+        """The tensor in an output: itself, or the one that is called logits."""
+        if isinstance(output, Tensor):
+            return output
+        logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+        if isinstance(logits, Tensor):
+            return logits
+        kind = type(output).__name__
+        if self.layer is not None:
+            raise TypeError(
+                f"layer: expected {self._name!r} to return a tensor, got {kind}; pick the tensor with "
+                "outputs=lambda y: y[0]"
+            )
+        raise TypeError(
+            f"model: expected a tensor, or an output with .logits, got {kind}; pick the tensor with "
+            "outputs=lambda y: y[0], or with forward=lambda model, x: model(x)[0]"
+        )
+
     def _run(self, x: Tensor) -> Any:
+        x = x.clone()  # a model may work in place, which neither a leaf nor the next pass would stand
         return self.model(x) if self.forward is None else self.forward(self.model, x)
 
     def _activations(self, x: Tensor, layer: nn.Module) -> Any:
         seen: list[Any] = []
-        handle = layer.register_forward_hook(lambda *event: seen.append(event[2]))
+
+        def keep(*event: Any) -> Any:
+            output = event[2]
+            # Two copies: what comes after may overwrite its own, or what the output is a view of.
+            seen.append(_copy(output))
+            return _copy(output)
+
+        handle = layer.register_forward_hook(keep)
         try:
             self._run(x)
         finally:
@@ -88,14 +119,7 @@ class Target:
             )
         return seen[0]
 
-    def _mapped(self, y: Tensor) -> Tensor:
-        if callable(self.outputs):
-            mapped: object = self.outputs(y)
-            if not isinstance(mapped, Tensor):
-                raise TypeError(
-                    f"outputs: expected the function to return a tensor, got {type(mapped).__name__}"
-                )
-            return mapped
+    def _named(self, y: Tensor) -> Tensor:
         if self.outputs == "logits":
             return y
         if y.ndim not in (2, 3) or y.shape[-1] < 2:
@@ -123,14 +147,6 @@ def _find_layer(model: Model, name: str) -> nn.Module:
     return layers[name]
 
 
-def _as_tensor(output: Any) -> Tensor:
-    """The tensor in an output: itself, or the one that is called logits."""
-    if isinstance(output, Tensor):
-        return output
-    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
-    if isinstance(logits, Tensor):
-        return logits
-    raise TypeError(
-        f"model: expected a tensor, or an output with .logits, got {type(output).__name__}; pick the tensor "
-        "with forward=lambda model, x: model(x)[0]"
-    )
+def _copy(output: Any) -> Any:
+    """The output, or what it is made of, with copies of its tensors."""
+    return tree_map_only(Tensor, torch.clone, output)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from overt.measures._display import Line, line_of
 from overt.measures._guard import check_module, untouched
-from overt.measures._pace import DEFAULT_CLOCK, Pace, check_count
-from overt.measures._recorded import check_step, numbers_of, plain, views_of
+from overt.measures._pace import DEFAULT_CLOCK, Pace, check_count, check_step
+from overt.measures._recorded import check_inputs, numbers_of, plain, views_of
 
 __all__ = ["SpectrumTracker"]
 
@@ -36,15 +36,16 @@ class SpectrumTracker:
         copied.
     what
         ``"measure"`` (`overt.measure` on the inputs), ``"weights"`` (`weight_spectra`), ``"products"``
-        (`product_spectra`), ``"activations"`` (`activation_spectra`); a function of the model that returns a
-        `Spectrum`, a 1-D tensor of values, a number, or a mapping of these; several of them; or a mapping
-        from labels to them. By default the measure if there are inputs, else the weights.
+        (`product_spectra`), ``"activations"`` (`activation_spectra`); a pair of such a name and further
+        arguments of its function, as ``("activations", {"features": "channels"})``; a function of the model
+        that returns a `Spectrum`, a 1-D tensor of values, a number, or a mapping of these; several of them;
+        or a mapping from labels to them. By default the measure if there are inputs, else the weights.
     options
-        Further arguments of `overt.measure`, such as ``{"basis": "fourier", "method": "sketch"}``.
+        Further arguments of `overt.measure` where it is no pair, such as ``{"basis": "fourier"}``.
     per_decade
         Step 0 and about so many steps for each factor of ten are due.
     at
-        These steps are due instead.
+        These steps, ints ≥ 0, are due instead.
     budget
         Largest share of recording in the training time, by default 0.1: a due step is recorded if the seconds
         of recording so far, and once more the last one, are within this share of the seconds of training.
@@ -74,7 +75,8 @@ class SpectrumTracker:
     Raises
     ------
     TypeError, ValueError
-        Unknown `what`, inputs that are needed and missing, numbers out of their range.
+        Unknown `what`, inputs that are needed and missing, or that can be gone through only once; numbers
+        out of their range.
 
     Examples
     --------
@@ -108,9 +110,7 @@ class SpectrumTracker:
     ) -> None:
         if what is None:
             what = "weights" if inputs is None else "measure"
-        if isinstance(inputs, Tensor):
-            inputs = inputs.detach().clone()
-        self._views = views_of(what, inputs, dict(options or {}))
+        self._views = views_of(what, check_inputs(inputs), dict(options or {}))
         self._model = None if model is None else check_module(model)
         self._leading = check_count(leading, "leading")
         self._pace = Pace(per_decade, at, budget, clock)
@@ -223,7 +223,7 @@ class SpectrumTracker:
 
     def state_dict(self) -> dict[str, Any]:
         """Rows, skipped steps and the account, as plain data, to go on from in a resumed run."""
-        return {"rows": self.rows, "skipped": self.skipped, "pace": self._pace.state_dict()}
+        return {"rows": list(self.rows), "skipped": list(self.skipped), "pace": self._pace.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""

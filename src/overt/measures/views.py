@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from overt.linalg import singular_values
 from overt.linalg.checks import compute_dtype
-from overt.measures._guard import check_module
-from overt.measures._matrices import CONVOLUTIONS, TRANSPOSED, weights_of
+from overt.measures._guard import check_module, untouched
+from overt.measures._matrices import CONVOLUTIONS, TRANSPOSED, acting, weights_of
 from overt.measures.convolution import Boundary, convolution_spectrum
 from overt.measures.spectrum import Spectrum
 
@@ -45,8 +45,9 @@ def weight_spectra(
     """Singular values of each weight of a model, by the name of the parameter.
 
     Every parameter of two or more dimensions counts: linear layers, embeddings, projections of attention,
-    bare parameters. A tied weight appears once, under its first name. A parametrized weight (weight or
-    spectral normalization) is taken as it acts.
+    bare parameters. A tied weight appears once, under its first name. A weight that is computed (weight or
+    spectral normalization, pruning; as a parametrization or by the older hooks of ``torch.nn.utils``) appears
+    under its own name and is taken as it acts in evaluation.
 
     A convolution's kernel (out, in/groups, kh, kw) is taken as the matrix (out/groups, in/groups·kh·kw) of
     each group. **That is not the spectrum of the convolution as an operator**: it is the spectrum of what one
@@ -104,9 +105,9 @@ def product_spectra(model: nn.Module, *, through_activations: bool = False) -> d
     """Singular values of the products of consecutive linear layers.
 
     Layers are consecutive where the order is certain: in an ``nn.Sequential``, with nothing between them but
-    identities and dropout (which is none in evaluation). Each maximal run of two or more is multiplied. A
-    module with a method ``product()`` that gives a matrix, such as `overt.DeepLinear`, is a run of its own.
-    Biases shift the output and are no part of the product.
+    identities and dropout (which is none in evaluation). Each maximal run of two or more is multiplied; a
+    layer that is there twice is multiplied twice. A module with a method ``product()`` that gives a matrix,
+    such as `overt.DeepLinear`, is a run of its own. Biases shift the output and are no part of the product.
 
     Parameters
     ----------
@@ -142,10 +143,10 @@ def product_spectra(model: nn.Module, *, through_activations: bool = False) -> d
         if isinstance(module, nn.Sequential):
             for run in _runs(module, through_activations):
                 names = [f"{prefix}.{name}" if prefix else name for name, _ in run]
-                weights = [layer.weight.detach() for _, layer in run]
+                weights = [acting(layer, "weight") for _, layer in run]
                 spectra[f"{names[0]} … {names[-1]}"] = _of_product(weights)
         elif callable(getattr(module, "product", None)):
-            with torch.no_grad():
+            with untouched(module), torch.no_grad():
                 product: Any = cast(Any, module).product()
             if isinstance(product, Tensor) and product.ndim == 2:
                 # A product alone does not say how many values its inner widths leave.
@@ -156,7 +157,8 @@ def product_spectra(model: nn.Module, *, through_activations: bool = False) -> d
 def _runs(sequence: nn.Sequential, through_activations: bool) -> Iterator[list[tuple[str, nn.Linear]]]:
     run: list[tuple[str, nn.Linear]] = []
     passed = (*_PASSED_OVER, *(_ACTIVATIONS if through_activations else ()))
-    for name, layer in sequence.named_children():
+    # Not named_children(), which leaves out the second place of a module that is there twice.
+    for name, layer in sequence._modules.items():
         if isinstance(layer, nn.Linear):
             run.append((name, layer))
         elif not isinstance(layer, passed):
