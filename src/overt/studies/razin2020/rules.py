@@ -200,8 +200,11 @@ def which(runs: Sequence[Run]) -> Verdict:
     """R6."""
     made = select(runs, group="which", n_observed=TOLD_APART)
     chosen = [run for run in made if _apart(run.records[0]["values"])]
-    if len(chosen) < FEWEST:
+    if not made:
         return missing("R6")
+    if len(chosen) < FEWEST:
+        few = f"rank and norm can be told apart in {len(chosen)} of {len(made)} seeds, fewer than {FEWEST}"
+        return Verdict("R6", "inconclusive", few)
     shares = {}
     for name, words in FUNCTIONALS.items():
         hits = sum(number(run.records[0]["excess"][name]) <= 0.01 for run in chosen)
