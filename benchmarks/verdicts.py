@@ -4,17 +4,20 @@ overt run zhao2022 --preset full --out DIR
 python benchmarks/verdicts.py DIR
 
 writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR, and renews the table of
-verdicts in the README, which is made from these files alone.
+verdicts in the README, which is made from these files alone. Runs with changed settings, or a report that
+lacks a figure or a damaged run, are refused: they are no reference.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from overt.studies import registry
+from overt.studies.base import OUTCOMES
 from overt.studies.report.build import StudySection
 from overt.studies.runner import judge
 from overt.studies.store import Store
@@ -27,12 +30,12 @@ START, END = "<!-- verdicts -->", "<!-- end of verdicts -->"
 def summary(section: StudySection, folder: Path) -> dict[str, Any]:
     """Verdicts with their estimates; commits, machine, versions and command of the runs."""
     done = [run for run in section.runs if not run.skipped]
-    meta = done[0].meta
+    meta = section.runs[0].meta
     content = {
         "study": section.name,
         "preset": section.preset,
         "runs": {"made": len(done), "planned": section.planned},
-        "seeds": sorted({int(run.config["seed"]) for run in done}),
+        "seeds": sorted({int(run.config["seed"]) for run in section.runs}),
         "commits": sorted({f"{run.meta['commit']}{' dirty' * bool(run.meta['dirty'])}" for run in done}),
         **{key: meta[key] for key in ("command", "started", "versions", "python", "machine")},
         "seconds_of_all_runs": sum(float(run.meta["seconds"]) for run in done),
@@ -51,24 +54,38 @@ def summary(section: StudySection, folder: Path) -> dict[str, Any]:
     return content
 
 
+def unfit(section: StudySection) -> str:
+    """Why a study's runs must not stand as its reference result; empty where they may."""
+    if not section.runs:
+        return "no run is stored"
+    if not section.preset:
+        return "the folder has no plan, so the preset is not known"
+    if section.overrides:
+        return f"settings were changed ({section.setting})"
+    return "; ".join(section.notes)
+
+
 def table(results: Path = RESULTS) -> str:
-    """The README's table: a row a study, from its fullest stored result."""
-    rows = ["| study | runs | reproduced | not reproduced | inconclusive |", "|---|---|---|---|---|"]
+    """The README's table: a row a study, from its fullest stored result; "skipped" only where a claim is."""
+    contents = {}
     for name in registry.names():
         stored = [results / f"{name}-{preset}.json" for preset in ("full", "quick")]
         found = next((path for path in stored if path.is_file()), None)
-        if found is None:
-            continue
-        content = json.loads(found.read_text(encoding="utf-8"))
+        if found is not None:
+            contents[found] = json.loads(found.read_text(encoding="utf-8"))
+    given = {verdict["outcome"] for content in contents.values() for verdict in content["verdicts"]}
+    outcomes = [outcome for outcome in OUTCOMES if outcome != "skipped" or outcome in given]
+    rows = [f"| study | runs | {' | '.join(outcomes)} |", "|---|---" + "|---" * len(outcomes) + "|"]
+    for found, content in contents.items():
         by_outcome = {
             outcome: [
                 f"{verdict['claim']} {verdict['title']}"
                 for verdict in content["verdicts"]
                 if verdict["outcome"] == outcome
             ]
-            for outcome in ("reproduced", "not reproduced", "inconclusive")
+            for outcome in outcomes
         }
-        link = f"[`{name}`](benchmarks/results/{found.name})"
+        link = f"[`{content['study']}`](benchmarks/results/{found.name})"
         made = f"{content['preset']}, {content['runs']['made']}"
         rows.append(f"| {link} | {made} | " + " | ".join("<br>".join(v) for v in by_outcome.values()) + " |")
     return "\n".join(rows)
@@ -89,6 +106,9 @@ def main() -> None:
     for folder in given.folders:
         store = Store.open(folder)
         for section in judge(store, [registry.get(name) for name in store.studies()]):
+            why = unfit(section)
+            if why:
+                sys.exit(f"{folder}: {section.name} is no reference result: {why}")
             path = RESULTS / f"{section.name}-{section.preset}.json"
             content = summary(section, folder)
             path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -51,8 +51,14 @@ class PenalizedTrainer(Trainer):
     ) -> Any:
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
         if model.training:
-            # Each of the passes that are accumulated into one step is divided by their number later.
-            loss = loss + self.penalty.penalty()
+            term = self.penalty.penalty()
+            # Several passes may be accumulated into one step, and the penalty counts once. A model that is
+            # told the number of items in the whole step has divided its loss itself, and the Trainer does not
+            # divide again; otherwise the Trainer divides all that is returned here.
+            told = options.get("num_items_in_batch") is not None
+            if told and (self.model_accepts_loss_kwargs or self.compute_loss_func):
+                term = term / self.current_gradient_accumulation_steps
+            loss = loss + term
         return (loss, outputs) if return_outputs else loss
 
 

@@ -30,7 +30,8 @@ class Classifier(lightning.LightningModule):
             nn.Flatten(),
             nn.Linear(128, 4),
         )
-        # The penalty holds the network but is no parameter of it: it is not saved and not moved.
+        # The penalty holds the network and has no parameters. What it keeps between two decompositions is
+        # part of the checkpoint, so that a resumed run goes on as it would have.
         self.penalty = SpectralPenalty(self.net, weight=weight, conv="operator", grid=8, every=10)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002

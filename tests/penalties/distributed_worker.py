@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from itertools import chain
 
 import torch
 import torch.distributed as dist
@@ -12,7 +12,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
+from overt.training import HoldReleaseRefit
 
 BATCH = 8
 
@@ -60,8 +62,62 @@ def steps(net, penalty, x, y, *, penalty_first=False):
 def same(found, expected):
     for a, b in zip(found[0], expected[0], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-    for a, b in zip([*chain(*found[1]), *found[2]], [*chain(*expected[1]), *expected[2]], strict=True):
+    for a, b in zip(
+        [*itertools.chain(*found[1]), *found[2]], [*itertools.chain(*expected[1]), *expected[2]], strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def chain() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 7, bias=False), nn.Linear(7, 3, bias=False)).double()
+
+
+def deep() -> DeepLinear:
+    return DeepLinear((6, 7, 3), scale=1.0, seed=0, dtype=torch.float64)
+
+
+def parametrized() -> nn.Sequential:
+    torch.manual_seed(0)
+    norm = nn.utils.parametrizations.weight_norm
+    return nn.Sequential(norm(nn.Linear(6, 7)), nn.Tanh(), norm(nn.Linear(7, 3))).double()
+
+
+class Product(nn.Module):
+    """A model with an end-to-end matrix of its own making."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chain = chain()
+
+    def forward(self, x):
+        return self.chain(x)
+
+    def product(self):
+        return self.chain[1].weight @ self.chain[0].weight
+
+
+def check_product_and_release(mesh) -> None:
+    """End-to-end and parametrized matrices of shards, a weight of 0, and a refit, which needs them whole."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(BATCH, 6, generator=generator, dtype=torch.float64)
+    y = torch.randn(BATCH, 3, generator=generator, dtype=torch.float64)
+    for make, of in ((chain, "product"), (Product, "product"), (deep, "product"), (parametrized, "weights")):
+        for every, first in ((1, True), (2, True), (2, False)):
+            found = []
+            for net in (make(), fully_shard(make(), mesh=mesh)):
+                penalty = SpectralPenalty(net, of=of, weight=0.3, every=every)
+                found.append(steps(net, penalty, x, y, penalty_first=first))
+            same(found[1], found[0])
+    net = fully_shard(chain(), mesh=mesh)
+    released = SpectralPenalty(net, weight=0.0).penalty()
+    ((net(x) - y).square().mean() + released).backward()
+    assert not hasattr(released, "full_tensor")
+    try:
+        HoldReleaseRefit(SpectralPenalty(net), torch.optim.SGD(net.parameters(), lr=0.1))
+    except ValueError as error:
+        message = str(error)
+    assert "FSDP2" in message
 
 
 def main() -> None:
@@ -87,6 +143,7 @@ def main() -> None:
                 fully_shard(net, mesh=mesh, reshard_after_forward=True)
                 found = steps(net, penalty_of(net, every), x[mine], y[mine], penalty_first=first)
                 same(found, expected)
+    check_product_and_release(mesh)
     if rank == 0:
         print("same in", size, "processes")
     dist.destroy_process_group()

@@ -1,15 +1,19 @@
-"""Run by torchrun: the Jacobian penalty of a model under DDP against that of one process."""
+"""Run by torchrun: the Jacobian penalty of a model under DDP against that of one process; FSDP is refused."""
 
 from __future__ import annotations
 
 import sys
 
+import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import overt
-from overt.penalties import JacobianPenalty
+from overt.penalties import CompositionPenalty, JacobianPenalty
 
 OUTPUTS, BATCH = 3, 12  # each half of the batch is a whole number of blocks of orthogonal probes
 
@@ -25,6 +29,35 @@ def steps(model, penalty, x, y):
         found += [term.detach(), *(p.grad.clone() for p in model.parameters()), penalty.spectrum()]
         optimizer.step()
     return found
+
+
+def uneven(x, rank):
+    """Batches of different sizes are averaged over all inputs, and looking asks no other process."""
+    part = x[:3] if rank == 0 else x[3:]
+    for basis in ("fourier", "eigen"):
+        model = overt.DeepLinear((300, 5, OUTPUTS), scale=1.0, seed=0, dtype=torch.float64)
+        penalty = JacobianPenalty(model, p=1.0, basis=basis, weight=0.1)
+        value = penalty.penalty(part)
+        assert int(penalty.moments.updates) == 1
+        trace = model.product().detach().square().sum()
+        torch.testing.assert_close(penalty.moments.trace(), trace, rtol=1e-9, atol=0)
+        values = [torch.empty_like(value) for _ in range(2)]
+        dist.all_gather(values, value.detach())
+        torch.testing.assert_close(*values, rtol=1e-9, atol=0)
+        if rank == 0:
+            penalty.report(part)
+            with torch.no_grad():
+                penalty.penalty(part)
+
+
+def sharded(x, size):
+    """FSDP is refused in words."""
+    for reshard in (True, False):
+        model = nn.Sequential(nn.Linear(300, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+        fully_shard(model, mesh=init_device_mesh("cpu", (size,)), reshard_after_forward=reshard)
+        for penalty in (JacobianPenalty(model), CompositionPenalty(model, nn.Identity())):
+            with pytest.raises(ValueError, match="sharded by FSDP"):
+                penalty.penalty(x)
 
 
 def main() -> None:
@@ -48,6 +81,8 @@ def main() -> None:
             found.append(steps(net, penalty, *((x, y) if alone else (x[mine], y[mine]))))
         for a, b in zip(*found, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+    uneven(x, rank)
+    sharded(x, size)
     if rank == 0:
         print("same in", size, "processes")
     dist.destroy_process_group()

@@ -89,3 +89,49 @@ def test_settings_that_cannot_be_meant_are_refused(options, error, match):
         CompositionPenalty(h, 3)
     with pytest.raises(TypeError, match="x"):
         CompositionPenalty(h, g).penalty(torch.zeros(3, 6, dtype=torch.int64))
+
+
+def cut(at, inplace):
+    torch.manual_seed(1)
+    layers = [nn.Linear(6, 5), nn.ReLU(inplace), nn.Linear(5, 4), nn.ReLU(inplace), nn.Linear(4, 3)]
+    model = nn.Sequential(*layers).double()
+    return model[:at], model[at:]
+
+
+@pytest.mark.parametrize("estimator", ["vjp", "denoising"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_layers_that_work_in_place_change_nothing(at, estimator):
+    found = []
+    for inplace in (False, True):
+        h, g = cut(at, inplace)
+        value = CompositionPenalty(h, g, 1.0, estimator=estimator).penalty(x())
+        found.append([value, *torch.autograd.grad(value, [h[0].weight, g[-1].weight])])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("estimator", ["vjp", "denoising"])
+def test_the_inputs_stay_as_they_are(estimator):
+    torch.manual_seed(0)
+    h, g = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 4)).double(), nn.Linear(4, 3).double()
+    given = x()
+    CompositionPenalty(h, g, estimator=estimator).penalty(given).backward()
+    assert torch.equal(given, x())
+
+
+@pytest.mark.parametrize("estimator", ["vjp", "denoising"])
+def test_what_is_not_finite_is_refused(estimator):
+    h, g = cut(2, inplace=False)
+    with pytest.raises(ValueError, match="not finite"):
+        CompositionPenalty(h, g, estimator=estimator).penalty(x() * torch.nan)
+
+
+@pytest.mark.parametrize("estimator", ["vjp", "denoising"])
+def test_looking_does_not_count(estimator):
+    h, g = cut(2, inplace=False)
+    penalty, twin = (CompositionPenalty(h, g, 1.0, estimator=estimator) for _ in range(2))
+    for count in range(3):
+        assert penalty.penalty(x()).item() == twin.penalty(x()).item()
+        with torch.no_grad():
+            assert penalty.penalty(x()).item() == pytest.approx(penalty.value(x()).item())
+        assert int(penalty.calls) == count + 1

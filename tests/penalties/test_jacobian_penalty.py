@@ -126,7 +126,7 @@ def test_many_directions_as_a_sketch_give_what_the_whole_matrix_gives(monkeypatc
     model = linear(20, 4)
     x = torch.randn(8, 20, dtype=torch.float64, generator=generator())
     whole = JacobianPenalty(model, p=1.0, basis="eigen", **EXACT).penalty(x)
-    monkeypatch.setattr("overt.penalties.jacobian.DENSE_UP_TO", 10)
+    monkeypatch.setattr("overt.penalties.moments.DENSE_UP_TO", 10)
     sketch = JacobianPenalty(model, p=1.0, basis="eigen", rank=8, **EXACT)
     found = sketch.penalty(x)
     assert type(sketch.moments).__name__ == "SketchMoments"
@@ -136,7 +136,7 @@ def test_many_directions_as_a_sketch_give_what_the_whole_matrix_gives(monkeypatc
 
 
 def test_a_sketch_with_too_few_directions_keeps_the_trace(monkeypatch):
-    monkeypatch.setattr("overt.penalties.jacobian.DENSE_UP_TO", 10)
+    monkeypatch.setattr("overt.penalties.moments.DENSE_UP_TO", 10)
     model = linear(20, 12)
     penalty = JacobianPenalty(model, p=1.0, basis="eigen", rank=3, weight=1.0, momentum=0.5)
     for k in range(4):

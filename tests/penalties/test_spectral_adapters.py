@@ -141,3 +141,39 @@ def test_superfluous_ranks_collapse(start):
         assert error < 0.25
     assert found[0.1] == 2
     assert found[0.0] >= 4
+
+
+def test_the_type_of_the_adapted_layer_selects_the_adapter():
+    net = model()
+    penalty = SpectralPenalty(net, layers=nn.Linear)
+    assert [layer.name for layer in penalty.penalized()] == ["0.default", "2.default", "4.default"]
+    assert penalty.value().requires_grad
+    only = SpectralPenalty(net, layers=lambda name, module: isinstance(module, nn.Linear) and name[0] == "2")
+    assert [layer.name for layer in only.penalized()] == ["2.default"]
+    weights = SpectralPenalty(net, layer_weights={nn.Linear: 0.5}).penalized()
+    assert {layer.weight for layer in weights} == {0.5}
+
+
+def test_merged_adapters_and_bad_tolerances_are_refused():
+    net = model()
+    net[2].merged_adapters = ["default"]
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match=r"the adapter '2.default' is merged into its layer"):
+        truncate_adapters(net)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    net[2].merged_adapters = ["spare"]
+    assert len(truncate_adapters(net)) == 3
+    with pytest.raises(TypeError, match="tolerance must be a number"):
+        truncate_adapters(net, "a")
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_half_precision_adapters_are_computed_in_single_precision(every):
+    net = model().to(torch.bfloat16)
+    expected = sum(
+        F.nuclear_norm(a.scaling * a.parameters[1].double() @ a.parameters[0].double())
+        for a in adapters_of(net)
+    )
+    found = SpectralPenalty(net, "nuclear_norm", weight=1.0, every=every).penalty()
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -317,3 +317,9 @@ def test_describe_tells_what_is_not_the_default():
     penalty.every, penalty.norm_floor = 2, None
     assert penalty.describe()["every"] == 2
     assert penalty.norm_floor is None
+
+
+def test_steps_of_the_iteration_are_described():
+    model = Matrices(gaussian(3, 3))
+    assert SpectralPenalty(model, polar_steps=8).describe()["polar_steps"] == 8
+    assert "polar_steps" not in SpectralPenalty(model).describe()

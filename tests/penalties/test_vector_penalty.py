@@ -132,3 +132,15 @@ def test_gradient_in_half_precision():
     # (1 − 1.4 w/‖w‖)/‖w‖ at ‖w‖ = 5e-3
     expected = torch.tensor([32.0, -24.0], dtype=torch.float16)
     torch.testing.assert_close(model.w.grad, expected, rtol=2e-2, atol=0)
+
+
+def test_autocast_and_half_precision_do_not_reach_it():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 9, bias=False), torch.nn.Linear(9, 7, bias=False))
+    penalty = VectorPenalty(model)
+    expected = penalty.value()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = penalty.value()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    model.bfloat16()
+    assert penalty.value().dtype == torch.float32

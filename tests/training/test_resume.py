@@ -39,7 +39,8 @@ class InterruptionError(Exception):
 def run(checkpoint: Path | None, *, stop_at: int | None = None, seed: int = 0, **options) -> TrainResult:
     problem = matrix_completion((9, 7), rank=1, n_observed=45, seed=0)
     model = DeepLinear((7, 9, 9), scale=0.1, seed=seed, dtype=torch.float64)
-    penalty = SpectralPenalty(model, of="product", weight=options.pop("weight", 1e-3))
+    every = options.pop("every", 1)
+    penalty = SpectralPenalty(model, of="product", weight=options.pop("weight", 1e-3), every=every)
 
     def interrupt(state: State) -> None:
         if state.step == stop_at:
@@ -72,6 +73,39 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, optimizer):
             run(path, stop_at=stop_at, **options)
         assert load_checkpoint(path)[1]["step"] == stop_at - 5
     assert_same(run(path, **options), whole)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "gd", "lbfgs"])
+def test_directions_that_a_penalty_keeps_are_stored_too(tmp_path, optimizer):
+    """With every=7 the directions are of the same steps as without the interruption."""
+    options = {"optimizer": optimizer, "weight": 0.1, "every": 7, "max_steps": 40}
+    if optimizer == "lbfgs":
+        options["optimizer_options"] = {"max_iter": 3}
+    whole = run(None, **options)
+    for stop_at in (10, 25):
+        with pytest.raises(InterruptionError):
+            run(tmp_path / "c", stop_at=stop_at, **options)
+    assert_same(run(tmp_path / "c", **options), whole)
+
+
+def test_a_checkpoint_without_a_penalty_is_taken_up(tmp_path):
+    """As written before penalties had a state; at every=1 the run ends the same."""
+    with pytest.raises(InterruptionError):
+        run(tmp_path / "c", stop_at=20)
+    forge(tmp_path / "c", without("penalty"))
+    assert_same(run(tmp_path / "c"), run(None))
+
+
+def test_a_penalty_begins_each_run_anew():
+    problem = matrix_completion((9, 7), rank=1, n_observed=45, seed=0)
+    model = DeepLinear((7, 9, 9), scale=0.1, seed=0, dtype=torch.float64)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    penalty = SpectralPenalty(model, of="product", weight=0.1, every=10)
+    ends = []
+    for _ in range(2):
+        model.load_state_dict(start)
+        ends.append(train(model, problem, penalty=penalty, lr=1e-2, max_steps=24).W)
+    assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize("stop_at", [5, 40, 55])
@@ -227,6 +261,8 @@ def with_tensor(name, value):
         with_("trace", {"step": 1}),
         with_("best", None),
         with_("optimizer", {"plain": 1}),
+        with_("penalty", {"plain": 1}),
+        with_("penalty", {"dict": [["calls", {"plain": 3}]]}),
         with_("optimizer", {"dict": [[7, {"dict": []}]]}),
         with_("optimizer", {"dict": [[0, {"dict": [["exp_avg", {"tensor": "big"}]]}]]}),
         with_tensor("model.weights.0", torch.zeros(2, 2)),

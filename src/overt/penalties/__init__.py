@@ -6,13 +6,17 @@ from overt.penalties.composition import CompositionPenalty
 from overt.penalties.diagnostics import LayerReport, SpectralReport
 from overt.penalties.end_to_end import product_of
 from overt.penalties.jacobian import JacobianPenalty
+from overt.penalties.sensitivity_report import CompositionReport, JacobianReport, ParameterReport
 from overt.penalties.spectral import SpectralPenalty
 from overt.penalties.vector import VectorPenalty
 
 __all__ = [
     "CompositionPenalty",
+    "CompositionReport",
     "JacobianPenalty",
+    "JacobianReport",
     "LayerReport",
+    "ParameterReport",
     "Penalty",
     "SpectralPenalty",
     "SpectralReport",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from overt.linalg import Factored, svd
+from overt.penalties.arguments import number_in
 
 __all__ = ["Adapter", "adapters_of", "truncate_adapters"]
 
@@ -44,7 +45,8 @@ def adapters_of(model: nn.Module) -> list[Adapter]:
 
     A layer counts if it has ``lora_A`` and ``lora_B``, each a mapping from names to linear layers, or each a
     linear layer or a parameter; ``scaling`` is a mapping, a number or 1. Adapters that PEFT has switched off
-    (``active_adapters``) and those of convolutions and embeddings are left out.
+    (``active_adapters``) and those of convolutions and embeddings are left out: a penalty on the model takes
+    the factors of the latter each on its own.
 
     Examples
     --------
@@ -79,12 +81,19 @@ def truncate_adapters(model: nn.Module, tolerance: float = 1e-2) -> dict[str, in
     -------
     dict
         The rank of each adapter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A tolerance out of its range; an adapter that is merged into its layer, which would keep what is cut.
     """
-    if not 0 <= tolerance < 1:
-        raise ValueError(f"tolerance must be in [0, 1), got {tolerance!r}")
+    tolerance = number_in(tolerance, "tolerance", 0, 1, high_open=True)
+    adapters = adapters_of(model)
+    for adapter in adapters:
+        _check_apart(adapter)
     ranks = {}
     with torch.no_grad():
-        for adapter in adapters_of(model):
+        for adapter in adapters:
             A, B = adapter.parameters
             U, S, Vh = svd(Factored(B, A.mT))
             keep = (tolerance * S[:1] < S).to(S.dtype)
@@ -93,6 +102,16 @@ def truncate_adapters(model: nn.Module, tolerance: float = 1e-2) -> dict[str, in
             B.zero_()[:, : root.shape[0]] = U * root
             ranks[adapter.name] = int(keep.sum())
     return ranks
+
+
+def _check_apart(adapter: Adapter) -> None:
+    """Refuse an adapter whose product has been added to the matrix of its layer."""
+    merged = getattr(adapter.module, "merged_adapters", None) or getattr(adapter.module, "merged", False)
+    if merged is True or (isinstance(merged, (list, tuple)) and adapter.name.rpartition(".")[2] in merged):
+        raise ValueError(
+            f"the adapter {adapter.name!r} is merged into its layer, which would keep what is cut; unmerge "
+            "it first (in PEFT: model.unmerge_adapter())"
+        )
 
 
 def _adapters(model: nn.Module) -> Iterator[Adapter]:

@@ -7,8 +7,6 @@ import numbers
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from overt.penalties.layers import Selector
-
 
 def one_of(value: Any, choices: Any, name: str) -> Any:
     """`value` if it is one of the strings of a Literal type, else ValueError."""
@@ -61,6 +59,6 @@ def check_norm_floor(value: object) -> float | None:
     return number
 
 
-def selector_name(selector: Selector) -> str:
-    """A selector as text."""
+def selector_name(selector: object) -> str:
+    """A selector of layers, or another function, as text."""
     return selector if isinstance(selector, str) else getattr(selector, "__qualname__", repr(selector))

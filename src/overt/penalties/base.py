@@ -6,6 +6,7 @@ import math
 import numbers
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -85,8 +86,10 @@ class Penalty(nn.Module):
         return {"penalty": type(self).__name__, "weight": self._weight}
 
     def _zero(self) -> Tensor:
-        parameter = next(self.model.parameters())
-        return parameter.new_zeros(())
+        # Not of the parameter itself: those that processes share would give a shared zero, which cannot be
+        # added to the loss of one process.
+        like = next(self.model.parameters(), torch.empty(0))
+        return torch.zeros((), dtype=like.dtype, device=like.device)
 
     def extra_repr(self) -> str:
         settings = {**self.describe(), "model": type(self.model).__name__}

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
-from overt.penalties.passes import deterministic
+from overt.penalties.passes import check_not_sharded, deterministic, eager, graph_of_its_own, plain_module
 from overt.penalties.probes import draw_probes
+from overt.penalties.products import check_inputs, is_finite, leaf
+from overt.penalties.sensitivity_report import CompositionReport, Gradients, parameter_reports
 
 __all__ = ["CompositionPenalty"]
 
@@ -74,47 +76,122 @@ class CompositionPenalty(Penalty):
         self.estimator = estimator
         self.sigma = number_in(sigma, "sigma", 0, float("inf"), low_open=True, high_open=True)
         self.seed = whole_number(seed, "seed", least=0)
+        self._copied = False
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
+    @eager
     def value(self, x: Tensor | None = None) -> Tensor:
-        """The penalty without its weight, a 0-d tensor; `x` is a batch (n, ...) of floating-point inputs."""
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or len(x) == 0:
-            raise TypeError("x: expected a floating-point batch (n, ...) of at least one input")
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.calls) * 1009)
-        self.calls += 1
-        inner, outer = self.model, self._outer[0]
-        with torch.enable_grad(), deterministic(inner), deterministic(outer):
-            if self.estimator == "denoising":
-                z = inner(x)
-                return (
-                    self._denoised(inner, x, z, generator) + self._denoised(outer, z, None, generator)
-                ) / 2
-            x = x.detach().requires_grad_()
-            z = inner(x)
-            return (_frobenius(z, x, generator) + _frobenius(outer(z), z, generator)) / 2
+        """The penalty without its weight, a 0-d tensor; `x` is a batch (n, ...) of floating-point inputs.
 
+        Nothing is counted: the draws are those of the next call of `penalty`.
+        """
+        inner, outer = self.terms(x, int(self.calls))
+        return (inner + outer) / 2
+
+    @eager
     def penalty(self, x: Tensor | None = None) -> Tensor:
-        """weight × value on a batch of inputs, to be added to the loss."""
-        return self._zero() if self.weight == 0.0 else self.weight * self.value(x)
+        """weight × value on a batch of inputs, to be added to the loss; new draws at each call.
+
+        Calls under ``no_grad``, as in a validation loop, do not count.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Inputs that are no floating-point batch, outputs that do not depend on them or are not finite, or
+            with ``estimator="vjp"`` a model that is sharded by FSDP.
+        """
+        if self.weight == 0.0:
+            return self._zero()
+        value = self.value(x)
+        if torch.is_grad_enabled():
+            self.calls += 1
+        return self.weight * value
+
+    def terms(self, x: Tensor | None, call: int) -> tuple[Tensor, Tensor]:
+        """E‖J_h‖_F² and E‖J_g‖_F² on a batch, with the draws of the call of that number."""
+        x = check_inputs(x)
+        wanted = torch.is_grad_enabled()
+        seed = (self.seed * 1_000_003 + call * 1009) % 2**63
+        generator = torch.Generator().manual_seed(seed)
+        h, g = plain_module(self.model), plain_module(self._outer[0])
+        denoising = self.estimator == "denoising"
+        with graph_of_its_own(wanted or not denoising), deterministic(h, g, seed=seed, device=x.device):
+            if not denoising:
+                x = leaf(x, len(x))
+                check_not_sharded(h, g)
+            z = _output(h(x.clone()), "inner")
+            before = z._version
+            inner = None if denoising else _frobenius(z, x, generator, wanted)
+            y = _output(g(z.clone() if self._copied else z), "outer")
+            if z._version != before and not self._copied:
+                self._copied = True  # g works in place; others are spared the copy
+                return self.terms(x, call)
+            if not is_finite(y):
+                raise ValueError(
+                    "the model's outputs are not finite on this batch; is the loss still finite?"
+                )
+            if inner is None:
+                return self._denoised(h, x, z, generator), self._denoised(g, z, y, generator)
+            return inner, _frobenius(y, z, generator, wanted)
 
     def forward(self, x: Tensor | None = None) -> Tensor:
         """The same as `penalty`."""
         return self.penalty(x)
 
+    @eager
+    def report(self, x: Tensor, *, gradients: Gradients = "objective") -> CompositionReport:
+        """What the penalty does: its two terms, and its share of each parameter's gradient.
+
+        Call it between ``backward`` and the optimizer's step. Nothing is changed.
+
+        Parameters
+        ----------
+        x
+            The batch of the step, for forward passes with the draws of the last call of `penalty`.
+        gradients
+            What the parameters' ``.grad`` hold: the gradient of loss plus penalty, or that of the loss alone.
+            Without gradients the shares are None.
+        """
+        with torch.enable_grad():
+            inner, outer = self.terms(x, max(0, int(self.calls) - 1))
+            value = (inner + outer) / 2
+        parts = {"inner": plain_module(self.model), "outer": plain_module(self._outer[0])}
+        parameters = {
+            f"{part}.{name}": p for part, module in parts.items() for name, p in module.named_parameters()
+        }
+        included = self.weight if int(self.calls) else 0.0
+        rows = parameter_reports(value, parameters, self.weight, included, gradients)
+        facts = {"value": value, "inner": inner, "outer": outer}
+        return CompositionReport(
+            weight=self.weight, rows=rows, **{name: float(fact.detach()) for name, fact in facts.items()}
+        )
+
     def describe(self) -> dict[str, Any]:
         """The settings as plain data."""
-        return {**super().describe(), "estimator": self.estimator, "sigma": self.sigma}
+        settings = {"estimator": self.estimator, "sigma": self.sigma, "seed": self.seed}
+        return {**super().describe(), **settings}
 
-    def _denoised(self, f: nn.Module, x: Tensor, y: Tensor | None, generator: torch.Generator) -> Tensor:
+    def _denoised(self, f: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
-        change = f(x + self.sigma * noise) - (f(x) if y is None else y)
-        squares: Tensor = change.flatten(1).square().sum(1)
-        return squares.mean() / self.sigma**2
+        change: Tensor = f(x + self.sigma * noise) - y
+        return change.flatten(1).square().sum(1).mean() / self.sigma**2
 
 
-def _frobenius(y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+def _output(y: object, which: str) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise TypeError(
+            f"{which}: expected a module that returns a tensor, got {type(y).__name__}; wrap it in one"
+        )
+    return y
+
+
+def _frobenius(y: Tensor, x: Tensor, generator: torch.Generator, graph: bool) -> Tensor:
     """E‖J‖_F² of the map from x to y, by one vector–Jacobian product."""
-    y = y.flatten(1)
+    y = y.reshape(len(y), -1)
     v = draw_probes(len(y), y.shape[1], generator=generator, like=y)
-    (g,) = torch.autograd.grad(y, x, v, create_graph=True)
+    g = None
+    if y.requires_grad:
+        (g,) = torch.autograd.grad(y, x, v, retain_graph=True, create_graph=graph, allow_unused=True)
+    if g is None:
+        raise ValueError("x: the outputs do not depend on it")
     return g.flatten(1).square().sum(1).mean()

@@ -11,12 +11,8 @@ import torch
 from torch import Tensor
 
 from overt import functional as F
-from overt.linalg import Factored, svd
-from overt.linalg.convolution import kernel_blocks
-from overt.linalg.gram import spectral_decomposition
-from overt.linalg.spectrum import widen
 from overt.penalties.layers import Layer
-from overt.penalties.tangent import is_sharded
+from overt.penalties.sharding import is_sharded
 
 if TYPE_CHECKING:
     from overt.penalties.spectral import SpectralPenalty
@@ -137,7 +133,7 @@ def _row(
         loss_gradient = _norm(of_loss)
     total = force + (loss_gradient or 0.0)
     with torch.no_grad():
-        s = _spectrum(layer)
+        s = layer.spectrum()
         norm = float(layer.norm())
     return LayerReport(
         layer.name,
@@ -152,17 +148,6 @@ def _row(
         loss_gradient,
         None if loss_gradient is None or total == 0 else force / total,
     )
-
-
-def _spectrum(layer: Layer) -> Tensor:
-    W = layer.matrix()
-    if isinstance(W, Factored):
-        return svd(Factored(W.U.detach(), W.V.detach()))[1]
-    W = widen(W.detach())
-    if layer.kind == "operator":
-        blocks = kernel_blocks(W, layer.grid, **dict(layer.geometry))
-        return spectral_decomposition(blocks)[1].flatten()
-    return svd(W)[1]
 
 
 def _norm(gradients: Sequence[Tensor | None]) -> float:

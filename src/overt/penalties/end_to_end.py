@@ -9,6 +9,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from overt.linalg.decompositions import full_precision
+from overt.linalg.spectrum import widen
+from overt.penalties.sharding import computed, whole
+
 __all__ = ["end_to_end", "product_of"]
 
 
@@ -41,15 +45,27 @@ def product_of(model: nn.Module) -> Callable[[], Tensor]:
     _chained(model)
     # With the model itself and not its layers, so that a copy follows the copied model, a layer that is
     # replaced later counts, and all can be pickled.
-    return partial(end_to_end, model)
+    return partial(_multiplied, model)
 
 
 def end_to_end(model: nn.Module) -> Tensor:
-    """The model's present end-to-end tensor, see `product_of`."""
-    product = getattr(model, "product", None)
-    if callable(product):
-        return cast(Tensor, product())
+    """The model's present end-to-end tensor, see `product_of`, for a penalty.
+
+    Autocast does not reach it, half-precision layers are multiplied in float32, and weights that processes
+    share are gathered first.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with full_precision(device):
+        product = getattr(model, "product", None)
+        if callable(product):
+            return widen(whole(computed(model, cast(Callable[[], Tensor], product))))
+        return _multiplied(model, wide=True)
+
+
+def _multiplied(model: nn.Module, *, wide: bool = False) -> Tensor:
     weights = [layer.weight for layer in _chained(model)]
+    if wide:
+        weights = [widen(whole(W)) for W in weights]
     # In the order of application, W_N … W_1.
     return weights[0] if len(weights) == 1 else torch.linalg.multi_dot(weights[::-1])
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from overt.linalg import Factored, require_finite
+from overt.linalg.decompositions import full_precision
 from overt.linalg.spectrum import widen
+from overt.penalties.kept import Kept, key_of, like, restored, stored
 from overt.penalties.layers import Layer
 from overt.penalties.methods import Solver
-from overt.penalties.tangent import FactoredTangent, Tangent, is_sharded
+from overt.penalties.tangent import FactoredTangent
 
 __all__ = ["Evaluator"]
 
@@ -27,20 +29,22 @@ class Evaluator:
 
     def forget(self) -> None:
         """Decompose at the next call."""
-        self._kept: list[Tangent | FactoredTangent] = []
-        self._key: tuple[Hashable, ...] = ()
+        self._kept: list[Kept] = []
+        self._key: tuple[tuple[Any, ...], ...] = ()
         self._calls = 0
 
     def exact(self, layers: Sequence[Layer]) -> list[Tensor]:
         """f(W) of each layer, decomposed now."""
         values: dict[int, Tensor] = {}
         for group in _groups(layers):
-            values.update(zip(group, self._exact_group([layers[i] for i in group]), strict=True))
+            with full_precision(layers[group[0]].tensors[0].device):
+                found = self._exact_group([layers[i] for i in group])
+            values.update(zip(group, found, strict=True))
         return [values[i] for i in range(len(layers))]
 
     def amortized(self, layers: Sequence[Layer]) -> list[Tensor]:
         """f(W) of each layer by the directions kept, which are made anew at each `every`-th call."""
-        key = tuple((layer.name, layer.kind, layer.shape, layer.tensors[0].device) for layer in layers)
+        key = key_of(layers)
         if self._calls % self.every == 0 or key != self._key:
             self._kept, self._key, self._calls = self.tangents(layers), key, 0
         self._calls += 1
@@ -48,19 +52,32 @@ class Evaluator:
             cast(Any, tangent)(_argument(layer)) for tangent, layer in zip(self._kept, layers, strict=True)
         ]
 
-    def tangents(self, layers: Sequence[Layer]) -> list[Tangent | FactoredTangent]:
+    def state(self) -> dict[str, Tensor]:
+        """The directions kept and the number of calls since they were made; nothing before the first."""
+        return stored(self._key, self._kept, self._calls) if self._kept else {}
+
+    def restore(self, state: Mapping[str, Tensor], layers: Sequence[Layer]) -> None:
+        """Go on from what :meth:`state` gave; ValueError if it is of other layers."""
+        if not state:
+            self.forget()
+            return
+        kept, calls = restored(state, layers, self.solver.functional.tangent_form)
+        self._kept, self._key, self._calls = kept, key_of(layers), calls
+
+    def tangents(self, layers: Sequence[Layer]) -> list[Kept]:
         """What each layer's functional is near its present matrix, for :func:`_argument` of it."""
-        made: dict[int, Tangent | FactoredTangent] = {}
+        made: dict[int, Kept] = {}
         with torch.no_grad():
             for group in _groups(layers):
                 members = [layers[i] for i in group]
-                tangents = self._tangents_group(members, [layer.matrix() for layer in members])
+                with full_precision(members[0].tensors[0].device):
+                    tangents = self._tangents_group(members, [layer.matrix() for layer in members])
                 for i, layer, tangent in zip(group, members, tangents, strict=True):
-                    made[i] = tangent if isinstance(tangent, FactoredTangent) else _like(tangent, layer)
+                    made[i] = tangent if isinstance(tangent, FactoredTangent) else like(tangent, layer)
         return [made[i] for i in range(len(layers))]
 
     def _exact_group(self, layers: list[Layer]) -> list[Tensor]:
-        matrices = [layer.matrix() for layer in layers]
+        matrices = [_wide(layer.matrix()) for layer in layers]
         if self._by_functional(layers[0], matrices[0]):
             function = self.solver.functional.of_matrix
             if not self.solver.functional.named:
@@ -75,11 +92,9 @@ class Evaluator:
             return not self.solver.functional.named
         if isinstance(W, Factored):
             return True
-        return self.solver.method_for(W.shape, widen(W.detach()).dtype, W.device) == "svd"
+        return self.solver.method_for(W.shape, W.dtype, W.device) == "svd"
 
-    def _tangents_group(
-        self, layers: list[Layer], matrices: list[Tensor | Factored]
-    ) -> Sequence[Tangent | FactoredTangent]:
+    def _tangents_group(self, layers: list[Layer], matrices: list[Tensor | Factored]) -> Sequence[Kept]:
         stacked = _stack([_detached(W) for W in matrices])
         if isinstance(stacked, Factored):
             _check(stacked.U)
@@ -114,9 +129,11 @@ def _stack(matrices: Sequence[Tensor | Factored]) -> Tensor | Factored:
 
 
 def _detached(W: Tensor | Factored) -> Tensor | Factored:
-    if isinstance(W, Factored):
-        return Factored(widen(W.U.detach()), widen(W.V.detach()))
-    return widen(W.detach())
+    return _wide(Factored(W.U.detach(), W.V.detach()) if isinstance(W, Factored) else W.detach())
+
+
+def _wide(W: Tensor | Factored) -> Tensor | Factored:
+    return Factored(widen(W.U), widen(W.V)) if isinstance(W, Factored) else widen(W)
 
 
 def _check(W: Tensor) -> None:
@@ -128,15 +145,3 @@ def _check(W: Tensor) -> None:
 def _argument(layer: Layer) -> Tensor | Factored:
     """What a kept tangent is evaluated at: the parameter in its own shape and sharding, or the factors."""
     return layer.matrix() if layer.kind == "factored" else layer.tensors[0]
-
-
-def _like(tangent: Tangent, layer: Layer) -> Tangent:
-    """The direction in the shape of the parameter, and sharded as it is."""
-    W = layer.tensors[0]
-    direction = tangent.direction.reshape(W.shape).contiguous()
-    if is_sharded(W):
-        from torch.distributed.tensor import distribute_tensor
-
-        shared = cast(Any, W)
-        direction = distribute_tensor(direction, shared.device_mesh, shared.placements, src_data_rank=None)
-    return Tangent(direction, tangent.offset, tangent.form)

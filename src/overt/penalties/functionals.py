@@ -67,6 +67,11 @@ class Functional:
         """Whether this is a function of ``overt.functional``, which takes batches and factored matrices."""
         return self.rule is not None
 
+    @property
+    def tangent_form(self) -> Form:
+        """The form of its tangents, whatever decomposition they come from."""
+        return self.polar_form or ("ratio" if self.degree == 0 else "linear")
+
 
 def resolve(functional: str | Callable[[Tensor], Tensor], options: Mapping[str, Any]) -> Functional:
     """The functional that a name and its options, or a callable, stand for.

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from overt.linalg import make_basis
+from overt.linalg import Basis, make_basis
+from overt.linalg.decompositions import full_precision
 from overt.measures.target import OutputMap, Target
 from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
-from overt.penalties.moments import BasisMoments, DenseMoments, Moments, SketchMoments
-from overt.penalties.passes import MIXING, check_twice_differentiable, deterministic, plain_module
-from overt.penalties.probes import draw_probes
+from overt.penalties.bases import basis_name, check_basis
+from overt.penalties.moments import BasisMoments, Moments, eigen_moments
+from overt.penalties.passes import eager, graph_of_its_own, plain_module
+from overt.penalties.processes import own_rows, process_number, rows_of_all
+from overt.penalties.products import Products, check_inputs
+from overt.penalties.sensitivity_report import Gradients, JacobianReport, jacobian_report
 
 __all__ = ["JacobianPenalty"]
-
-DENSE_UP_TO = 256
-"""Number of entries of an input up to which the eigen basis keeps M̄ as a matrix."""
 
 
 class JacobianPenalty(Penalty):
@@ -45,13 +47,13 @@ class JacobianPenalty(Penalty):
         From 0 (exclusive) to 2.
     basis
         ``"eigen"``, or what `overt.linalg.make_basis` takes: ``"fourier"``, ``"identity"``, ``"dct"``,
-        ``"haar"`` or a matrix with orthonormal rows.
+        ``"haar"``, a matrix with orthonormal rows or a `overt.linalg.Basis`.
     weight
         Finite number ≥ 0. May be changed at any time.
     normalized
         Whether to penalize ‖σ‖_p/‖σ‖_2 instead, σ² being the diagonal: scale-invariant, between 1 and
         D^{1/p−1/2}, so that one weight serves all scales; at p = 1 in the eigen basis the normalized nuclear
-        norm. Needs p < 2.
+        norm. No step is pushed to a larger or smaller Jacobian. Needs p < 2.
     outputs, layer
         Which map is differentiated: ``"logits"``, ``"probabilities"``, ``"margin"`` or a function of the
         model's output; or the activations of the submodule named `layer`.
@@ -67,8 +69,8 @@ class JacobianPenalty(Penalty):
     floor
         ε as a multiple of tr(M̄)/D. Smaller is closer to P_p and has larger weights on unused directions.
     rank, refresh
-        Eigen basis only. With more than 256 input entries M̄ is kept as `rank` directions and an even rest;
-        with fewer it is a matrix whose eigendecomposition is renewed at every `refresh`-th call.
+        Eigen basis only. With more than 256 input entries M̄ is kept as `rank` directions and an even rest,
+        see Notes; with fewer it is a matrix whose eigendecomposition is renewed at every `refresh`-th call.
     dims
         Which dimensions of an input the named basis transforms; see `overt.linalg.make_basis`.
     seed
@@ -81,13 +83,20 @@ class JacobianPenalty(Penalty):
 
     Notes
     -----
-    ``penalty(x)`` has the gradient above, and as its *value* weight × P_p(M̄ + εI), of the running average, so
-    that what is logged is what is penalized. Layers that mix the inputs of a batch or draw random numbers
-    (batch norm, dropout) are in evaluation mode during the penalty's own forward pass, for there is no
-    Jacobian of one input otherwise.
+    **Value.** ``penalty(x)`` has the gradient above, and as its *value* weight × (2/p) tr(W M̄), of the
+    running average: P_p(M̄) but for directions at ε and below, which count next to nothing.
 
-    In several processes (``torch.distributed``) the products of all are averaged into M̄, so that all keep the
-    same weights; the model's gradients are averaged as the wrapper does it.
+    **Many directions.** Beyond `rank` directions a sketch spreads the rest over the whole complement: the
+    value is too high, and too much of the force on the rest. With the default and a random 100×300 map at
+    p = 1 (⅔) the value was 1.6 (1.9) times P_p and the gradient's cosine with the true one 0.94 (0.92), with
+    σ_i = 1/i 1.2 (1.6) times and 0.93 (0.90); with `rank` = 100 both agreed. `report` says what is cut off.
+
+    **Own pass.** Without `y` the model runs once more, with batch norm, dropout and attention's dropout as
+    in evaluation, recurrent layers without theirs, and functions that draw doing so from `seed`: there is no
+    Jacobian of one input otherwise. The model and the global random state are left as they were.
+
+    **Parallel training.** The products of all processes are averaged into M̄, so that all keep the same
+    weights; the model's gradients are averaged as DDP does it. FSDP is refused.
 
     Examples
     --------
@@ -107,7 +116,7 @@ class JacobianPenalty(Penalty):
         self,
         model: nn.Module,
         p: float = 1.0,
-        basis: str | Tensor = "eigen",
+        basis: str | Tensor | Basis = "eigen",
         weight: float = 1e-2,
         *,
         normalized: bool = False,
@@ -135,33 +144,35 @@ class JacobianPenalty(Penalty):
         self.probes = whole_number(probes, "probes")
         self.rank = whole_number(rank, "rank")
         self.refresh = whole_number(refresh, "refresh")
-        if isinstance(basis, str) and basis == "eigen" and dims is not None:
-            raise ValueError("dims: the eigen basis has no dimensions to choose; leave it out")
         self.basis = basis
         self.dims = dims
-        self._check_basis()
-        self._target = (
-            Target(plain_module(model), outputs, layer),
-        )  # in a tuple: nothing of it is registered
+        check_basis(basis, dims)
+        self.outputs = outputs
+        self.layer = layer
+        self._products = Products(Target(plain_module(model), outputs, layer), model)
         self.seed = whole_number(seed, "seed", least=0)
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("input_shape", torch.zeros(0, dtype=torch.int64))
         self.moments: Moments | None = None
 
+    @eager
     def value(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
-        """The penalty without its weight, a 0-d tensor; see `penalty`, but never 0 for `every`."""
-        if x is None:
-            raise TypeError("x: the Jacobian penalty needs the batch of inputs: penalty(x)")
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"x: expected a floating-point tensor, got {kind}; pass embeddings for token ids")
-        if x.ndim < 2 or len(x) == 0:
-            raise ValueError(f"x: expected a batch (n, ...) of one input or more, got shape {tuple(x.shape)}")
-        moments = self._moments_for(x)
-        return self._reweighted(moments, self._products(x, y))
+        """The penalty without its weight, a 0-d tensor, never 0 for `every`.
 
+        Nothing is changed: M̄ is the running average with this batch, the probes those of the last call of
+        `penalty`. In several processes each speaks for itself.
+        """
+        x = check_inputs(x)
+        wanted = torch.is_grad_enabled()
+        g = self._rows(x, y)
+        with graph_of_its_own(wanted):
+            return self._averaged(self._moments_for(x).fork(), g, own_rows)
+
+    @eager
     def penalty(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """weight × the penalty on a batch, to be added to the loss.
+
+        Under ``no_grad``, as in validation, it is weight × `value`: nothing is changed or counted.
 
         Parameters
         ----------
@@ -174,14 +185,21 @@ class JacobianPenalty(Penalty):
         Raises
         ------
         TypeError, ValueError
-            Integer inputs (pass embeddings), an empty batch, outputs that do not depend on `x`, or a Jacobian
-            that is not finite.
+            Integer inputs (pass embeddings), an empty batch, outputs that do not depend on `x`, a Jacobian
+            that is not finite, or a model that is sharded by FSDP.
         """
+        if not torch.is_grad_enabled():
+            return self._zero() if self.weight == 0.0 else self.weight * self.value(x, y)
         call = int(self.calls)
         self.calls += 1
         if self.weight == 0.0 or call % self.every:
             return self._zero()
-        return self.weight * self.every * self.value(x, y)
+        x = check_inputs(x)
+        g = self._rows(x, y)
+        if self.moments is None:
+            self.moments = self._moments_for(x)
+            self.input_shape = torch.tensor(x.shape[1:], dtype=torch.int64)
+        return self.weight * self.every * self._averaged(self.moments, g, rows_of_all)
 
     def forward(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """The same as `penalty`."""
@@ -193,128 +211,87 @@ class JacobianPenalty(Penalty):
             raise RuntimeError("there is no spectrum before the first penalty(x)")
         return self.moments.spectrum()
 
+    @eager
+    def report(self, x: Tensor, *, gradients: Gradients = "objective") -> JacobianReport:
+        """What the penalty does: the spectrum that it sees, and its share of each parameter's gradient.
+
+        Call it between ``backward`` and the optimizer's step. Nothing is changed.
+
+        Parameters
+        ----------
+        x
+            The batch of the step, for a forward pass with the probes of the last call of `penalty`.
+        gradients
+            What the parameters' ``.grad`` hold: the gradient of loss plus penalty, or that of the loss alone.
+            Without gradients the shares are None.
+        """
+        x = check_inputs(x)
+        with graph_of_its_own():
+            g = self._rows(x, None)
+            moments = self._moments_for(x)
+            value = self._averaged(moments, g, own_rows if self.moments is None else None)
+        last = int(self.calls) - 1
+        included = self.weight * self.every if last >= 0 and last % self.every == 0 else 0.0
+        return jacobian_report(self, value, moments, included, gradients)
+
     def describe(self) -> dict[str, Any]:
         """The settings as plain data."""
-        names = (
-            "p",
-            "normalized",
-            "share",
-            "every",
-            "probes",
-            "momentum",
-            "floor",
-            "rank",
-            "refresh",
-            "dims",
-        )
-        basis = self.basis if isinstance(self.basis, str) else "matrix"
-        return {**super().describe(), "basis": basis, **{name: getattr(self, name) for name in names}}
+        names = ["p", "normalized", "share", "every", "probes", "momentum", "floor"]
+        names += ["rank", "refresh", "dims", "layer", "seed"]
+        outputs = getattr(self.outputs, "__qualname__", str(self.outputs))
+        return {
+            **super().describe(),
+            "basis": basis_name(self.basis),
+            "outputs": outputs,
+            **{name: getattr(self, name) for name in names},
+        }
 
-    def _check_basis(self) -> None:
-        if isinstance(self.basis, Tensor) and self.basis.ndim == 2:
-            make_basis(self.basis, (self.basis.shape[1],))
-        elif isinstance(self.basis, Tensor) or self.basis != "eigen":
-            make_basis(self.basis, (1,))
+    def _rows(self, x: Tensor, y: Tensor | None) -> Tensor:
+        # A function of seed, call and process: a resumed run draws what it would have drawn.
+        seed = (self.seed * 1_000_003 + int(self.calls) * 1009 + process_number()) % 2**63
+        shape, first = tuple(x.shape[1:]), tuple(self.input_shape.tolist())
+        if self.moments is not None and shape != first:
+            raise ValueError(f"x: inputs had shape {first} at first, now {shape}")
+        return self._products(x, y, share=self.share, probes=self.probes, seed=seed)
 
-    def _products(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """g = J(x)ᵀ v in rows, (probes × n, D), with a graph."""
-        used = max(1, round(self.share * len(x)))
-        with torch.enable_grad():
-            if y is None:
-                x = x[:used].detach().requires_grad_()
-                with deterministic(self.model):
-                    y = self._target[0](x)
-            else:
-                _check_given(self.model, x, y)
-                if self._target[0].layer is not None:
-                    raise ValueError("y: the activations of a layer are penalized; leave y out")
-                if self.moments is None or not int(self.moments.updates):
-                    check_twice_differentiable(y)
-                y = self._target[0].mapped(y, len(y))
-            generator = torch.Generator().manual_seed(self._probe_seed())
-            found = [self._product(x, y[:used], generator) for _ in range(self.probes)]
-        g = torch.cat(found).flatten(1)
-        if not bool(torch.isfinite(g.detach()).all()):
-            raise ValueError("the model's Jacobian is not finite on this batch; is the loss still finite?")
-        return g.float() if g.dtype in (torch.float16, torch.bfloat16) else g
+    def _averaged(self, moments: Moments, g: Tensor, rows_of: Callable[[Tensor], Tensor] | None) -> Tensor:
+        with full_precision(g.device):
+            seen = moments.seen(g)
+            moments.follow(seen)
+            if rows_of is not None:
+                moments.update(rows_of(seen.detach()))
+            return self._reweighted(moments, seen)
 
-    def _product(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        v = draw_probes(len(y), y.shape[1], generator=generator, like=y)
-        found = torch.autograd.grad(y, x, v, create_graph=True, allow_unused=True)[0]
-        if found is None:
-            raise ValueError("x: the outputs do not depend on it")
-        return found[: len(y)]
-
-    def _probe_seed(self) -> int:
-        """A function of seed, call and process: a resumed run draws what it would have drawn."""
-        rank = torch.distributed.get_rank() if _distributed() else 0
-        return (self.seed * 1_000_003 + int(self.calls) * 1009 + rank) % 2**63
-
-    def _reweighted(self, moments: Moments, g: Tensor) -> Tensor:
-        moments.update(_of_all_processes(g.detach()))
-        total, trace = moments.value(), moments.trace()
-        surrogate = moments.form(g).mean()
+    def _reweighted(self, moments: Moments, seen: Tensor) -> Tensor:
+        total = moments.value()
+        surrogate = moments.form(seen).mean()
         if not self.normalized:
             return total + (surrogate - surrogate.detach())
-        # ‖σ‖_p/‖σ‖_2 = P^{1/p} T^{−1/2}; its differential is the value times dP/(pP) − dT/(2T).
-        trace = trace.clamp_min(math.sqrt(torch.finfo(trace.dtype).tiny))
-        value = total ** (1 / self.p) / trace.sqrt()
-        change = value * (surrogate / (self.p * total) - g.square().sum(-1).mean() / (2 * trace))
-        return value + (change - change.detach())
+        # V = ‖σ‖_p/‖σ‖_2 = P^{1/p} T^{−1/2}, and dV = (V/2) d log R with R = tr(W M)/tr M, W held fixed. R is
+        # invariant to scale, so that there is no force along it, whatever ε is and however M̄ lags behind.
+        tiny = math.sqrt(torch.finfo(total.dtype).tiny)
+        total, trace = total.clamp_min(tiny), moments.trace().clamp_min(tiny)
+        ratio = surrogate / moments.mass(seen).mean().clamp_min(tiny)
+        change = total ** (1 / self.p - 1) * trace.sqrt() / self.p * ratio
+        return total ** (1 / self.p) / trace.sqrt() + (change - change.detach())
 
     def _moments_for(self, x: Tensor) -> Moments:
-        shape = tuple(x.shape[1:])
         if self.moments is None:
-            dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-            self.moments = self._make_moments(shape).to(device=x.device, dtype=dtype)
-            self.input_shape = torch.tensor(shape, dtype=torch.int64)
-        elif shape != tuple(self.input_shape.tolist()):
-            raise ValueError(f"x: inputs had shape {tuple(self.input_shape.tolist())} at first, now {shape}")
+            return self._make_moments(tuple(x.shape[1:]))
         return self.moments
 
     def _make_moments(self, shape: tuple[int, ...]) -> Moments:
-        size = math.prod(shape)
         settings = (self.p, self.floor, self.momentum)
         if not isinstance(self.basis, str) or self.basis != "eigen":
             return BasisMoments(make_basis(self.basis, shape, dims=self.dims), *settings)
-        if size <= DENSE_UP_TO:
-            return DenseMoments(size, *settings, self.refresh)
-        return SketchMoments(size, *settings, self.rank)
+        return eigen_moments(math.prod(shape), *settings, rank=self.rank, refresh=self.refresh)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # The averages have the shape of the inputs, which a new penalty has not seen yet.
         shape = state_dict.get(f"{prefix}input_shape")
-        if shape is not None and len(shape):
+        if shape is not None:
             self.input_shape = torch.zeros_like(shape)
-            self.moments = self._make_moments(tuple(shape.tolist()))
-            for name, _ in list(self.moments.named_buffers()):
-                stored = state_dict.get(f"{prefix}moments.{name}")
-                if stored is not None:
-                    setattr(self.moments, name, torch.zeros_like(stored))
+            self.moments = self._make_moments(tuple(shape.tolist())) if len(shape) else None
+        if self.moments is not None:
+            self.moments.make_room(state_dict, f"{prefix}moments.")
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _check_given(model: nn.Module, x: Tensor, y: Tensor) -> None:
-    if not x.requires_grad or not isinstance(y, Tensor) or y.grad_fn is None or len(y) != len(x):
-        raise ValueError(
-            "y: expected the model's outputs for x with their graph, x having required gradients before the "
-            "forward pass; or leave y out"
-        )
-    mixing = [m for m in model.modules() if isinstance(m, MIXING) and m.training]
-    if mixing:
-        raise ValueError(
-            f"y: {type(mixing[0]).__name__} in training mode mixes the inputs of a batch; leave y out, and "
-            "the penalty runs a forward pass of its own"
-        )
-
-
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _of_all_processes(g: Tensor) -> Tensor:
-    if not _distributed() or torch.distributed.get_world_size() == 1:
-        return g
-    parts = [torch.empty_like(g) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, g.contiguous())
-    return torch.cat(parts)

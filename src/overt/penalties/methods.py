@@ -89,7 +89,7 @@ class Solver:
                 offset = direction.new_zeros(W.shape[0])
             else:
                 by_gram = method == "gram"
-                U, S, Vh = (*gram_spectrum(W, self.precision), None) if by_gram else spectral_decomposition(W)
+                U, S, Vh = (*self._by_gram(W), None) if by_gram else spectral_decomposition(W)
                 m, n = W.shape[-2:]
                 weights, offset, form = self._weights(S, rank_tolerance(S, m, n))
                 if Vh is None:
@@ -133,6 +133,10 @@ class Solver:
             if form != "linear":
                 pulled = pulled / operator_norm_factor(grid, geometry.get("stride", 1))
             return Tangent(pulled, offset, form)
+
+    def _by_gram(self, W: Tensor) -> tuple[Tensor, Tensor]:
+        # Where "auto" comes to a Gram matrix, bfloat16 was meant for the iteration.
+        return gram_spectrum(W, None if self.precision == torch.bfloat16 else self.precision)
 
     def _polar(self, W: Tensor) -> Tensor:
         dtype = self.precision

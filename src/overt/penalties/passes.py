@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,17 @@ from torch.nn import functional as tf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["check_twice_differentiable", "deterministic", "plain_module"]
+__all__ = [
+    "check_not_sharded",
+    "check_twice_differentiable",
+    "deterministic",
+    "eager",
+    "graph_of_its_own",
+    "plain_module",
+]
 
 MIXING = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
-STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd)
+STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd, nn.MultiheadAttention)
 
 _ONCE_ONLY = {
     "Attention": (
@@ -25,25 +33,85 @@ _ONCE_ONLY = {
     "CompiledFunction": "a compiled backward pass has no second derivative; compute y with the eager model",
 }
 
+_CHECKPOINTED = (
+    "model: activation checkpointing runs parts of it anew in the backward pass, with the dropout or the "
+    "batch statistics of training mode, which the penalty's own forward pass does without; switch "
+    "checkpointing off, or put these layers into evaluation mode"
+)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def eager(function: _Function) -> _Function:
+    """The function, which a step under ``torch.compile`` runs as it is, with all that it calls."""
+    # The public decorator imports the compiler at once, this one when it is called; optimizers use it too.
+    return cast(_Function, cast(Any, torch)._disable_dynamo(function))
+
 
 @contextmanager
-def deterministic(model: nn.Module) -> Iterator[None]:
+def deterministic(*models: nn.Module, seed: int = 0, device: torch.device | None = None) -> Iterator[None]:
     """A forward pass whose gradient can be differentiated, each output depending on its own input alone.
 
-    Layers that mix the inputs of a batch or draw random numbers, and no others, are in evaluation mode;
-    attention is done by matrix products, for its fused kernels have first derivatives only; and the second
+    Layers that mix the inputs of a batch or draw random numbers, and no others, are in evaluation mode, and
+    recurrent layers without dropout. What is drawn all the same, by functions, is drawn from `seed`, and the
+    global random state is left as it was. Compiled parts run eagerly; attention is done by matrix products
+    and recurrent layers without cuDNN, for these kernels have first derivatives only; and the second
     derivative of a rectifier, which is 0, is left out rather than handed on as zeros: that spares a backward
     pass through the whole network.
     """
-    layers = [module for module in model.modules() if isinstance(module, STOCHASTIC) and module.training]
-    for layer in layers:
-        layer.training = False
+    modules = [module for model in models for module in model.modules()]
+    layers = [module for module in modules if isinstance(module, STOCHASTIC) and _at_work(module)]
+    recurrent = [(module, module.dropout) for module in modules if isinstance(module, nn.RNNBase)]
+    changed = bool(layers) or any(module.training and rate > 0 for module, rate in recurrent)
     try:
-        with sdpa_kernel(SDPBackend.MATH), _NoZeros():
+        for layer in layers:
+            layer.training = False
+        for module, _ in recurrent:
+            module.dropout = 0.0
+        with ExitStack() as stack:
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if recurrent:
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            if changed:
+                stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(_CHECKPOINTED))
+            stack.enter_context(_drawing_from(seed, device))
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(_NoZeros())
             yield
+    except RuntimeError as error:
+        if _CHECKPOINTED in str(error):
+            raise ValueError(_CHECKPOINTED) from error
+        raise
     finally:
         for layer in layers:
             layer.training = True
+        for module, rate in recurrent:
+            module.dropout = rate
+
+
+def _at_work(layer: nn.Module) -> bool:
+    """Whether a layer mixes or draws as it is: in training mode, and not with a rate of 0."""
+    rate = getattr(layer, "dropout" if isinstance(layer, nn.MultiheadAttention) else "p", 1.0)
+    return layer.training and (isinstance(layer, MIXING) or rate > 0)
+
+
+@contextmanager
+def _drawing_from(seed: int, device: torch.device | None) -> Iterator[None]:
+    on_gpu = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def graph_of_its_own(wanted: bool = True) -> Iterator[None]:
+    """Gradients on, under ``no_grad`` and ``inference_mode`` too."""
+    with torch.inference_mode(False), torch.set_grad_enabled(wanted):
+        yield
 
 
 def plain_module(model: nn.Module) -> nn.Module:
@@ -52,6 +120,20 @@ def plain_module(model: nn.Module) -> nn.Module:
         return plain_module(model.module)
     inner = getattr(model, "_orig_mod", None)
     return plain_module(inner) if isinstance(inner, nn.Module) else model
+
+
+def check_not_sharded(*models: nn.Module) -> None:
+    """ValueError for parameters that FSDP takes away before the second derivative needs them."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
+        return
+    kinds = (fsdp.FSDPModule, fsdp.FullyShardedDataParallel)
+    for model in models:
+        if any(isinstance(module, kinds) for module in model.modules()):
+            raise ValueError(
+                f"model: {type(model).__name__} is sharded by FSDP, which frees gathered parameters after "
+                "the first derivative, while this penalty differentiates twice; use DistributedDataParallel"
+            )
 
 
 def check_twice_differentiable(y: Tensor) -> None:
@@ -75,16 +157,18 @@ class _Rectified(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
         ctx.set_materialize_grads(False)
-        y = x.relu_() if inplace else x.relu()
+        # By another name than relu, which a mode further out would take for a rectifier once more.
+        y = x.clamp_min_(0) if inplace else x.clamp_min(0)
         if inplace:
             ctx.mark_dirty(x)
-        ctx.save_for_backward(y > 0)
+        # The result, as PyTorch's own saves it: activation checkpointing makes it anew outside of the mode.
+        ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        (positive,) = ctx.saved_tensors
-        return None if gradients[0] is None else gradients[0] * positive, None
+        (y,) = ctx.saved_tensors
+        return None if gradients[0] is None else gradients[0] * (y > 0), None
 
 
 _RELU = (tf.relu, torch.relu, Tensor.relu)

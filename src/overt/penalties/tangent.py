@@ -12,6 +12,7 @@ from overt.linalg import Factored
 from overt.linalg.decompositions import full_precision
 from overt.linalg.spectrum import first_order_only, widen
 from overt.penalties.functionals import Form
+from overt.penalties.sharding import is_sharded
 
 __all__ = ["FactoredTangent", "Tangent"]
 
@@ -73,12 +74,6 @@ class FactoredTangent:
                 return self.offset + inner
             ratio = inner / _root(((U.mT @ U) * (V.mT @ V)).sum())
             return self.offset + (ratio if self.form == "ratio" else ratio.square())
-
-
-def is_sharded(W: object) -> bool:
-    """Whether W is a tensor that several processes hold together (``DTensor``)."""
-    # By its attributes, so that torch.distributed need not be there.
-    return hasattr(W, "full_tensor") and hasattr(W, "placements")
 
 
 def _root(square: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from overt.linalg.checks import require_finite
+from overt.linalg.spectrum import widen
 from overt.penalties.base import Penalty, check_norm_cap
 from overt.penalties.end_to_end import end_to_end, product_of
 
@@ -44,7 +45,8 @@ class VectorPenalty(Penalty):
 
     Notes
     -----
-    At w = 0 the ratio is 0/0; its value is taken as 0 and its gradient as 0.
+    At w = 0 the ratio is 0/0; its value is taken as 0 and its gradient as 0. Autocast does not reach the
+    penalty, and half-precision parameters are computed in float32.
 
     Examples
     --------
@@ -89,7 +91,7 @@ class VectorPenalty(Penalty):
         ValueError
             The vector holds NaN or infinite entries.
         """
-        w = (end_to_end(self.model) if product is None else product).reshape(-1)
+        w = widen(end_to_end(self.model) if product is None else product).reshape(-1)
         require_finite(w, "w")
         if self.q is None:
             return _sum_of_powers(w, self.p)

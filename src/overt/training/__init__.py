@@ -4,6 +4,7 @@ from overt.training.collapse import HoldUntilCollapse
 from overt.training.gradient_flow import Flow, gradient_flow, singular_value_velocity
 from overt.training.loop import TrainResult, train
 from overt.training.optimizers import GroupRMSprop, make_optimizer, optimizer_names
+from overt.training.release import HoldReleaseRefit
 from overt.training.schedules import Constant, Geometric, Schedule, Warmup
 from overt.training.state import State
 from overt.training.trace import Trace, log_spaced
@@ -13,6 +14,7 @@ __all__ = [
     "Flow",
     "Geometric",
     "GroupRMSprop",
+    "HoldReleaseRefit",
     "HoldUntilCollapse",
     "Schedule",
     "State",

@@ -115,7 +115,8 @@ def train(
         See `make_optimizer`. ``lr=None`` takes the optimizer's own default.
     penalty
         A ``SpectralPenalty``, a ``VectorPenalty`` or anything with ``weight`` and ``penalty(W)``, over this
-        model.
+        model. What it keeps from one call to the next is of one run: its ``refresh()``, if there is one, is
+        called at the start, and the ``state_dict()`` of a module goes into the checkpoint.
     schedule
         Of the penalty's weight, which has its old value again after the run. A schedule is reset by a run and
         then holds its outcome.

@@ -29,6 +29,7 @@ class Persistence:
     def __init__(self, path: Path, config: dict[str, Any], every: float) -> None:
         self._path, self._config, self._every = path, config, every
         self._saved_at = time.monotonic()
+        self._penalty_state: dict[str, Any] = {}
 
     @classmethod
     def of(cls, settings: Settings, model: nn.Module, problem: Any) -> Persistence | None:
@@ -40,6 +41,16 @@ class Persistence:
     def due(self) -> bool:
         """Whether the last file is older than asked for."""
         return time.monotonic() - self._saved_at >= self._every
+
+    def keep_penalty(self, run: Run) -> None:
+        """Copy what the penalty keeps before it is evaluated at a step that may be stored.
+
+        A resumed run evaluates that step again, and the penalty has to come to it as it came the first time.
+        """
+        penalty = run.settings.penalty
+        if run.step % run.settings.check_every == 0 and isinstance(penalty, nn.Module):
+            state = penalty.state_dict()
+            self._penalty_state = {n: v.clone() if isinstance(v, Tensor) else v for n, v in state.items()}
 
     def save(self, run: Run) -> None:
         """Write the run's present state."""
@@ -58,6 +69,7 @@ class Persistence:
             "schedule": None if run.settings.schedule is None else run.settings.schedule.state_dict(),
             # The groups' settings are not stored: they follow from the arguments, which have to be the same.
             "optimizer": pack(run.optimizer.state_dict()["state"], "optimizer", tensors),
+            "penalty": pack(self._penalty_state, "penalty", tensors),
         }
         save_checkpoint(self._path, tensors, data)
         self._saved_at = time.monotonic()
@@ -107,6 +119,8 @@ class Persistence:
         model_state = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
         _check_like(model_state, run.model.state_dict())
         optimizer_state = unpack(data["optimizer"], tensors)
+        # Earlier checkpoints have none: the penalty then begins anew.
+        penalty_state = unpack(data["penalty"], tensors) if "penalty" in data else None
         _check_optimizer_state(optimizer_state, run.optimizer)
         best, at = data["best"]
         weight, seconds = _finite(data["weight"]), _finite(data["seconds"])
@@ -120,6 +134,8 @@ class Persistence:
         # Only now, with everything checked, is the run touched.
         if run.settings.schedule is not None:
             run.settings.schedule.load_state_dict(data["schedule"])
+        if isinstance(run.settings.penalty, nn.Module) and penalty_state is not None:
+            run.settings.penalty.load_state_dict(penalty_state)
         run.model.load_state_dict(model_state)
         groups = run.optimizer.state_dict()["param_groups"]
         run.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})

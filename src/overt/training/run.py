@@ -76,6 +76,8 @@ class Run:
         with LiveLine(self.settings.progress, self.settings.max_steps) as line:
             while self.status is None:
                 self._set_weight()
+                if self._store is not None:
+                    self._store.keep_penalty(self)
                 loss, objective = self._evaluate()
                 if self._exploded(loss, objective) or self._ends(loss, objective, line):
                     break
@@ -233,6 +235,8 @@ class Run:
     def _start(self) -> None:
         if self.settings.schedule is not None:
             self.settings.schedule.reset()
+        if callable(refresh := getattr(self.settings.penalty, "refresh", None)):
+            refresh()  # what it kept from one call to the next was of another run
         if self._store is not None and self._store.resume(self):
             self._resumed_at = self.step
             self._snapshots = Snapshots(self._params, self.step)

@@ -1,0 +1,42 @@
+"""The basis argument of a penalty: checked before the shape of the inputs is known, and as plain data."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from overt.linalg import Basis, make_basis
+
+__all__ = ["basis_name", "check_basis"]
+
+
+def check_basis(basis: object, dims: tuple[int, ...] | None) -> None:
+    """TypeError or ValueError for what is neither ``"eigen"`` nor a basis."""
+    if isinstance(basis, Basis):
+        if dims is not None:
+            raise ValueError("dims: a Basis comes with its dimensions; leave dims out")
+    elif isinstance(basis, Tensor):
+        make_basis(basis, basis.shape[1:], dims=dims)
+    elif not isinstance(basis, str):
+        raise TypeError(
+            f"basis: expected a name, a matrix as a torch.Tensor or a Basis, got {type(basis).__name__}"
+        )
+    elif basis != "eigen":
+        make_basis(basis, (1,))
+    elif dims is not None:
+        raise ValueError("dims: the eigen basis has no dimensions to choose; leave it out")
+
+
+def basis_name(basis: str | Tensor | Basis) -> str:
+    """A name that tells it from others; a matrix has its shape and a checksum in it."""
+    if isinstance(basis, str):
+        return basis
+    matrix = basis.matrix if isinstance(basis, Basis) else basis
+    if matrix is None:
+        assert isinstance(basis, Basis)
+        return f"{basis.name} of dimensions {basis.dims}"
+    entries = torch.view_as_real(matrix) if matrix.is_complex() else matrix
+    checksum = zlib.crc32(entries.detach().double().cpu().contiguous().numpy().tobytes())
+    return f"matrix {'×'.join(map(str, matrix.shape))} {checksum:08x}"

@@ -1,0 +1,90 @@
+"""Selectors of layers: names or patterns of names, types of modules, predicates."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from torch import nn
+
+__all__ = [
+    "Owners",
+    "Selector",
+    "check_layer_weights",
+    "check_selectors",
+    "chosen",
+    "unmatched",
+    "weight_of",
+]
+
+# A name or a pattern of it, a type of module, or a function of name and module.
+Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
+
+# Each name of one matrix with the module that holds it under that name: several where weights are tied.
+Owners = Sequence[tuple[str, nn.Module]]
+
+
+def check_selectors(value: object, name: str) -> tuple[Selector, ...]:
+    """`value` as a tuple of selectors; TypeError for anything else."""
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    for item in values:
+        if isinstance(item, nn.Module):
+            raise TypeError(
+                f"{name}: got the module {type(item).__name__} itself; give its name, such as "
+                f"'encoder.*', or its type, {type(item).__name__}"
+            )
+        if not (isinstance(item, str) or callable(item)):
+            raise TypeError(
+                f"{name}: expected names or patterns such as 'encoder.*', types of modules, functions of "
+                f"(name, module), or a list of these; got {item!r}"
+            )
+    return tuple(values)
+
+
+def check_layer_weights(value: object) -> dict[Selector, float]:
+    """`value` as a dict from selectors to finite numbers ≥ 0."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"layer_weights must map selectors to numbers ≥ 0, got {type(value).__name__}")
+    for selector, weight in value.items():
+        check_selectors(selector, "layer_weights")
+        number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+        if not (number and math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"layer_weights: {selector!r} needs a finite number ≥ 0, got {weight!r}")
+    return {selector: float(weight) for selector, weight in value.items()}
+
+
+def chosen(owners: Owners, select: Sequence[Selector] | None) -> bool:
+    """Whether a matrix is selected under any of its names; all are where `select` is None."""
+    return select is None or any(_matches(owners, selector) for selector in select)
+
+
+def weight_of(owners: Owners, weights: Mapping[Selector, float]) -> float:
+    """Of the first selector that matches; 1 where none does."""
+    return next((weight for selector, weight in weights.items() if _matches(owners, selector)), 1.0)
+
+
+def unmatched(selectors: Iterable[Selector], matrices: Iterable[Owners]) -> list[str]:
+    """The names and patterns that belong to no matrix; of types and functions none is expected to."""
+    known = list(matrices)
+    return [
+        selector
+        for selector in selectors
+        if isinstance(selector, str) and not any(_matches(owners, selector) for owners in known)
+    ]
+
+
+def _matches(owners: Owners, selector: Selector) -> bool:
+    return any(_matches_one(name, module, selector) for name, module in owners)
+
+
+def _matches_one(name: str, module: nn.Module, selector: Selector) -> bool:
+    if isinstance(selector, str):
+        owner = name.rpartition(".")[0]
+        return fnmatch.fnmatchcase(name, selector) or fnmatch.fnmatchcase(owner, selector)
+    if isinstance(selector, type):
+        return isinstance(module, selector)
+    return bool(selector(name, module))

@@ -1,0 +1,75 @@
+"""Keeping a matrix at its rank under any optimizer: tangent gradients, and a subspace that follows it."""
+
+from __future__ import annotations
+
+import torch
+
+from overt.linalg import Factored, orthonormal_basis, svd
+from overt.linalg.spectrum import widen
+from overt.penalties.layers import Layer
+
+__all__ = ["FixedRank", "can_project"]
+
+
+def can_project(layer: Layer) -> bool:
+    """Whether the rank of the layer is that of a parameter that can be set."""
+    return layer.moves and (
+        layer.kind == "factored" or (layer.kind == "matrix" and layer.tensors[0] is layer.parameters[0])
+    )
+
+
+class FixedRank:
+    """One matrix W on the manifold of the matrices of rank k; of an adapter B A, the factor B.
+
+    With orthonormal bases Q of the columns and P of the rows of W, a gradient G has the tangent part
+    G − (I − QQᵀ) G (I − PPᵀ), which is 0 where W is stationary among the matrices of its rank. An optimizer
+    that scales entries, such as Adam, needs it before its step: projected after it, the normal part of the
+    gradient, which does not vanish there, would have moved W along the manifold.
+
+    Parameters
+    ----------
+    layer
+        One that `can_project`.
+    rank
+        k, ≥ 0.
+    """
+
+    def __init__(self, layer: Layer, rank: int) -> None:
+        W = layer.matrix()
+        W = Factored(widen(W.U), widen(W.V)) if isinstance(W, Factored) else widen(W)
+        with torch.no_grad():
+            self.left = svd(W)[0][:, :rank]
+        self.retract(layer)
+
+    @torch.no_grad()
+    def retract(self, layer: Layer) -> None:
+        """Put W back to its rank, in place, by one step of subspace iteration.
+
+        Q becomes an orthonormal basis of W Wᵀ Q, and W becomes Q Qᵀ W. If Q was the best basis of a matrix
+        nearby, it is now within the change times (σ_{k+1}/σ_k)² of the best one of W.
+        """
+        self.parameter = layer.parameters[-1]
+        W = widen(self.parameter.detach()).flatten(1)
+        if self.left.shape[1] == 0:
+            self.parameter.zero_()
+            self.right = W.new_zeros(W.shape[1], 0)
+            return
+        moved = W.mT @ self.left
+        if layer.kind == "factored":
+            A = widen(layer.parameters[0].detach())
+            moved = A @ (A.mT @ moved)
+        self.left = orthonormal_basis(W @ moved)
+        rows = W.mT @ self.left
+        self.right = orthonormal_basis(rows)
+        self.parameter.copy_((self.left @ rows.mT).view_as(self.parameter))
+
+    @torch.no_grad()
+    def project_gradient(self) -> None:
+        """Replace the gradient of the parameter by its tangent part."""
+        gradient = self.parameter.grad
+        if gradient is None:
+            return
+        normal = gradient.to(self.left.dtype).flatten(1)
+        normal = normal - self.left @ (self.left.mT @ normal)
+        normal = normal - (normal @ self.right) @ self.right.mT
+        gradient.sub_(normal.to(gradient.dtype).view_as(gradient))

@@ -1,0 +1,273 @@
+"""Hold a penalty until the ranks stand still, release it, and refit at the ranks found: in any loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overt.penalties import SpectralPenalty
+from overt.penalties.sharding import is_sharded
+from overt.training.projection import FixedRank, can_project
+from overt.training.schedules import check_positive_int, is_number
+
+__all__ = ["HoldReleaseRefit"]
+
+# Relative to the largest singular value: what is below it is zero for a rank.
+_NEGLIGIBLE = 1e-3
+
+
+class HoldReleaseRefit:
+    """Hold a penalty until the ranks of its matrices stand still, then train on at these ranks without it.
+
+    For a training loop of one's own, with any model and loss: :meth:`step` is called after each step of the
+    optimizer. It is to such a loop what `HoldUntilCollapse` is to `train`.
+
+    *Hold.* Every `check_every` steps the spectra of the penalized matrices are looked at. A matrix (m, n) has
+    collapsed to rank k < min(m, n)/2 if its singular values drop most behind the k-th, by σ_{k+1} ≤ gap·σ_k
+    (those below 1e-3 σ₁ count as 1e-3 σ₁); and to rank 0 if σ₁ is at most gap times what it once was. The
+    hold ends if at `patience` consecutive checks all matrices have collapsed, to the same ranks, and each σ_k
+    is within a factor 1 ± drift of what it was at the first of them. Matrices that will not collapse, such as
+    the last one of a classifier, are to be left out of the penalty (`layers`), or they hold it for good.
+
+    *Release and refit.* The weight is set to 0, since the penalty's own bias shrinks what it has kept. Left
+    alone, the directions that it had closed would open again and fit noise. So each matrix is kept at its
+    rank: the optimizer sees the part of the gradient that is tangent to the matrices of this rank, and after
+    its step the matrix is projected on k left singular vectors. These follow it by one step of subspace
+    iteration, a few products with k columns and no decomposition of the matrix.
+
+    Parameters
+    ----------
+    penalty
+        Its matrices are judged one by one. Convolutions as operators, parametrized matrices and the
+        end-to-end matrix (``of="product"``) are released but not projected, for their rank is not that of a
+        parameter.
+    optimizer
+        The one that makes the steps. During the refit a hook on it makes the gradients tangent. It has to
+        take them from ``.grad``: not L-BFGS, which computes them anew.
+    gap
+        In (0, 1). Closed directions do not rest at zero but swing about it by some steps' worth of the force,
+        `every` of the penalty included: keep that well below what the gap asks for.
+    patience
+        Number of consecutive checks, ≥ 1.
+    refit_steps
+        Steps at weight 0; None for as many as the loop makes.
+    check_every
+        Steps from one check to the next, ≥ 1. A check costs one SVD of each matrix.
+    drift
+        Positive.
+    fit
+        Largest loss at which a check counts. A network that has learned its first few ranks and not yet the
+        others stands still, too: give it where learning is stepwise. None to look at ranks alone.
+
+    Attributes
+    ----------
+    phase : str
+        ``"hold"``, ``"refit"`` or ``"done"``.
+    ranks : dict
+        Of each matrix by its name, once released.
+    uncollapsed : tuple of str
+        The matrices that had not collapsed at the last check.
+    released_at : int or None
+        The number of steps made until then.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument out of its range, a penalty of another kind, parameters that processes share (FSDP2).
+
+    Notes
+    -----
+    Under DDP all processes come to the same ranks, for they have the same parameters; a `fit` needs the mean
+    of their losses.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt import SpectralPenalty
+    >>> from overt.training import HoldReleaseRefit
+    >>> x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    >>> model = torch.nn.Linear(8, 8, bias=False)
+    >>> penalty = SpectralPenalty(model, weight=0.1)
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    >>> schedule = HoldReleaseRefit(penalty, optimizer, refit_steps=200)
+    >>> for _ in range(3000):
+    ...     optimizer.zero_grad()
+    ...     loss = (model(x) - x[:, :1]).square().mean() + penalty.penalty()
+    ...     loss.backward()
+    ...     _ = optimizer.step()
+    ...     if schedule.step():
+    ...         break
+    >>> schedule.phase, schedule.ranks
+    ('done', {'weight': 1})
+    """
+
+    def __init__(
+        self,
+        penalty: SpectralPenalty,
+        optimizer: torch.optim.Optimizer,
+        gap: float = 0.1,
+        patience: int = 10,
+        refit_steps: int | None = 1000,
+        *,
+        check_every: int = 25,
+        drift: float = 0.25,
+        fit: float | None = None,
+    ) -> None:
+        if not isinstance(penalty, SpectralPenalty):
+            raise TypeError(f"penalty must be a SpectralPenalty, got {type(penalty).__name__}")
+        if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer other than LBFGS, got {type(optimizer).__name__}"
+            )
+        if not (is_number(gap) and 0 < gap < 1):
+            raise ValueError(f"gap must be in (0, 1), got {gap!r}")
+        for name, value in (("drift", drift), ("fit", 1.0 if fit is None else fit)):
+            if not (is_number(value) and value > 0):
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
+        self.penalty = penalty
+        self.gap, self.drift, self.fit = float(gap), float(drift), fit
+        self.patience = check_positive_int(patience, "patience")
+        self.check_every = check_positive_int(check_every, "check_every")
+        self.refit_steps = None if refit_steps is None else check_positive_int(refit_steps, "refit_steps")
+        self._steps, self._count = 0, 0
+        # Ranks and σ_k at the first of the checks that are counted.
+        self._candidate: dict[str, int] = {}
+        self._levels: dict[str, float] = {}
+        self._peaks: dict[str, float] = {}  # the largest σ₁ so far
+        self._kept: dict[str, FixedRank] = {}
+        self.ranks: dict[str, int] = {}
+        self.uncollapsed: tuple[str, ...] = ()
+        self.released_at: int | None = None
+        if any(is_sharded(t) for layer in penalty.penalized() for t in layer.parameters):
+            raise ValueError(
+                "penalty: parameters that processes share (FSDP2) cannot be projected; use DDP, or set "
+                "penalty.weight = 0 by a rule of your own"
+            )
+        optimizer.register_step_pre_hook(self._before_step)
+
+    @property
+    def phase(self) -> str:
+        """``"hold"``, ``"refit"`` or ``"done"``."""
+        if self.released_at is None:
+            return "hold"
+        through = self.refit_steps is not None and self._steps - self.released_at >= self.refit_steps
+        return "done" if through else "refit"
+
+    def step(self, loss: float | Tensor | None = None) -> bool:
+        """Look at the matrices, or keep them at their ranks; to be called after each step of the optimizer.
+
+        Parameters
+        ----------
+        loss
+            The training loss without the penalty, if there is a `fit`.
+
+        Returns
+        -------
+        bool
+            Whether the refit is through.
+
+        Raises
+        ------
+        ValueError
+            There is a `fit` and no `loss`.
+        """
+        if self.fit is not None and loss is None:
+            raise ValueError(f"loss: fit={self.fit} is compared with it; call step(loss)")
+        if self.phase == "done":
+            return True
+        self._steps += 1
+        if self.released_at is not None:
+            self._project()
+        elif self._steps % self.check_every == 0 and self.penalty.weight > 0:
+            self._look(self.fit is None or loss is None or float(loss) <= self.fit)
+        return self.phase == "done"
+
+    def _look(self, fits: bool) -> None:
+        """Count a check; at the last one release the penalty."""
+        found: dict[str, int] = {}
+        levels: dict[str, float] = {}
+        layers = self.penalty.penalized()
+        for layer in layers:
+            with torch.no_grad():
+                s = layer.spectrum().sort(descending=True).values.tolist()
+            rank = self._rank(layer.name, s)
+            if rank is not None:
+                found[layer.name], levels[layer.name] = rank, s[rank - 1] if rank else 0.0
+        self.uncollapsed = tuple(layer.name for layer in layers if layer.name not in found)
+        if self.uncollapsed or not fits:
+            self._count = 0
+        elif self._count and found == self._candidate and self._is_near(levels):
+            self._count += 1
+        else:
+            self._count, self._candidate, self._levels = 1, found, levels
+        if self._count >= self.patience:
+            self.ranks, self.released_at, self.penalty.weight = found, self._steps, 0.0
+            self._project()
+
+    def _rank(self, name: str, s: list[float]) -> int | None:
+        """The rank of a collapsed matrix; None for any other."""
+        self._peaks[name] = max(self._peaks.get(name, 0.0), s[0])
+        if len(s) == 1:  # a vector has no direction to close
+            return 1
+        if s[0] <= self.gap * self._peaks[name]:
+            return 0
+        s = [max(value, _NEGLIGIBLE * s[0]) for value in s]
+        drops = [s[k] / s[k - 1] for k in range(1, len(s))]
+        least = min(drops, default=1.0)
+        rank = drops.index(least) + 1 if drops else 0
+        return rank if least <= self.gap and 2 * rank < len(s) else None
+
+    def _is_near(self, levels: dict[str, float]) -> bool:
+        return all(abs(levels[name] - old) <= self.drift * old for name, old in self._levels.items())
+
+    def _project(self) -> None:
+        """Put each matrix back to its rank."""
+        for layer in self.penalty.penalized():
+            if layer.name in self._kept:
+                self._kept[layer.name].retract(layer)
+            elif layer.name in self.ranks and can_project(layer):
+                self._kept[layer.name] = FixedRank(layer, self.ranks[layer.name])
+
+    def _before_step(self, *_: Any) -> None:
+        """What the optimizer calls before its step."""
+        if self.phase == "refit":
+            if not self._kept:  # taken up from a state
+                self._project()
+            for kept in self._kept.values():
+                kept.project_gradient()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has to be stored to go on later, as JSON-able data."""
+        return {
+            "steps": self._steps,
+            "count": self._count,
+            "candidate": dict(self._candidate),
+            "levels": dict(self._levels),
+            "peaks": dict(self._peaks),
+            "ranks": dict(self.ranks),
+            "released_at": self.released_at,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave, and the weight of a released penalty with it.
+
+        The singular vectors are computed anew from the matrices: the run goes on as it would have up to
+        rounding.
+        """
+        if set(state) != set(self.state_dict()):
+            raise ValueError(f"no state of HoldReleaseRefit: {state}")
+        self._steps, self._count = int(state["steps"]), int(state["count"])
+        self._candidate, self._levels = dict(state["candidate"]), dict(state["levels"])
+        self._peaks = dict(state["peaks"])
+        self.ranks, self.released_at = dict(state["ranks"]), state["released_at"]
+        self._kept = {}
+        if self.released_at is not None:
+            self.penalty.weight = 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"HoldReleaseRefit(gap={self.gap!r}, patience={self.patience}, refit_steps={self.refit_steps}, "
+            f"check_every={self.check_every}, drift={self.drift!r}, fit={self.fit!r})"
+        )
