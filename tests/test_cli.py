@@ -164,6 +164,11 @@ def test_list_shows_claims_sources_and_the_last_verdict(overt, finished, monkeyp
     assert "T2 timing [none (2026)]: not run" in out
     code, out, _ = overt("list", "--runs", finished)
     assert "T2 timing [none (2026)]: reproduced" in out
+    assert "last verdicts: preset quick, 20" in out
+    overt("run", NAME, "--jobs", 1, "--out", "mine", "--set", "size=2")
+    code, out, _ = overt("list")  # a folder of one's own is found as well
+    assert "preset quick, size = 2, 20" in " ".join(out.split())
+    assert "in mine" in " ".join(out.split())
 
 
 def test_run_all_runs_every_study(overt, monkeypatch):
@@ -180,6 +185,28 @@ def test_run_all_runs_every_study(overt, monkeypatch):
     ]
     code, _, err = overt("run", "all", "--jobs", 1)
     assert err.count("6 already stored") == 2
+
+
+def test_run_all_names_the_study_that_lacks_a_field(overt, monkeypatch):
+    monkeypatch.setattr(registry, "_BUILT_IN", {"tiny": NAME})
+    monkeypatch.setattr(registry, "_registered", {})
+    code, _, err = overt("run", "all", "--set", "depth=3")
+    assert code == 2
+    assert "unknown field 'depth' of study 'tiny'" in err
+
+
+def test_a_figure_that_fails_is_told_with_the_verdicts_and_gives_exit_code_1(overt, monkeypatch):
+    import tiny_study
+
+    def figures(self, runs):
+        raise ValueError("no Series")
+
+    monkeypatch.setattr(tiny_study.Tiny, "figures", figures)
+    code, out, err = overt("run", NAME, "--jobs", 1)
+    assert code == 1
+    assert "overt: tiny: the figures could not be drawn: ValueError: no Series" in err
+    assert "T1 mean" in out
+    assert Path(out.splitlines()[-1]).is_file()
 
 
 def test_failed_runs_give_exit_code_1(overt):
@@ -239,12 +266,16 @@ def test_wrong_input_is_one_line_and_exit_code_2(overt, tmp_path, case):
 def test_damaged_runs_are_named_by_run_and_report(overt, folder, part):
     run = sorted(folder.glob("runs/tiny-*"))[0]
     (run / part).write_bytes(b"\x80garbage")
-    for arguments in (["run", NAME, "--out", folder, "--jobs", 1], ["report", folder, "--study", NAME]):
-        code, _, err = overt(*arguments)
-        assert code == 2
+    arguments = {2: ["run", NAME, "--out", folder, "--jobs", 1], 1: ["report", folder, "--study", NAME]}
+    for expected, words in arguments.items():
+        code, out, err = overt(*words)
+        assert code == expected
         assert err.count("\n") == 1
         assert str(run / part) in err
         assert f"remove the folder {run}" in err
+    assert "5 runs" not in out
+    assert "partial: 1 of 6 runs missing" in out  # the other runs are reported
+    assert str(run / part) in (folder / "report.html").read_text(encoding="utf-8")
     shutil.rmtree(run)
     assert overt("run", NAME, "--out", folder, "--jobs", 1)[0] == 0
 

@@ -19,7 +19,14 @@ GOOD, BAD = 0.02, 0.5
 
 def run(record, **fields):
     config = AdamConfig(**fields)
-    return Run("adam", config_hash("adam", 1, config), config.model_dump(mode="json"), [record], {}, {})
+    return Run(
+        "adam",
+        config_hash("adam", 1, config),
+        config.model_dump(mode="json"),
+        [{"loss": 0.0, **record}],
+        {},
+        {},
+    )
 
 
 def some(error, seeds=SEEDS, hits=None, **fields):
@@ -167,3 +174,19 @@ def test_no_runs_no_verdicts():
 def test_the_best_learning_rate_counts():
     runs = alone(**FIRST, **OTHERS) + some(GOOD, group="optimizers", optimizer="gd", lr=50.0)
     assert {v.claim: v for v in judge(runs)}["A1"].outcome == "not reproduced"
+
+
+@pytest.mark.parametrize("claim", ["A1", "A3", "A4", "A6", "A7", "A9"])
+def test_failure_for_want_of_steps_is_no_evidence(claim):
+    runs = CASES[claim]["as claimed"][0]
+    stopped = [run(one.records[0] | {"loss": 0.5}, **one.config) for one in runs]
+    found = {one.claim: one for one in judge(stopped)}[claim]
+    assert found.outcome == "inconclusive"
+    assert "nowhere fitted the data" in found.reason
+
+
+def test_a_penalty_that_keeps_the_fit_away_is_a_failure():
+    strong = [
+        run(one.records[0] | {"loss": 0.5}, **one.config) for one in weights() if one.config["weight"] > 0.05
+    ]
+    assert {one.claim: one.outcome for one in judge(strong)}["A8"] == "reproduced"

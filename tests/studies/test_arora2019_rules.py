@@ -20,7 +20,14 @@ def run(record, *, skipped="", **fields):
     config = Arora2019Config(**fields)
     meta = {"status": "skipped", "reason": skipped} if skipped else {"status": "done"}
     name = config_hash("arora2019", 1, config)
-    return Run("arora2019", name, config.model_dump(mode="json"), [] if skipped else [record], {}, meta)
+    return Run(
+        "arora2019",
+        name,
+        config.model_dump(mode="json"),
+        [] if skipped else [{"loss": 0.0, **record}],
+        {},
+        meta,
+    )
 
 
 def verdict(claim, runs):
@@ -64,7 +71,7 @@ def depths(group, shallow=0.4, deep=0.03, deepest=0.01, many=0.01, ranks=(14.0, 
 
 DEPTH = {
     "as claimed": ({}, "reproduced"),
-    "depth 2 diverged": ({"shallow": None, "ranks": (None, 5.5, 5.2)}, "reproduced"),
+    "depth 2 diverged": ({"shallow": None, "ranks": (None, 5.5, 5.2)}, "inconclusive"),
     "no better": ({"deep": 0.3}, "not reproduced"),
     "one depth no better": ({"deepest": 0.39}, "not reproduced"),
     "higher rank": ({"ranks": (5.0, 9.0, 9.0)}, "not reproduced"),
@@ -152,7 +159,7 @@ def test_a3_needs_the_convex_solution():
 
 A4 = {
     "as claimed": ({}, "reproduced"),
-    "large diverged": ({"rank_at_large": None, "error_at_large": None}, "reproduced"),
+    "large diverged": ({"rank_at_large": None, "error_at_large": None}, "inconclusive"),
     "no lower rank": ({"rank_at_large": 5.6}, "not reproduced"),
     "no lower error": ({"error_at_large": 0.12}, "not reproduced"),
 }
@@ -206,7 +213,7 @@ DYNAMICS = {
     "all deviate": ({"deviation": 0.021}, "not reproduced"),
     "another exponent": ({"gap": 0.02}, "not reproduced"),
     "no exponent": ({"good": 0, "bad": 4, "badly": {"exponent": None}}, "not reproduced"),
-    "did not end": ({"good": 0, "bad": 4, "badly": {"status": "budget"}}, "not reproduced"),
+    "did not end": ({"good": 0, "bad": 4, "badly": {"status": "budget"}}, "inconclusive"),
     "NaN": ({"good": 0, "bad": 4, "badly": {"deviation": math.nan}}, "not reproduced"),
     "a depth is not there": ({"depths": (2, 3)}, "inconclusive"),
 }
@@ -223,3 +230,26 @@ def test_movielens_without_data_is_skipped():
     skipped = run({}, skipped="no data here", group="movielens", method="flow", n_observed=10_000, seed=0)
     found = verdict("A6", [skipped])
     assert (found.outcome, found.reason) == ("skipped", "no data here")
+
+
+@pytest.mark.parametrize(
+    ("claim", "runs"),
+    [("A1", depths("completion")), ("A2", depths("sensing")), ("A3", scaled()), ("A4", scaled())],
+)
+def test_networks_that_did_not_fit_are_no_evidence(claim, runs):
+    assert verdict(claim, runs).outcome == "reproduced"
+    loss = 1e-5 if claim == "A3" else 1e-3
+    stopped = [run(one.records[0] | {"loss": loss}, **one.config) for one in runs]
+    found = verdict(claim, stopped)
+    assert found.outcome == "inconclusive"
+    assert "did not fit the data" in found.reason
+
+
+def test_what_the_runs_lack_is_named():
+    deep = [one for one in depths("completion") if one.config["depth"] == 4]
+    assert "it is about depth 2, 3, 4, and the runs have depth 4" in verdict("A1", deep).reason
+    mixed = [run(one.records[0], **(one.config | {"max_steps": 9})) for one in depths("sensing")]
+    assert "mixed settings: " in verdict("A2", [*depths("sensing"), *mixed]).reason
+    assert (
+        "values of init_scale" in verdict("A4", [r for r in scaled() if r.config["init_scale"] < 1e-2]).reason
+    )

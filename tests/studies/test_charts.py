@@ -264,6 +264,38 @@ def test_odd_numbers_still_give_a_drawing(y: list[float], log: bool) -> None:
         spectrum_chart([Spectra("a", x, np.array(y)[:, None], truth=y)], title="t", log_x=log, log_y=log)
 
 
+def floored(value: float, low: float, high: float, label: str = "exact") -> str:
+    return interval_chart(
+        [Interval(label, value, low, high), Interval("other", 0.5, 0.2, 0.9)],
+        title="t", x_label="x", log_x=True, x_lim=(1e-12, 3.0),
+    )  # fmt: skip
+
+
+def test_a_value_below_the_axis_is_written_as_such_with_an_interval_that_holds_it() -> None:
+    assert "≤ 1e−12" in words(floored(3e-16, 1e-16, 8e-16))
+    assert "≤ 1e−12" in words(floored(1e-12, 1e-16, 8e-16))  # a caller that has put it at the edge
+    assert "≤ 1e−12" in words(floored(0.0, 0.0, 0.0))
+    assert "≤ 1e−12 [≤ 1e−12, 2e−3]" in words(floored(1e-12, 1e-16, 2e-3))
+    assert "0.02 [≤ 1e−12, 0.3]" in words(floored(0.02, 1e-16, 0.3))
+
+
+def test_a_marker_at_the_edge_is_drawn_whole_and_inside_the_drawing() -> None:
+    for value in (0.0, 1e-20, 1e-12, 3.0, 1e9):
+        root = ElementTree.fromstring(floored(value, value, value))
+        markers = [use for use in root.iter() if use.tag[-3:] == "use" and float(use.get("y", "0")) > 0]
+        clipped = {child for group in root.iter() if group.get("clip-path") for child in group.iter()}
+        width = size(floored(value, value, value))[0]
+        drawn = [use for use in markers if use not in clipped and 0 < float(use.get("x", "-1")) < width]
+        # Two markers of rows; ticks are other elements of the same kind and never clipped.
+        assert len(drawn) == len(markers)
+
+
+def test_ticks_of_a_narrow_axis_do_not_collide() -> None:
+    svg = floored(1e-3, 1.23e-8, 2.34e-2, "a rather long name of a method, with its settings")
+    ticks = [word for word in words(svg) if re.fullmatch("10−[0-9]+|0.01|1|0.1", word)]
+    assert 2 <= len(ticks) <= 4
+
+
 def test_long_names_still_give_a_drawing() -> None:
     interval_chart(
         [Interval("a long name " * 6, 1.0, note="a long note " * 6)], title="t", x_label="x", panel="p"

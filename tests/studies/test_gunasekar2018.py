@@ -16,17 +16,19 @@ from overt.studies.gunasekar2018.classification import FourierPenalty, Separable
 from overt.studies.gunasekar2018.config import GunasekarConfig
 from overt.studies.gunasekar2018.execute import Coordinates, regression
 from overt.studies.gunasekar2018.figures import figures
-from overt.studies.gunasekar2018.rules import EXPONENTS, judge
+from overt.studies.gunasekar2018.rules import judge
 from overt.studies.gunasekar2018.study import study
 from overt.studies.identity import config_hash
 from overt.studies.records import dump_lines, load_lines
+
+EXPONENTS = {("convolution", 2): 1.0, ("convolution", 3): 2 / 3, ("full", 2): 2.0, ("full", 3): 2.0}
 
 
 def run(record, arrays=None, **fields):
     config = GunasekarConfig(**fields)
     name = config_hash("gunasekar2018", 1, config)
     fields = config.model_dump(mode="json")
-    return Run("gunasekar2018", name, fields, [record], arrays or {}, {"status": "done"})
+    return Run("gunasekar2018", name, fields, [{"loss": 0.0, **record}], arrays or {}, {"status": "done"})
 
 
 def verdict(claim, runs):
@@ -189,7 +191,16 @@ def test_nothing_is_inconclusive():
 
 
 def networks(
-    angle=2.0, excess=0.05, start=0.1, shift=0.0, residual=0.05, spread=0.0, bridge=9.0, seeds=range(6)
+    angle=2.0,
+    excess=0.05,
+    start=0.1,
+    shift=0.0,
+    residual=0.05,
+    spread=0.0,
+    bridge=9.0,
+    seeds=range(6),
+    margin=3000.0,
+    **more,
 ):
     runs = []
     for (architecture, depth), p in EXPONENTS.items():
@@ -199,13 +210,13 @@ def networks(
                 "l2_excess": 1e-3,
                 "l1_excess": excess,
                 "l2_solution_l1_excess": 0.24,
-                "margin": 3000.0,
+                "margin": margin,
                 "exponent": p + shift * (1 + spread * (seed % 2)),
                 "residual": residual,
                 "bridge": bridge,
             }
             path = np.array([[10.0, 0.2, 0.1], [30.0, start, 0.01], [3000.0, excess, 0.001]])
-            fields = {"architecture": architecture, "depth": depth, "seed": seed}
+            fields = {"architecture": architecture, "depth": depth, "seed": seed, **more}
             runs.append(run(record, {"path": path}, group="classify", **fields))
     return runs
 
@@ -230,7 +241,7 @@ def test_g1_to_g3(claim, fields, expected):
     assert verdict(claim, networks(**fields)) == expected
 
 
-def regressions(near=0.01, above=0.01, limit=0.7, spread=0.0):
+def regressions(near=0.01, above=0.01, limit=0.7, spread=0.0, loss=0.0):
     runs = []
     for architecture, depth in (("convolution", 2), ("convolution", 3), ("full", 2)):
         for seed in range(6):
@@ -239,6 +250,7 @@ def regressions(near=0.01, above=0.01, limit=0.7, spread=0.0):
                 "l1_excess": above * (1 + spread * (seed % 2)),
                 "l2_solution_l1_excess": limit,
                 "error": 0.1,
+                "loss": loss,
                 "exponent": 1.0,
             }
             fields = {"architecture": architecture, "depth": depth, "seed": seed, "init_scale": 1e-6}
@@ -260,13 +272,15 @@ def test_g4(fields, expected):
     assert verdict("G4", regressions(**fields)) == expected
 
 
-def penalties(classified=0.01, regressed=0.01, bridge=9.0, spread=0.0):
+def penalties(classified=0.01, regressed=0.01, bridge=9.0, spread=0.0, loss=0.0):
     runs = []
     for p in (1.0, 2 / 3):
         for seed in range(6):
             record = {"l1_excess": classified * (1 + spread * (seed % 2)), "bridge": bridge}
             runs.append(run(record, group="explicit", depth=1, p=p, seed=seed))
-            runs.append(run({"l1_excess": regressed}, group="explicit_regress", depth=1, p=p, seed=seed))
+            runs.append(
+                run({"l1_excess": regressed, "loss": loss}, group="explicit_regress", depth=1, p=p, seed=seed)
+            )
     return runs
 
 
@@ -288,3 +302,45 @@ def test_figures():
     found = figures([*networks(), *regressions(), *penalties()])
     assert [figure.id for figure in found] == ["margins", "exponents", "regression", "explicit"]
     assert all(figure.panels and figure.data and figure.caption for figure in found)
+
+
+@pytest.mark.parametrize("claim", ["G1", "G2", "G3", "G5"])
+def test_networks_of_small_margin_are_no_evidence(claim):
+    found = [one for one in judge([*networks(margin=20.0), *penalties()]) if one.claim == claim]
+    assert found[0].outcome == "inconclusive"
+    assert "ended below a margin of 30" in found[0].reason
+
+
+def test_regressions_that_do_not_fit_are_no_evidence():
+    """A network that has learned nothing is projected onto the minimum norm."""
+    assert verdict("G4", regressions(loss=0.9)) == "inconclusive"
+    assert verdict("G5", [*networks(), *penalties(loss=0.01)]) == "inconclusive"
+
+
+def test_a_margin_that_was_never_recorded_is_no_denominator():
+    runs = networks()
+    for one in runs:
+        one.arrays["path"] = one.arrays["path"][:1]
+    found = {one.claim: one for one in judge(runs)}["G2"]
+    assert found.outcome == "inconclusive"
+    assert "no record at a margin of 30" in found.reason
+
+
+def test_one_setting_changed():
+    """Another loss or depth is judged as far as the claim goes; what it is not about is named."""
+    logistic = networks(loss="logistic")
+    assert [verdict(claim, logistic) for claim in ("G1", "G2")] == ["reproduced"] * 2
+    deep = [
+        run(one.records[0], one.arrays, **(one.config | {"depth": 4})) for one in networks(shift=-0.15)
+        if one.config["depth"] == 3
+    ]  # fmt: skip
+    assert verdict("G1", deep) == "reproduced"
+    reason = {one.claim: one.reason for one in judge(deep)}["G2"]
+    assert "it is about depth 2, and the runs have depth 4" in reason
+    assert figures(deep)
+    few = [run(one.records[0], one.arrays, **(one.config | {"n": 24, "n_observed": 6})) for one in networks()]
+    assert "6 separable samples of length 24" in figures(few)[0].caption
+    short = networks()
+    for one in short:
+        one.arrays["path"] = one.arrays["path"][:0]
+    assert [figure.id for figure in figures(short)] == ["exponents"]

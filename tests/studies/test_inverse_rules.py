@@ -136,3 +136,20 @@ def test_wrong_settings_are_refused():
         InverseConfig(seed=0, n_observed=20)
     with pytest.raises(ValidationError, match="unknown optimizer"):
         InverseConfig(seed=0, optimizer="magic")
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_networks_that_do_not_fit_are_no_evidence(claim):
+    runs = all_runs()
+    for one in runs:
+        one.records[0].update(status="budget", loss=1e-3)
+    found = {one.claim: one for one in part.judge(runs)}[claim]
+    assert found.outcome == "inconclusive"
+    assert "ended before they fitted the data" in found.reason
+
+
+def test_what_the_runs_lack_is_named():
+    found = {one.claim: one for one in part.judge(runs_of(3, 0.5, 0.9))}
+    assert "it is about depth 1, and the runs have depth 3" in found["I1"].reason
+    mixed = {one.claim: one for one in part.judge([*all_runs(), *runs_of(1, 0.6, 2.0, max_steps=9)])}
+    assert mixed["I1"].reason == "mixed settings: max_steps 10000, 9"

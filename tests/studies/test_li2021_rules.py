@@ -44,6 +44,7 @@ def flow(
     plateaus=(100.0, 200.0),
     losses=(0.1, 0.01, 0.0),
     excess=1e-6,
+    status="converged",
 ):
     wobble = 1 + 0.01 * seed
     record = {
@@ -53,7 +54,7 @@ def flow(
         "critical_losses": [0.1, 0.01, 1e-12],
         "plateaus": [p * wobble for p in plateaus],
         "excess": excess if excess is None else excess * wobble,
-        "status": "converged",
+        "status": status,
     }
     return run([record], group="flow", depth=depth, init_scale=scale, seed=seed)
 
@@ -147,9 +148,10 @@ def test_l3_with_one_seed():
     assert verdict("L3", flows([3])).outcome == "inconclusive"
 
 
-def weight_path(seed, ranks=(9, 3, 2, 1), far=0.1):
+def weight_path(seed, ranks=(9, 3, 2, 1), far=0.1, loss=1e-5):
+    shared = {"distances": [far, far, far], "critical_losses": [0.1, 0.01, 1e-12]}
     rows = [
-        {"weight": 10.0**k, "rank": rank, "distances": [far, far, far], "effective_rank": float(rank)}
+        {"weight": 10.0**k, "rank": rank, "effective_rank": float(rank), "loss": loss * 2**k} | shared
         for k, rank in enumerate(ranks)
     ]
     weights = tuple(row["weight"] for row in rows)
@@ -178,3 +180,37 @@ def test_climbs_only_in_order():
     assert climbs(weight_path(0))
     assert climbs(weight_path(0, ranks=(9, 3, 3, 2, 2, 1)))
     assert not climbs(weight_path(0, ranks=(9, 4, 3)))
+
+
+@pytest.mark.parametrize("claim", ["L1", "L2", "L3"])
+def test_flows_that_were_stopped_are_no_evidence(claim):
+    """At a saddle the distance is ideal; one in ten may be stopped, and then counts as the worst."""
+    stopped = {"status": "budget"}
+    found = verdict(claim, flows(small=stopped, middle=stopped))
+    assert found.outcome == "inconclusive"
+    assert "were stopped" in found.reason
+    assert "they say reproduced" in found.reason
+    few = [one for seed in SEEDS for one in flows([seed], small=stopped if seed == 3 else {})]
+    assert verdict(claim, few).outcome == "reproduced"
+    assert claim != "L1" or "9 of 10" in verdict(claim, few).reason
+
+
+def test_a_path_that_does_not_fit_is_no_evidence():
+    runs = [weight_path(seed, ranks=(9, 3, 1), loss=0.05) for seed in range(5)]
+    assert verdict("L4", runs).outcome == "inconclusive"
+
+
+def test_the_setting_that_is_lacking_is_named():
+    deep = [flow(seed, depth=3, scale=scale) for seed in SEEDS for scale in (1e-3, 1e-1)]
+    assert "it is about depth 2, and the runs have depth 3" in verdict("L1", deep).reason
+    one = [flow(seed, depth=depth, scale=0.01) for seed in SEEDS for depth in (2, 3, 4)]
+    assert "init_scale" in verdict("L2", one).reason
+    assert "from 0.01" in verdict("L3", one).reason
+
+
+def test_a_weight_that_was_stopped_is_left_out():
+    """Among minimizers the loss does not rise as the weight falls."""
+    one = weight_path(0, ranks=(3, 2, 9, 1))
+    assert not climbs(one)
+    one.records[2]["loss"] = 0.5
+    assert climbs(one)

@@ -34,7 +34,17 @@ def of(value, seed):
     return value if value is None or not math.isfinite(value) else value * (1 + 0.01 * seed)
 
 
-def runs(errors=None, other=0.3, ours=0.03, optimizer="adam", hits=None, windows=None, inits=None, leave=()):
+def runs(
+    errors=None,
+    other=0.3,
+    ours=0.03,
+    optimizer="adam",
+    hits=None,
+    windows=None,
+    inits=None,
+    leave=(),
+    loss=0.0,
+):
     """One run of each proxy; ``errors`` for some, ``other`` for the rest."""
     errors = {OURS: ours, **(errors or {})}
     made = []
@@ -49,6 +59,7 @@ def runs(errors=None, other=0.3, ours=0.03, optimizer="adam", hits=None, windows
                     "stage": "judged",
                     "seed": seed,
                     "error": of(errors.get(proxy, other), seed),
+                    "loss": loss,
                     "hits": {} if hit is None else {"0.1": [int(hit), 1.0]},
                 }
             )
@@ -84,7 +95,7 @@ def test_no_runs_no_verdicts():
 
 P1 = {
     "as claimed": (runs(), "reproduced"),
-    "the plain one diverged": (runs({"nuclear": None}), "reproduced"),
+    "the plain one diverged": (runs({"nuclear": None}), "inconclusive"),
     "no difference": (runs({"nuclear": 0.04}), "not reproduced"),
     "ours diverged": (runs(ours=math.inf), "not reproduced"),
     "seeds disagree": (runs({"nuclear": (0.3, 0.03)}), "inconclusive"),
@@ -220,3 +231,31 @@ P7 = {
 def test_p7(case):
     hits, outcome = P7[case]
     assert verdict("P7", runs(hits=hits)).outcome == outcome
+
+
+@pytest.mark.parametrize("claim", ["P1", "P3", "P5", "P6"])
+def test_trainings_that_were_stopped_are_no_evidence(claim):
+    assert verdict(claim, runs()).outcome == "reproduced"
+    found = verdict(claim, runs(loss=0.5))
+    assert found.outcome == "inconclusive"
+    assert "did not fit the data" in found.reason
+
+
+def test_p4_is_undecided_between():
+    """An interval on both sides of the bar, and a proxy that fails for want of steps, decide nothing."""
+    seeds = runs({**dict.fromkeys(BLIND, 0.5), BLIND[0]: (0.01, 0.5)}, optimizer="gd")
+    other = [one for one in under() if one.config["optimizer"] != "gd"]
+    found = verdict("P4", [*other, *seeds])
+    assert found.outcome == "inconclusive"
+    assert f"undecided: {BLIND[0]}" in found.reason
+    early = runs(dict.fromkeys(BLIND, 0.5), optimizer="gd", loss=0.5)
+    assert verdict("P4", [*other, *early]).outcome == "inconclusive"
+
+
+def test_nobody_gets_there():
+    assert verdict("P7", runs(hits=dict.fromkeys(PROXIES))).outcome == "inconclusive"
+
+
+def test_what_the_runs_lack_is_named():
+    assert "window_seeds is 0" in verdict("P5", runs(leave=[OURS])).reason
+    assert "optimizer adam, gd, muon, and the runs have optimizer adam" in verdict("P4", runs()).reason

@@ -30,7 +30,14 @@ NAMES = ("nuclear norm", "Frobenius norm", "spectral norm", "Schatten ½", "Scha
 def run(record, arrays=None, **fields):
     config = RazinConfig(**fields)
     name = config_hash("razin2020", 1, config)
-    return Run("razin2020", name, config.model_dump(mode="json"), [record], arrays or {}, {"status": "done"})
+    return Run(
+        "razin2020",
+        name,
+        config.model_dump(mode="json"),
+        [{"loss": 0.0, "status": "converged", **record}],
+        arrays or {},
+        {"status": "done"},
+    )
 
 
 def verdict(claim, runs):
@@ -393,3 +400,31 @@ def test_figures():
 
 def test_a_deep_linear_model_is_what_the_network_is():
     assert isinstance(network(RazinConfig(group="descent", seed=0)), DeepLinear)
+
+
+@pytest.mark.parametrize(
+    ("claim", "make"), [("R1", flows), ("R2", flows), ("R3", flows), ("R5", tensors), ("R6", least)]
+)
+def test_runs_that_were_stopped_are_no_evidence(claim, make):
+    runs = make()
+    assert verdict(claim, runs) == "reproduced"
+    for one in runs:
+        one.records[0].update(loss=0.05, status="budget", message="max_steps=9 used up at training loss 0.05")
+    assert verdict(claim, runs) == "inconclusive"
+
+
+def test_the_message_tells_the_loss_of_r6():
+    runs = least()
+    for one in runs:
+        one.records[0].update(status="budget", message="max_steps=9 used up at training loss 3e-09")
+    assert verdict("R6", runs) == "reproduced"
+
+
+def test_one_setting_changed():
+    fewer = [run(one.records[0], **(one.config | {"n_observed": 140})) for one in [*least(), *tensors()]]
+    fewer = list({one.hash: one for one in fewer}.values())
+    assert verdict("R5", fewer) == verdict("R6", fewer) == "reproduced"
+    zero = [run(one.records[0], **(one.config | {"corner": 0.0})) for one in perturbations()]
+    zero = list({one.hash: one for one in zero}.values())
+    assert "positive values of corner" in {one.claim: one.reason for one in judge(zero)}["R4"]
+    assert figures(zero) == []

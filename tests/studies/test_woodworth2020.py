@@ -23,7 +23,14 @@ from overt.studies.woodworth2020.study import study
 def run(record, **fields):
     config = WoodworthConfig(**fields)
     name = config_hash("woodworth2020", 1, config)
-    return Run("woodworth2020", name, config.model_dump(mode="json"), [record], {}, {"status": "done"})
+    return Run(
+        "woodworth2020",
+        name,
+        config.model_dump(mode="json"),
+        [{"loss": 0.0, **record}],
+        {},
+        {"status": "done"},
+    )
 
 
 def verdict(claim, runs):
@@ -150,9 +157,12 @@ def test_nothing_is_inconclusive():
     assert figures([]) == []
 
 
-@pytest.mark.parametrize(("distance", "expected"), [(1e-8, "reproduced"), (1e-3, "not reproduced")])
-def test_w1(distance, expected):
-    runs = [run({"to_l2": distance}, group="minimum", seed=seed) for seed in range(3)]
+@pytest.mark.parametrize(
+    ("distance", "loss", "expected"),
+    [(1e-8, 0.0, "reproduced"), (1e-3, 0.0, "not reproduced"), (1e-3, 1e-4, "inconclusive")],
+)
+def test_w1(distance, loss, expected):
+    runs = [run({"to_l2": distance, "loss": loss}, group="minimum", seed=seed) for seed in range(3)]
     assert verdict("W1", runs) == expected
 
 
@@ -261,3 +271,42 @@ def test_figures():
     found = figures([*scales(seeds=range(2)), *few(), *penalties()])
     assert [figure.id for figure in found] == ["regimes", "prediction", "explicit"]
     assert all(figure.panels and figure.data and figure.caption for figure in found)
+
+
+@pytest.mark.parametrize("claim", ["W2", "W3", "W4", "W5"])
+def test_runs_that_were_stopped_are_no_evidence(claim):
+    runs = scales()
+    for one in runs:
+        one.records[0].update(loss=0.6, l1_excess=-0.8)
+    found = {one.claim: one for one in judge(runs)}[claim]
+    assert found.outcome == "inconclusive"
+    assert "ended before they fitted the data" in found.reason
+
+
+def test_stopped_runs_of_few_samples_are_no_evidence():
+    runs = few()
+    for one in runs:
+        one.records[0].update(loss=0.6, status="budget")
+    assert verdict("W6", runs) == verdict("W7", [*runs, *penalties()]) == "inconclusive"
+
+
+def test_mixed_settings_are_named():
+    other = [run(one.records[0], **(one.config | {"max_steps": 50})) for one in scales()]
+    for one in judge(
+        [*scales(), *other, *few(), *[run(r.records[0], **(r.config | {"lr": 9.0})) for r in few()]]
+    ):
+        assert one.outcome == "inconclusive"
+        if one.claim in ("W2", "W5"):
+            assert one.reason == "mixed settings: max_steps 15000, 50"
+        if one.claim == "W6":
+            assert one.reason == "mixed settings: lr 0.05, 9"
+
+
+def test_one_setting_changed():
+    runs = [run(r.records[0], **(r.config | {"alpha": 0.2})) for r in scales() if r.config["alpha"] == 0.1]
+    assert verdict("W5", runs) == "reproduced"
+    assert "at α = 0.2" in {one.claim: one.reason for one in judge(runs)}["W5"]
+    assert "values of alpha" in {one.claim: one.reason for one in judge(runs)}["W4"]
+    same = [run(r.records[0], **(r.config | {"n_observed": 30})) for r in [*few(), *penalties()]]
+    reason = {one.claim: one.reason for one in judge(list({one.hash: one for one in same}.values()))}["W7"]
+    assert "n_observed 40, 20, and the runs have n_observed 30" in reason

@@ -21,7 +21,14 @@ def run(record, *, skipped="", **fields):
     config = ZhaoConfig(**fields)
     meta = {"status": "skipped", "reason": skipped} if skipped else {"status": "done"}
     name = config_hash("zhao2022", 1, config)
-    return Run("zhao2022", name, config.model_dump(mode="json"), [] if skipped else [record], {}, meta)
+    return Run(
+        "zhao2022",
+        name,
+        config.model_dump(mode="json"),
+        [] if skipped else [{"loss": 0.0, **record}],
+        {},
+        meta,
+    )
 
 
 def verdict(claim, runs):
@@ -166,7 +173,7 @@ def test_z4_at_both_ranks():
 
 Z5 = {
     "as claimed": ({"ours": 0.05, "deep": 0.5}, "reproduced"),
-    "rivals diverged": ({"ours": 0.05, "deep": None, "convex": math.inf}, "reproduced"),
+    "rivals diverged": ({"ours": 0.05, "deep": None, "convex": math.inf}, "inconclusive"),
     "depth is as good": ({"ours": 0.05, "deep": 0.05}, "not reproduced"),
     "the convex way is as good": ({"ours": 0.05, "deep": 0.5, "convex": 0.06}, "not reproduced"),
     "diverged": ({"ours": None, "deep": 0.5}, "not reproduced"),
@@ -305,3 +312,49 @@ def test_movielens_splits_are_never_mixed():
     runs = ratings(PUBLISHED) + ratings(RANDOM, ours=0.99)
     assert verdict("Z8", runs).outcome == "reproduced"
     assert verdict("Z9", runs).outcome == "not reproduced"
+
+
+def test_movielens_says_what_the_penalty_adds():
+    runs = ratings(PUBLISHED)
+    assert "not known" in verdict("Z8", runs).reason
+    for split, seed in PUBLISHED:
+        record = {"test_rmse": 0.946 + 0.002 * (int(split[1]) - 1), "validation_rmse": 0.9}
+        runs.append(run(record, group="movielens", split=split, seed=seed, depth=2, weight=0.0))
+    full = {"test_rmse": 0.93, "validation_rmse": 0.9}
+    runs.append(run(full, group="movielens", split="u1", seed=0, depth=1, weight=3e-2))
+    found = verdict("Z8", runs)
+    assert found.outcome == "reproduced"
+    assert "the penalty changes the RMSE of the same factors by −0.0100" in found.reason
+    assert "depth 1 with the penalty 0.9300 (1 split)" in found.reason
+    assert [one.n for one in found.estimates] == [5, 5, 1]
+
+
+STOPPED = {
+    "Z1": (optimizers, [{"adam": 0.1, "gd": 0.7, "momentum": 0.8}]),
+    "Z2": (optimizers, [dict.fromkeys(ADAPTIVE, 0.1)]),
+    "Z3": (optimizers, [{"lbfgs": 0.7}]),
+    "Z4": (depths, [DENSE]),
+    "Z5": (depths, [SCARCE, 0.05, 0.5]),
+    "Z6": (penalties, []),
+    "Z7": (relu, []),
+}
+
+
+@pytest.mark.parametrize("claim", STOPPED)
+def test_networks_that_were_stopped_are_no_evidence(claim):
+    make, arguments = STOPPED[claim]
+    runs = make(*arguments)
+    assert verdict(claim, runs).outcome == "reproduced"
+    for one in runs:
+        one.records[0]["loss"] = 0.5
+    found = verdict(claim, runs)
+    assert found.outcome == "inconclusive"
+    assert "nowhere fitted the data" in found.reason
+
+
+def test_what_the_runs_lack_is_named():
+    other = [run(one.records[0], **(one.config | {"n": 60})) for one in depths([(5, 2000)])]
+    assert "observations for each degree of freedom" in verdict("Z4", other).reason
+    assert "it is about optimizer" in verdict("Z2", optimizers({"adam": 0.1})).reason
+    mixed = [run(one.records[0], **(one.config | {"max_steps": 9})) for one in relu()]
+    assert "mixed settings: " in verdict("Z7", [*relu(), *mixed]).reason

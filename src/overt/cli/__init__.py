@@ -18,7 +18,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    The exit code is 0 where all went well, 1 where runs failed, 2 for anything that one line explains
+    The exit code is 0 where all went well, 1 where runs failed or a report lacks something (a figure that
+    cannot be drawn, a damaged run), 2 for anything that one line explains
     (``overt: error: …`` on standard error), and 128 + the signal's number after an interruption.
     """
     for stream in (sys.stdout, sys.stderr):

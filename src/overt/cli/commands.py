@@ -35,12 +35,17 @@ front_door.add_command(complete)
 @click.option(
     "--runs",
     type=_FOLDER,
-    default=Path("overt-runs"),
-    show_default=True,
-    help="Folder to look in for the last verdicts.",
+    multiple=True,
+    default=[Path("overt-runs"), Path()],
+    help="Folder to look in for the last verdicts; may be given several times.  "
+    "[default: overt-runs and the current one]",
 )
-def list_(runs: Path) -> None:
-    """Show the studies, their claims and last verdicts."""
+def list_(runs: tuple[Path, ...]) -> None:
+    """Show the studies, their claims and last verdicts.
+
+    Folders of runs are found in the named folders or directly in them. The last verdicts are those of the
+    latest runs, whatever their preset and overrides, which are shown.
+    """
     from overt.cli.tables import print_study
     from overt.studies import registry
     from overt.studies.verdicts import last_verdicts
@@ -58,7 +63,7 @@ def list_(runs: Path) -> None:
     "--backend",
     default="loky",
     show_default=True,
-    help="loky (processes here), dask, or another of joblib's.",
+    help="loky (processes here), dask, ray, or another that is registered with joblib.",
 )
 @click.option("--address", help="A Dask scheduler's address, for more than one machine.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Shifts the seeds of all runs.")
@@ -83,7 +88,7 @@ def run(
     Runs that are stored already are kept, so the same command goes on where an earlier one stopped, and
     only what is missing is made. The last line is the report's path.
     """
-    from overt.cli.tables import print_verdicts
+    from overt.cli.tables import print_notes, print_verdicts
     from overt.studies import overrides, registry
     from overt.studies.interrupts import Interrupted
     from overt.studies.runner import run_studies
@@ -117,8 +122,9 @@ def run(
         many = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
         where = summaries[0].out / "failed"
         click.echo(f"overt: {many} failed, {hash_} with {why}; tracebacks are in {where}", err=True)
+    noted = print_notes([summary.section for summary in summaries])
     click.echo(str(summaries[0].report))
-    return 1 if failures else 0
+    return 1 if failures or noted else 0
 
 
 @front_door.command()
@@ -127,13 +133,14 @@ def run(
 @click.option(
     "--study", "extra", multiple=True, metavar="MODULE:ATTRIBUTE", help="A study that is not listed."
 )
-def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...]) -> None:
+def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...]) -> int:
     """Rebuild the report of stored runs.
 
     It is made from the records in DIR alone; the verdicts are printed as well. Several folders give one
-    report of all their runs, for which --output names the file.
+    report of all their runs, for which --output names the file; runs of one study in different settings
+    (preset, overrides) are judged apart.
     """
-    from overt.cli.tables import print_verdicts
+    from overt.cli.tables import print_notes, print_verdicts
     from overt.studies import registry
     from overt.studies.errors import StoreError, UsageError
     from overt.studies.runner import judge, write_report
@@ -155,4 +162,6 @@ def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...
     sections = judge(stores, found)
     path = write_report(stores[0], sections, output)
     print_verdicts(sections)
+    noted = print_notes(sections)
     click.echo(str(path))
+    return 1 if noted else 0

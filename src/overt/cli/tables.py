@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from overt.studies.base import Estimate, Study
 from overt.studies.report.build import StudySection
+from overt.studies.verdicts import LastVerdicts
 
-__all__ = ["print_study", "print_verdicts"]
+__all__ = ["print_notes", "print_study", "print_verdicts"]
 
 _STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "skipped": "dim"}
 
@@ -23,7 +25,8 @@ def print_verdicts(sections: Iterable[StudySection]) -> None:
     for section in sections:
         missing = (section.planned or len(section.runs)) - len(section.runs)
         partial = f" (partial: {missing} of {section.planned} runs missing)" if missing > 0 else ""
-        table = Table(title=Text(f"{section.title}{partial}"), title_justify="left")
+        setting = f" ({section.setting})" if section.overrides or section.part else ""
+        table = Table(title=Text(f"{section.title}{setting}{partial}"), title_justify="left")
         for name in ("Claim", "Verdict", "Why"):
             table.add_column(name, overflow="fold")
         for claim, verdict in section.judged:
@@ -33,13 +36,24 @@ def print_verdicts(sections: Iterable[StudySection]) -> None:
         console.print(table)
 
 
-def print_study(study: Study[Any], verdicts: Mapping[str, str]) -> None:
+def print_notes(sections: Iterable[StudySection]) -> bool:
+    """Say on standard error what a report lacks, and return whether it lacks anything."""
+    lines = [f"overt: {section.name}: {note}" for section in sections for note in section.notes]
+    for line in lines:
+        click.echo(" ".join(line.split()), err=True)
+    return bool(lines)
+
+
+def print_study(study: Study[Any], last: LastVerdicts) -> None:
     """Print a study with its claims, their sources and the last verdicts."""
     console = _Console()
     console.print(Text(study.name, style="bold") + Text(f"  {study.title}", style="not bold"))
     console.print(Text(f"  presets: {', '.join(study.presets)}"))
+    if last.outcomes:
+        said = ", ".join(filter(None, (last.setting, last.date[:10], f"in {last.folder}")))
+        console.print(Text(f"  last verdicts: {said}"))
     for claim in study.claims:
-        outcome = verdicts.get(claim.id, "not run")
+        outcome = last.outcomes.get(claim.id, "not run")
         line = Text(f"  {claim.id} {claim.title} [{claim.source}]: ")
         console.print(line + Text(outcome, style=_STYLES.get(outcome, "dim")))
 

@@ -2,79 +2,170 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from overt.studies.base import Run, Study, Verdict
+from overt.studies.errors import StoreError
 from overt.studies.plans import Plan
 from overt.studies.report.build import StudySection
+from overt.studies.report.draw import Undrawn, fault
 from overt.studies.store import Store
 
-__all__ = ["assess", "load_mixture", "load_planned"]
+if TYPE_CHECKING:
+    from overt.studies.report.figures import Figure
+
+__all__ = ["Stored", "assess", "load_mixture", "load_planned"]
 
 
-def load_planned(store: Store, study: Study[Any]) -> tuple[Plan | None, list[Run]]:
+@dataclass(frozen=True)
+class Stored:
+    """Runs of a study that are judged together.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        None where the folder has none, as one put together from others' runs.
+    runs : list of Run
+    notes : list of str
+        What the report must say of them, such as that a run is damaged.
+    """
+
+    plan: Plan | None
+    runs: list[Run]
+    notes: list[str] = field(default_factory=list)
+
+
+def load_planned(store: Store, study: Study[Any]) -> Stored:
     """Return a study's latest plan and the stored runs that belong to it.
 
-    Where there is no plan, as in a folder put together from others', all stored runs count.
+    Where there is no plan, as in a folder put together from others', all stored runs count. A damaged run
+    is left out, so that its plan lacks it, and is named in the notes.
     """
     plans = store.plans(study.name)
-    stored = store.stored(study.name)
     plan = plans[-1] if plans else None
-    return plan, [store.load(name, hash_) for name, hash_ in stored if plan is None or hash_ in plan.runs]
+    runs, notes = [], []
+    for name, hash_ in store.stored(study.name):
+        if plan is None or hash_ in plan.runs:
+            try:
+                runs.append(store.load(name, hash_))
+            except StoreError as error:
+                notes.append(f"a stored run is left out: {error}")
+    return Stored(plan, runs, notes)
 
 
-def load_mixture(stores: Sequence[Store], study: Study[Any]) -> tuple[Plan | None, list[Run]]:
-    """Return what several folders hold of a study: the union of their latest plans and of their runs.
+def load_mixture(stores: Sequence[Store], study: Study[Any]) -> list[Stored]:
+    """Return what several folders hold of a study, apart for each setting: version, preset and overrides.
 
-    A run that is in more than one folder counts once. Where a folder has runs and no plan, all runs of
-    all folders count.
+    Folders of the same setting and other seeds are joined; a run that is in more than one of them counts
+    once. A run of a folder without a plan belongs where a plan names it; what no plan names stays apart.
     """
-    if len(stores) == 1:
-        return load_planned(stores[0], study)
     found = [load_planned(store, study) for store in stores]
-    runs = {run.hash: run for _, some in reversed(found) for run in some}
-    plans = [plan for plan, some in found if plan is not None]
-    if not plans or any(plan is None and some for plan, some in found):
-        return None, list(runs.values())
-    presets = " + ".join(dict.fromkeys(plan.preset for plan in plans))
-    merged: dict[str, dict[str, Any]] = {}
-    for plan in plans:
-        merged |= plan.runs
-    return replace(plans[0], preset=presets, runs=merged), list(runs.values())
+    groups: dict[str, Stored] = {}
+    for one in found:
+        if one.plan is not None:
+            version, preset, _, overrides = one.plan.key
+            key = json.dumps([version, preset, overrides])
+            groups[key] = _join(groups[key], one) if key in groups else one
+    planned = list(groups.values())
+    loose = [one for one in found if one.plan is None and (one.runs or one.notes)]
+    runs = {run.hash: run for one in loose for run in one.runs}
+    for group in planned:
+        assert group.plan is not None
+        there = {run.hash for run in group.runs}
+        group.runs.extend(
+            run for hash_, run in runs.items() if hash_ in group.plan.runs and hash_ not in there
+        )
+    named = {hash_ for one in planned if one.plan is not None for hash_ in one.plan.runs}
+    left = [run for hash_, run in runs.items() if hash_ not in named]
+    notes = [note for one in loose for note in one.notes]
+    if left or notes or not planned:
+        planned.append(Stored(None, left, notes))
+    return planned
 
 
-def assess(study: Study[Any], plan: Plan | None, runs: Sequence[Run]) -> StudySection:
+def _join(first: Stored, second: Stored) -> Stored:
+    assert first.plan is not None
+    assert second.plan is not None
+    there = {run.hash for run in first.runs}
+    runs = [*first.runs, *(run for run in second.runs if run.hash not in there)]
+    plan = replace(first.plan, runs={**first.plan.runs, **second.plan.runs})
+    return Stored(plan, runs, [*first.notes, *second.notes])
+
+
+def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
     """Judge the runs of a plan and draw the figures.
 
     Where planned runs are missing, the verdicts that need them are inconclusive and say what the runs at
-    hand would give.
+    hand would give. Neither a rule nor a figure that fails ends the report: the verdicts are then
+    inconclusive, the figure is missing, and a note says why.
+
+    Parameters
+    ----------
+    study : Study
+    stored : Stored
+    part : int, default=0
+        The number of the section among several of the same study, from 1; 0 where it is the only one.
     """
-    ordered = sorted(runs, key=lambda run: run.hash)
+    plan = stored.plan
+    ordered = sorted(stored.runs, key=lambda run: run.hash)
     missing = _missing(plan, ordered)
-    preset = plan.preset if plan else ""
-    planned = len(plan.runs) if plan else None
-    stale = _stale(study, plan, ordered)
-    if stale or not ordered:
-        reason = stale or "no run is stored"
+    notes = list(stored.notes)
+    verdicts: list[Verdict] = []
+    figures: list[Figure] = []
+    reason = _stale(study, plan, ordered) or ("" if ordered else "no run is stored")
+    if reason:
         verdicts = [Verdict(claim.id, "inconclusive", reason) for claim in study.claims]
-        return StudySection(study.name, study.title, study.claims, verdicts, [], ordered, planned, preset)
-    try:
-        verdicts, figures = study.judge(ordered), study.figures(ordered)
-    except Exception as error:
-        if not missing:
-            raise
-        # A rule may rightly count on the runs that are not there.
-        verdicts, figures = [], []
-        fault = f" ({type(error).__name__}: {error})"
     else:
-        fault = ""
-    given = {verdict.claim: verdict for verdict in verdicts}
-    verdicts = [
-        _settle(study, claim.id, given.get(claim.id), missing, planned or 0, fault) for claim in study.claims
-    ]
-    return StudySection(study.name, study.title, study.claims, verdicts, figures, ordered, planned, preset)
+        verdicts = _judge(study, ordered, missing, len(plan.runs) if plan else 0, notes)
+        figures = _draw(study, ordered, missing, notes)
+    return StudySection(
+        study.name,
+        study.title,
+        study.claims,
+        verdicts,
+        figures,
+        ordered,
+        len(plan.runs) if plan else None,
+        plan.preset if plan else "",
+        plan.overrides if plan else {},
+        notes,
+        part,
+    )
+
+
+def _judge(
+    study: Study[Any], runs: Sequence[Run], missing: Sequence[dict[str, Any]], planned: int, notes: list[str]
+) -> list[Verdict]:
+    said = ""
+    given: dict[str, Verdict] = {}
+    try:
+        given = {verdict.claim: verdict for verdict in study.judge(runs)}
+    except Exception as error:
+        said = fault(error)
+        if not missing:  # a rule may rightly count on the runs that are not there
+            notes.append(f"the rules ended with an error, so no claim could be judged: {said}")
+    return [_settle(study, claim.id, given.get(claim.id), missing, planned, said) for claim in study.claims]
+
+
+def _draw(
+    study: Study[Any], runs: Sequence[Run], missing: Sequence[dict[str, Any]], notes: list[str]
+) -> list[Figure]:
+    lacking = f"; {len(missing)} planned runs are missing" if missing else ""
+    try:
+        figures = study.figures(runs)
+    except Undrawn as undrawn:
+        figures = undrawn.figures
+        notes += [f"a figure could not be drawn: {said}{lacking}" for said in undrawn.faults]
+    except Exception as error:
+        notes.append(f"the figures could not be drawn: {fault(error)}{lacking}")
+        return []
+    by_id = {figure.id: figure for figure in reversed(figures)}
+    if len(by_id) < len(figures):
+        notes.append("a figure is left out: another one has the same name")
+    return [figure for figure in figures if by_id[figure.id] is figure]
 
 
 def _missing(plan: Plan | None, runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -100,12 +191,13 @@ def _settle(
     verdict: Verdict | None,
     missing: Sequence[dict[str, Any]],
     planned: int,
-    fault: str,
+    said: str,
 ) -> Verdict:
     lacking = sum(study.concerns(config, claim) for config in missing)
     gap = f"{lacking} of {planned} planned runs are missing"
     if verdict is None:
-        return Verdict(claim, "inconclusive", f"{gap}{fault}" if lacking else "no verdict was given")
+        ended = f"the rules ended with an error ({said})" if said else "no verdict was given"
+        return Verdict(claim, "inconclusive", f"{gap}{f' ({said})' if said else ''}" if lacking else ended)
     if not lacking:
         return verdict
     reason = f"{gap}; those at hand say {verdict.outcome}: {verdict.reason}"

@@ -19,7 +19,7 @@ from joblib.parallel import BACKENDS
 from overt.studies.base import Study, StudyConfig
 from overt.studies.errors import StudyError, UsageError
 from overt.studies.interrupts import shielded_children
-from overt.studies.worker import Result, execute_in_worker
+from overt.studies.worker import Result, execute_in_worker, failed
 
 __all__ = ["WorkerDied", "Workers", "check_backend", "check_jobs"]
 
@@ -43,7 +43,7 @@ def check_jobs(jobs: int | None) -> int:
 
 
 def check_backend(backend: str, address: str | None) -> None:
-    """Refuse a backend that is not there.
+    """Refuse a backend that is not there; Ray's is registered with joblib where Ray is installed.
 
     Raises
     ------
@@ -60,7 +60,13 @@ def check_backend(backend: str, address: str | None) -> None:
         return
     if address is not None:
         raise UsageError(f"an address is for backend 'dask'; got backend {backend!r}")
-    usable = sorted((set(BACKENDS) - _UNSUITABLE) | {"dask"})
+    if backend == "ray" and backend not in BACKENDS:
+        try:
+            importlib.import_module("ray.util.joblib").register_ray()
+        except ImportError as error:
+            raise UsageError(f"backend 'ray' needs Ray ({error}): pip install ray") from error
+        return
+    usable = sorted((set(BACKENDS) - _UNSUITABLE) | {"dask", "ray"})
     if backend not in usable:
         raise UsageError(f"unknown backend {backend!r}; there are: {', '.join(usable)}")
 
@@ -115,7 +121,10 @@ class Workers:
             joblib.delayed(execute_in_worker)(study, config, hash_, directory, os.getpid())
             for hash_, config, directory in tasks
         ]
-        with joblib.parallel_config(backend=self.backend):
+        with joblib.parallel_config(backend=self.backend) as chosen:
+            if not chosen["backend"].supports_return_generator:
+                yield from _make_in_chunks(calls, self._n_jobs(len(calls)))
+                return
             parallel = joblib.Parallel(
                 n_jobs=self._n_jobs(len(calls)),
                 return_as="generator_unordered",
@@ -142,6 +151,19 @@ class Workers:
                     _end_workers()
 
 
+def _make_in_chunks(calls: Sequence[Any], n_jobs: int) -> Iterator[Result]:
+    """Make as many runs at a time as there are jobs.
+
+    Backends like joblib's own for multiprocessing, of which Ray's is made, give nothing before the last of
+    the runs that they were handed is made; in chunks the earlier ones are stored meanwhile.
+    """
+    with contextlib.ExitStack() as pool:
+        with shielded_children():
+            parallel = pool.enter_context(joblib.Parallel(n_jobs=n_jobs, batch_size=1))
+        for start in range(0, len(calls), n_jobs):
+            yield from parallel(calls[start : start + n_jobs])
+
+
 @contextlib.contextmanager
 def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
     """A client of the Dask scheduler at an address, or of a cluster of processes started here."""
@@ -166,30 +188,41 @@ def _make_on_cluster(client: Any, study: Study[Any], tasks: Sequence[Task]) -> I
     """Hand the runs to a cluster one by one.
 
     joblib's backend for Dask reports a run that killed its workers to nobody, so that the command would
-    wait for ever (joblib 1.6); hence the cluster is addressed directly. Dask gives the run of a killed
-    worker to another worker, and gives up after a few.
+    wait for ever (joblib 1.6); hence the cluster is addressed directly. Dask gives the runs of a killed
+    worker to another worker, and gives up on them after a few. As some of them may only have waited beside
+    the one that did it, each is then made alone: what kills its workers again has failed.
     """
+    suspects = []
+    for task, result in _submit(client, study, tasks):
+        if result is None:
+            suspects.append(task)
+        else:
+            yield result
+    for suspect in suspects:
+        for task, result in _submit(client, study, [suspect]):
+            yield result or failed(
+                task[0], "it killed each worker that made it, most often for lack of memory"
+            )
+
+
+def _submit(client: Any, study: Study[Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result | None]]:
+    """Yield each run with its result when it is there, or with None where Dask gave up on it."""
     distributed = importlib.import_module("distributed")
-    futures = [
-        client.submit(
-            execute_in_worker, study, config, hash_, directory, os.getpid(),
-            key=f"{study.name}-{hash_}", pure=False,
-        )
-        for hash_, config, directory in tasks
-    ]  # fmt: skip
+    futures = {
+        client.submit(execute_in_worker, study, task[1], task[0], task[2], os.getpid(), pure=False): task
+        for task in tasks
+    }
     try:
-        for future in distributed.as_completed(futures):
+        for future in distributed.as_completed(list(futures)):
             try:
-                yield future.result()
-            except distributed.KilledWorker as error:
-                raise StudyError(
-                    f"run {future.key} killed each worker that made it, most often for lack of memory"
-                ) from error
+                yield futures[future], future.result()
+            except distributed.KilledWorker:
+                yield futures[future], None
             except (ImportError, AttributeError) as error:
                 raise StudyError(f"the workers cannot load study {study.name!r}: {error}") from error
             future.release()
     finally:
-        client.cancel(futures)
+        client.cancel(list(futures))
 
 
 def _end_workers() -> None:

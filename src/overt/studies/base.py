@@ -103,6 +103,9 @@ class Estimate:
         How many values (runs, seeds) it rests on.
     unit : str
         The unit, empty for a pure number.
+    method : str
+        How the interval was found, ``"bootstrap"`` or empty: a bootstrap of few values is too narrow, which
+        a report says.
     """
 
     label: str
@@ -111,6 +114,7 @@ class Estimate:
     high: float | None
     n: int
     unit: str = ""
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -261,7 +265,10 @@ class Study(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def figures(self, runs: Sequence[Run]) -> list[Figure]:
-        """Return the report's figures, as a pure function of stored runs."""
+        """Return the report's figures, as a pure function of stored runs.
+
+        Made with `overt.studies.report.draw.draw`, a figure that fails leaves the others standing.
+        """
 
     def concerns(self, config: Mapping[str, Any], claim: str) -> bool:  # noqa: ARG002
         """Whether a claim's verdict needs the run of this configuration; by default each needs all.

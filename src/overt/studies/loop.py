@@ -16,7 +16,7 @@ from overt.studies.identity import config_hash
 from overt.studies.interrupts import Interrupted, Interrupts
 from overt.studies.plans import Plan
 from overt.studies.store import Store
-from overt.studies.worker import Result, execute
+from overt.studies.worker import Result, execute, failed
 
 __all__ = ["Counts", "Loop"]
 
@@ -121,18 +121,29 @@ class Loop:
 
     def _make_in_workers(self, study: Study[Any], tasks: Sequence[Task]) -> Generator[Result, None, None]:
         left = {task[0]: task for task in tasks}
-        deaths = 0
+        deaths = 0  # since a run was last made
         while left:
+            alone = deaths > 1
+            batch = [next(iter(left.values()))] if alone else list(left.values())
             try:
-                for result in self.workers.make(study, list(left.values())):
-                    deaths = 0
+                for result in self.workers.make(study, batch):
+                    deaths = deaths if alone else 0
                     del left[result.hash]
                     yield result
             except WorkerDied:
                 deaths += 1
-                if deaths > 1:
-                    raise
-                self.display.note("a worker process died; making the runs that it lost once more")
+                if alone:
+                    # The one that did it is found, and the others need not wait for each other any more.
+                    deaths = 0
+                    del left[batch[0][0]]
+                    yield failed(
+                        batch[0][0], "it ended its worker process, made alone: most often for lack of memory"
+                    )
+                else:
+                    again = (
+                        "once more" if deaths == 1 else "one at a time, until it is known which one does it"
+                    )
+                    self.display.note(f"a worker process died; making the runs that it lost {again}")
 
     def _store(self, study: Study[Any], config: StudyConfig, result: Result, counts: Counts) -> None:
         label = study.label(config)

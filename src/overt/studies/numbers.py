@@ -172,6 +172,20 @@ def instance(run: Run, observed: bool = True) -> str:
     return f"{words}, {format_number(config['n_observed'])} entries observed" if observed else words
 
 
+def left_out(runs: Sequence[Run], *fields: str) -> str:
+    """Say how many runs `values` leaves out of a figure of these fields; empty where none."""
+    count = sum(
+        diverged(run) or any(not _is_number(run.records[0].get(field)) for field in fields) for run in runs
+    )
+    if not count:
+        return ""
+    return f" Left out: {count} of {len(runs)} runs, which diverged or have no such number."
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
 def losses(runs: Sequence[Run]) -> str:
     """Say how many runs diverged; empty where none did."""
     count = sum(map(diverged, runs))

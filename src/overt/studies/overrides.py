@@ -64,10 +64,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     return fields
 
 
-def apply(configs: Sequence[StudyConfig], fields: Mapping[str, Any]) -> list[StudyConfig]:
+def apply(configs: Sequence[StudyConfig], fields: Mapping[str, Any], study: str = "") -> list[StudyConfig]:
     """Return the configurations with fields set; those that become equal are kept once.
 
-    Where a study has configurations of several types, a field is set in those that have it.
+    Where a study has configurations of several types, a field is set in those that have it. The study's name
+    is for messages.
 
     Raises
     ------
@@ -79,7 +80,8 @@ def apply(configs: Sequence[StudyConfig], fields: Mapping[str, Any]) -> list[Stu
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
-            raise UsageError(f"unknown field {name!r}; {hint}")
+            whose = f" of study {study!r}" if study else ""
+            raise UsageError(f"unknown field {name!r}{whose}; {hint}")
     changed: dict[StudyConfig, None] = {}
     for config in configs:
         own = {name: value for name, value in fields.items() if name in type(config).model_fields}
@@ -88,6 +90,7 @@ def apply(configs: Sequence[StudyConfig], fields: Mapping[str, Any]) -> list[Stu
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the configuration"
-            raise UsageError(f"{where}: {first['msg']}; got {first['input']!r}") from error
+            whose = f"study {study!r}: " if study else ""
+            raise UsageError(f"{whose}{where}: {first['msg']}; got {first['input']!r}") from error
         changed[new] = None
     return list(changed)

@@ -89,9 +89,10 @@ def run_study(
     out : path-like, optional
         The folder of runs; ``overt-runs/<study>-<preset>`` by default. Runs already in it are kept.
     jobs : int, optional
-        How many runs are made side by side; one a core by default. Records do not depend on it.
+        How many runs are made side by side; one a core by default. Records do not depend on it,
+        but for the rounding of linear algebra.
     backend : str, default="loky"
-        "loky" (processes on this machine), "dask", or a backend registered with joblib.
+        "loky" (processes on this machine), "dask", "ray", or a backend registered with joblib.
     address : str, optional
         Of a Dask scheduler; without it, "dask" starts a cluster on this machine.
     seed : int, default=0
@@ -175,9 +176,18 @@ def run_studies(
 
 
 def judge(stores: Store | Sequence[Store], studies: Iterable[Study[Any]]) -> list[StudySection]:
-    """Return what the stored runs of studies say; a pure function of the folders' records."""
+    """Return what the stored runs of studies say; a pure function of the folders' records.
+
+    There is one section a study, or one for each setting where folders hold a study in several: runs of
+    different settings are never judged together.
+    """
     folders = [stores] if isinstance(stores, Store) else stores
-    return [assess(study, *load_mixture(folders, study)) for study in studies]
+    sections = []
+    for study in studies:
+        groups = load_mixture(folders, study)
+        parts = range(1, len(groups) + 1) if len(groups) > 1 else (0,)
+        sections += [assess(study, group, part) for group, part in zip(groups, parts, strict=True)]
+    return sections
 
 
 def write_report(store: Store, sections: Sequence[StudySection], path: Path | None = None) -> Path:
@@ -209,4 +219,4 @@ def _draft(
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"seed must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
-    return chosen, apply(study.plan(chosen, seed), overrides)
+    return chosen, apply(study.plan(chosen, seed), overrides, study.name)

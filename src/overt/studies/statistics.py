@@ -56,7 +56,10 @@ def bootstrap(
     -------
     Estimate
         With a single value there is no interval (None). With all values equal the interval is that
-        value alone: resampling cannot see a spread that the sample does not have.
+        value alone: resampling cannot see a spread that the sample does not have. Of few values the
+        interval is too narrow: measured on normal samples, the 95 % percentile interval of a median covers
+        the true one in 49, 75, 88 and 94 % of samples of 2, 3, 4 and 5 values (of up to 5 it is the sample's
+        range, which covers it in 1 − 2¹⁻ⁿ of them), and in 87 to 94 % of samples of 6 to 12.
 
     Raises
     ------
@@ -85,9 +88,9 @@ def bootstrap(
     if sample.size == 1:
         return Estimate(label, value, None, None, 1, unit)
     if np.all(sample == sample[0]):
-        return Estimate(label, value, value, value, int(sample.size), unit)
+        return Estimate(label, value, value, value, int(sample.size), unit, "bootstrap")
     low, high = _interval(sample, statistic, confidence, seed, method, resamples)
-    return Estimate(label, value, low, high, int(sample.size), unit)
+    return Estimate(label, value, low, high, int(sample.size), unit, "bootstrap")
 
 
 def paired_difference(
@@ -135,7 +138,7 @@ def paired_ratio(
             raise ValueError(f"{name} must hold positive values to take ratios; got {values.min():g}")
     logs = bootstrap(np.log(a) - np.log(b), statistic, **options)
     low, high = (None if end is None else float(np.exp(end)) for end in (logs.low, logs.high))
-    return Estimate(logs.label, float(np.exp(logs.value)), low, high, logs.n, logs.unit)
+    return Estimate(logs.label, float(np.exp(logs.value)), low, high, logs.n, logs.unit, logs.method)
 
 
 def proportion(successes: int, n: int, *, confidence: float = 0.95, label: str = "") -> Estimate:

@@ -120,11 +120,14 @@ class Store:
         return self.path / "scratch" / run_name(study, hash_)
 
     def stored(self, study: str | None = None) -> list[tuple[str, str]]:
-        """Return (study, hash) of all stored runs in order of their names, or of one study's."""
+        """Return (study, hash) of all stored runs in order of their names, or of one study's.
+
+        Damaged ones are among them: `load` and `status` say so.
+        """
         found = []
         for name in sorted(names_in(self.path / "runs", missing_ok=True)):
             run = split_run_name(name)
-            if run and study in (None, run[0]) and self.status(*run):
+            if run and study in (None, run[0]) and os.path.lexists(self.folder(*run) / "DONE"):
                 found.append(run)
         return found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,29 @@ from overt.studies.errors import StoreError
 from overt.studies.report.build import StudySection
 from overt.studies.store import Store
 
-__all__ = ["last_verdicts", "save_verdicts"]
+__all__ = ["LastVerdicts", "last_verdicts", "save_verdicts"]
+
+
+@dataclass(frozen=True)
+class LastVerdicts:
+    """The most recent verdicts of a study.
+
+    Attributes
+    ----------
+    outcomes : dict of str to str
+        From claim to outcome.
+    setting : str
+        The preset and what was set from outside; empty where it is not known.
+    date : str
+        Of the last run, ISO 8601; of the file where it is not known.
+    folder : Path or None
+        Where the runs are.
+    """
+
+    outcomes: dict[str, str] = field(default_factory=dict)
+    setting: str = ""
+    date: str = ""
+    folder: Path | None = None
 
 
 def save_verdicts(store: Store, section: StudySection) -> None:
@@ -20,6 +44,9 @@ def save_verdicts(store: Store, section: StudySection) -> None:
     value: dict[str, Any] = {
         "study": section.name,
         "preset": section.preset,
+        "overrides": dict(section.overrides),
+        "setting": section.setting,
+        "date": max((str(run.meta.get("started") or "") for run in section.runs), default=""),
         "planned": section.planned,
         "stored": len(section.runs),
         "verdicts": [asdict(verdict) for _, verdict in section.judged],
@@ -31,17 +58,25 @@ def save_verdicts(store: Store, section: StudySection) -> None:
     files.write_whole(path, records.dump_object(value))
 
 
-def last_verdicts(folder: Path, study: str) -> dict[str, str]:
-    """Return claim → outcome of a study's most recent verdicts in any folder of runs under ``folder``.
+def last_verdicts(folders: Path | Iterable[Path], study: str) -> LastVerdicts:
+    """Return a study's most recent verdicts in any folder of runs that is one of ``folders`` or in one.
 
     It is for display only: what cannot be read is passed over.
     """
-    found = []
-    for path in (*folder.glob(f"verdicts/{study}.json"), *folder.glob(f"*/verdicts/{study}.json")):
-        try:
-            value = records.load_object(files.read_plain(path))
-            verdicts = {str(each["claim"]): str(each["outcome"]) for each in value["verdicts"]}
-            found.append((path.stat().st_mtime, verdicts))
-        except (OSError, StoreError, ValueError, KeyError, TypeError):
-            continue
-    return max(found, key=lambda pair: pair[0])[1] if found else {}
+    found: list[LastVerdicts] = []
+    for folder in [folders] if isinstance(folders, Path) else folders:
+        for path in (*folder.glob(f"verdicts/{study}.json"), *folder.glob(f"*/verdicts/{study}.json")):
+            try:
+                found.append(_read(path))
+            except (OSError, StoreError, ValueError, KeyError, TypeError):
+                continue
+    return max(found, key=lambda one: one.date, default=LastVerdicts())
+
+
+def _read(path: Path) -> LastVerdicts:
+    value = records.load_object(files.read_plain(path))
+    outcomes = {str(each["claim"]): str(each["outcome"]) for each in value["verdicts"]}
+    preset = str(value.get("preset") or "")  # files of earlier versions say no more than that
+    setting = str(value.get("setting") or (f"preset {preset}" if preset else ""))
+    written = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
+    return LastVerdicts(outcomes, setting, str(value.get("date") or written), path.parent.parent)

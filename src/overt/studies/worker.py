@@ -18,7 +18,7 @@ from overt.studies.base import RunContext, RunOutput, Skip, Study, StudyConfig
 from overt.studies.files import is_full
 from overt.studies.store import PROGRESS
 
-__all__ = ["Result", "execute", "execute_in_worker"]
+__all__ = ["Result", "execute", "execute_in_worker", "failed"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def execute(
         status = "full" if is_full(error) else "failed"
         reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
     return Result(hash_, status, output, reason, trace, started, time.perf_counter() - clock)
+
+
+def failed(hash_: str, reason: str) -> Result:
+    """Return the result of a run that ended its process instead of returning."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Result(hash_, "failed", RunOutput([]), reason, reason, now, 0.0)
 
 
 def execute_in_worker(

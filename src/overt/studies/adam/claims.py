@@ -15,8 +15,10 @@ FAILS = 1 / 3  # of the seeds at most, at every learning rate tried
 
 _WORKS = (
     "A setting works if at its best learning rate at least two thirds of the seeds end with an error of at "
-    "most "
-    "0.1, and fails if at none more than a third do. "
+    "most 0.1, and fails if at none more than a third do, provided that at one of them nine of ten runs "
+    "fitted the "
+    "data (loss at most 0.01; not asked of weights above 0.01), or all diverged: runs that were stopped show "
+    "nothing. (The proviso was added after a full run.) "
 )
 
 A1 = Claim(

@@ -7,12 +7,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.gunasekar2018.rules import EXPONENTS
-from overt.studies.numbers import columns, distinct, interval, made, median, series, short, spread, values
+from overt.studies.gunasekar2018.rules import NAMES, judged_loss, networks, predicted
+from overt.studies.numbers import (
+    columns,
+    distinct,
+    interval,
+    left_out,
+    listed,
+    made,
+    median,
+    series,
+    short,
+    spread,
+    values,
+)
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
 from overt.studies.report.figures import Cell, Figure, Table
-
-NAMES = {"convolution": "convolution", "full": "fully connected"}
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
@@ -23,7 +33,8 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
 
 def margins(runs: Sequence[Run]) -> Figure | None:
     """G1 and G2: excess of either norm over the margin during training."""
-    group = made(runs, group="classify", loss="exponential")
+    loss = judged_loss(runs)
+    group = made(runs, group="classify", loss=loss)
     if not group:
         return None
     title = "Norms per margin while the margin grows"
@@ -32,17 +43,20 @@ def margins(runs: Sequence[Run]) -> Figure | None:
     for column, words, name in ((1, "Fourier ℓ1", "l1"), (2, "ℓ2", "l2")):
         lines = [
             _over_margin(made(group, architecture=architecture, depth=depth), column, words, data)
-            for architecture, depth in EXPONENTS
+            for architecture, depth in networks(group)
         ]
+        drawn = [line for line in lines if line is not None]
+        if not drawn:
+            return None
         panels.append(
             line_chart(
-                [line for line in lines if line is not None], title=title, panel=f"{words} norm",
+                drawn, title=title, panel=f"{words} norm",
                 x_label="margin", y_label="excess over the minimum", log_x=True, log_y=True,
                 id=f"margins-{name}",
             )
         )  # fmt: skip
     caption = (
-        "Networks on 8 separable samples of length 20, exponential loss. Drawn is how far a norm of the "
+        f"Networks on {_size(group)}, {loss} loss. Drawn is how far a norm of the "
         "trained vector per margin is above the least that any separating vector has. Convolution goes to "
         "the least Fourier ℓ1 norm or beyond it to a sparser one, full connection to the least ℓ2. "
         f"{spread(group, 'bands')}"
@@ -75,7 +89,8 @@ def exponents(runs: Sequence[Run]) -> Figure | None:
         return None
     title = "The measured exponent of the bridge penalty"
     rows, table, data = [], [], []
-    for (architecture, depth), expected in EXPONENTS.items():
+    for architecture, depth in networks(group):
+        expected = predicted(architecture, depth)
         for loss in distinct(group, "loss"):
             some = made(group, architecture=architecture, depth=depth, loss=loss)
             found, residual = median(values(some, "exponent")), median(values(some, "residual"))
@@ -88,10 +103,13 @@ def exponents(runs: Sequence[Run]) -> Figure | None:
                 (name, f"{expected:.2g}", found.value, interval(found), residual.value if residual else None)
             )
             data.append({"method": name, "loss": loss, "expected": expected} | columns(found, "exponent"))
+    if not rows:
+        return None
     svg = interval_chart(rows, title=title, x_label="p", x_lim=(0.3, 2.4), id="exponents")
     caption = (
-        "The p for which the trained direction is closest to a first-order stationary point of the ℓ_p norm "
+        "The p for which the trained direction is closest to a first-order stationary point of the norm ℓp "
         f"in the Fourier domain among vectors of margin one. Predicted: 2/L, and 2. {spread(group, 'ranges')}"
+        f"{left_out(group, 'exponent')}"
     )
     names = ("network", "predicted", "measured", "interval", "residual at the predicted p")
     return Figure("exponents", title, caption, svg=svg, table=Table(names, table), data=data)
@@ -122,7 +140,12 @@ def regression(runs: Sequence[Run]) -> Figure | None:
     least = median(values(group, "l2_solution_l1_excess"))
     names = ("network", "scale", "ℓ1 excess", "distance to min. norm", "error", "exponent", "seeds")
     rows = [
-        Interval(f"{row['method']}, {short(float(row['init_scale'] or 0))}", _number(row["l1_excess"]))
+        Interval(
+            f"{row['method']}, {short(float(row['init_scale'] or 0))}",
+            _number(row["l1_excess"]),
+            _number(row["l1_excess_low"]),
+            _number(row["l1_excess_high"]),
+        )
         for row in data
     ]
     svg = interval_chart(
@@ -130,9 +153,11 @@ def regression(runs: Sequence[Run]) -> Figure | None:
         reference=(least.value, "minimum ℓ2 norm") if least else None,
     )  # fmt: skip
     caption = (
-        "32 unknowns, 16 samples without noise, a truth with two active frequencies; plain gradient descent "
-        "from the scale given. The exponent is measured as in classification. "
-        f"{spread(group, 'intervals in the data')}"
+        f"{group[0].config['n']} unknowns, {group[0].config['n_observed']} samples without noise, active "
+        f"frequencies of the truth: {group[0].config['frequencies']}; {_optimizer(group)} from the scale "
+        "given. "
+        "The exponent is measured as in classification. "
+        f"{spread(group, 'ranges')}{left_out(group, 'l1_excess')}"
     )
     return Figure("regression", title, caption, svg=svg, table=Table(names, table), data=data)
 
@@ -155,8 +180,10 @@ def explicit(runs: Sequence[Run]) -> Figure | None:
     ):
         rows = []
         cells = {f"penalty p = {p:.2g}": made(runs, group=penalized, p=p) for p in distinct(group, "p")}
-        for depth in (2, 3):
-            deep = made(runs, group=trained, architecture="convolution", depth=depth, loss="exponential")
+        for depth in distinct(made(runs, group=trained, architecture="convolution"), "depth"):
+            deep = made(runs, group=trained, architecture="convolution", depth=depth)
+            if trained == "classify":
+                deep = made(deep, loss=judged_loss(runs))
             smallest = min(distinct(deep, "init_scale"), default=0.0)
             cells[f"convolution, depth {depth}"] = made(deep, init_scale=smallest)
         for label, some in cells.items():
@@ -173,7 +200,17 @@ def explicit(runs: Sequence[Run]) -> Figure | None:
                 )
             )  # fmt: skip
     caption = (
-        "Adam on the vector itself with ‖ŵ‖_p^p added to the loss, beside convolutional networks without any "
-        f"penalty. {spread(group, 'ranges')}"
+        f"{_optimizer(group)} on the vector itself with Σ |ŵ|ᵖ added to the loss, beside convolutional "
+        "networks "
+        f"without any penalty. {spread(group, 'ranges')}{left_out(group, 'l1_excess')}"
     )
     return Figure("explicit", title, caption, svg=panels, data=data)
+
+
+def _size(group: Sequence[Run]) -> str:
+    return f"{group[0].config['n_observed']} separable samples of length {group[0].config['n']}"
+
+
+def _optimizer(group: Sequence[Run]) -> str:
+    names = {"gd": "plain gradient descent", "adam": "Adam"}
+    return listed([names.get(name, name) for name in distinct(group, "optimizer")])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from overt.studies import evidence as ev
 from overt.studies.base import Run, Verdict
 from overt.studies.evidence import missing, number, outcome, say, select
+from overt.studies.guards import judged
 from overt.studies.measure.counting import (
     CIRCULAR,
     CONNECTED,
@@ -35,7 +36,7 @@ def judge(runs: Sequence[Run]) -> list[Verdict]:
         collapse, cost, training, depth, scale, others, real, only, scrambled, learned, padding,
         corrected, corrected_only,
     )  # fmt: skip
-    verdicts = [rule(runs) for rule in rules]
+    verdicts = judged({f"M{i}": rule for i, rule in enumerate(rules, 1)}, runs, {})
     if not skipped or select(runs, group="dynamics") or select(runs, group="alignment"):
         return verdicts
     # Every run on images was skipped: the data set is not here.

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.evidence import number, select
+from overt.studies.evidence import number, repetitions, select
+from overt.studies.guards import SHARE
 
-__all__ = ["errors", "rows", "shares", "steps", "windows"]
+__all__ = ["errors", "rows", "shares", "steps", "stopped", "windows"]
 
+FIT = 1e-2  # relative loss at which data are fitted, up to a penalty's bias: a residual of 10 %, as TARGET
 TARGET = "0.1"  # the error target whose steps count
 
 
@@ -18,8 +20,30 @@ def rows(
     runs: Sequence[Run], proxy: str, optimizer: str = "adam", stage: str = "judged"
 ) -> list[dict[str, Any]]:
     """The records of one stage of a proxy's run under an optimizer."""
-    chosen = select(runs, group="penalties", proxy=proxy, optimizer=optimizer)
+    chosen = repetitions(select(runs, group="penalties", proxy=proxy, optimizer=optimizer))
     return [record for run in chosen for record in run.records if record.get("stage") == stage]
+
+
+def stopped(
+    runs: Sequence[Run], names: Iterable[str], optimizer: str = "adam", baselines: Iterable[str] = ()
+) -> list[str]:
+    """The proxies of which more than a tenth of the judged trainings neither fitted the data nor diverged.
+
+    Of a baseline, which others are compared with, a training that diverged does not count as ended.
+    """
+    found = []
+    for name in names:
+        here = rows(runs, name, optimizer)
+        done = sum(_ended(row, name in baselines) for row in here)
+        if here and done < SHARE * len(here):
+            found.append(name)
+    return found
+
+
+def _ended(row: dict[str, Any], baseline: bool) -> bool:
+    if row.get("status") == "diverged" or not math.isfinite(number(row.get("error"))):
+        return not baseline
+    return number(row.get("loss")) <= FIT
 
 
 def errors(runs: Sequence[Run], proxy: str, optimizer: str = "adam") -> dict[int, float]:

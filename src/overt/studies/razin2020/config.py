@@ -113,7 +113,10 @@ def perturbed(quick: bool, seeds: range) -> Runs:
 def descent(quick: bool, seeds: range) -> Runs:
     """R7: the layers themselves by gradient descent; balanced at two rates, and not balanced."""
     for depth in (3,) if quick else (2, 3, 4):
-        for init, lr in (("balanced", 5e-2), ("balanced", 5e-3), ("gaussian", 5e-2)):
+        kinds: tuple[tuple[Literal["balanced", "gaussian"], float], ...] = (
+            ("balanced", 5e-2), ("balanced", 5e-3), ("gaussian", 5e-2),
+        )  # fmt: skip
+        for init, lr in kinds:
             for seed in seeds if lr == 5e-2 or not quick else ():
                 steps = 5_000 if quick else 20_000
                 yield RazinConfig(group="descent", depth=depth, init=init, lr=lr, max_steps=steps, seed=seed)

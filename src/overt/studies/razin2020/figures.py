@@ -9,7 +9,7 @@ import numpy as np
 
 from overt.studies.base import Run
 from overt.studies.evidence import number
-from overt.studies.numbers import columns, distinct, made, median, series, spread
+from overt.studies.numbers import columns, distinct, instance, listed, made, median, series, short, spread
 from overt.studies.razin2020.rules import FUNCTIONALS
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
 from overt.studies.report.figures import Cell, Figure, Table
@@ -92,7 +92,9 @@ def perturbed(runs: Sequence[Run]) -> Figure | None:
     title = "A small observation makes a large entry"
     data: list[dict[str, Cell]] = []
     lines = []
-    corners = distinct(group, "corner")
+    corners = [corner for corner in distinct(group, "corner") if corner > 0]
+    if not corners:
+        return None
     for depth in distinct(group, "depth"):
         found = [
             median([number(run.records[0]["open_entry"]) for run in made(group, depth=depth, corner=corner)])
@@ -110,7 +112,8 @@ def perturbed(runs: Sequence[Run]) -> Figure | None:
     )  # fmt: skip
     caption = (
         "The 2×2 problem with w₂₂ = ε, balanced layers, positive initial determinant, trained to a loss of "
-        f"1e-9. Solutions with w₁₁ = 0 exist at every ε. {spread(group, 'bands')}"
+        f"{listed([short(loss) for loss in distinct(group, 'loss_target')])}. Solutions with w₁₁ = 0 exist "
+        f"at every ε. {spread(group, 'bands')}"
     )
     return Figure("perturbed", title, caption, svg=svg, data=data)
 
@@ -158,8 +161,8 @@ def tensor(runs: Sequence[Run]) -> Figure | None:
         )  # fmt: skip
     names = ("order", "rank", "scale", "observed", "error", "true rank found")
     caption = (
-        "Tensors with 8 places in each mode, trained by gradient descent with unit-length steps; 64 "
-        "components at order 3 and 128 at order 4. The rank is that of the smallest CP model within 5 % of "
+        f"Tensors with {_values(group, 'n')} places in each mode, optimizer {_values(group, 'optimizer')}; "
+        f"components: {_components(group)}. The rank is that of the smallest CP model within 5 % of "
         f"the result. {spread(group, 'bands')}"
     )
     return Figure("tensors", title, caption, svg=panels, table=Table(names, rows), data=data)
@@ -190,7 +193,8 @@ def which(runs: Sequence[Run]) -> Figure | None:
     solutions = list(group[0].records[0]["values"])
     table = [(name, *(group[0].records[0]["values"][name][key] for key in FUNCTIONALS)) for name in solutions]
     caption = (
-        "A depth-3 network on a 20×20 matrix of rank 2 against other solutions that fit the same entries. "
+        f"A depth-{_values(group, 'depth')} network on {instance(group[0], observed=False)} against other "
+        "solutions that fit the same entries. "
         "One huge open entry brings both continuous ranks to one and leaves the rank above the truth's: "
         "globally only the rank is minimised. The table shows one seed. "
         f"{spread(group, 'ranges')}"
@@ -202,6 +206,19 @@ def which(runs: Sequence[Run]) -> Figure | None:
         svg=panels,
         table=Table(("solution", *FUNCTIONALS.values()), table),
         data=data,
+    )
+
+
+def _values(group: Sequence[Run], field: str) -> str:
+    return listed([str(value) for value in distinct(group, field)])
+
+
+def _components(group: Sequence[Run]) -> str:
+    return listed(
+        [
+            f"{_values(made(group, order=order), 'components')} at order {order}"
+            for order in distinct(group, "order")
+        ]
     )
 
 

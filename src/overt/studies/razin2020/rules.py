@@ -8,13 +8,23 @@ from typing import Any
 
 from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import by_seed, middle, missing, number, outcome, say, select
+from overt.studies.evidence import (
+    by_seed,
+    count,
+    middle,
+    missing,
+    number,
+    outcome,
+    repetitions,
+    say,
+    select,
+)
+from overt.studies.guards import judged
+from overt.studies.razin2020.guard import GUARDED, JUDGED, REACHED, SCALE, guard, judged_count, told_apart_at
 from overt.studies.statistics import bootstrap, proportion
 
 DEPTHS = (2, 3, 4)
 SLACK = 1e-3  # of the bound: the solver's accuracy
-JUDGED = {3: 300, 4: 1000}  # number of observations of the tensors that R5 is judged at
-TOLD_APART = 160  # number of observations that R6 is judged at
 FEWEST = 5  # seeds, below which R6 has no verdict
 FUNCTIONALS = {
     "rank": "rank",
@@ -26,16 +36,16 @@ FUNCTIONALS = {
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
     """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
-    rules: tuple[Callable[[Sequence[Run]], Verdict], ...] = (
-        entry,
-        norms,
-        sign,
-        perturbed,
-        tensor,
-        which,
-        finite_steps,
-    )
-    return [rule(runs) for rule in rules]
+    rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
+        "R1": entry,
+        "R2": norms,
+        "R3": sign,
+        "R4": perturbed,
+        "R5": tensor,
+        "R6": which,
+        "R7": finite_steps,
+    }
+    return judged(rules, runs, {claim: guard(claim, runs) for claim in GUARDED})
 
 
 def entry(runs: Sequence[Run]) -> Verdict:
@@ -46,14 +56,14 @@ def entry(runs: Sequence[Run]) -> Verdict:
         chosen = _flows(runs, depth)
         slopes = [number(run.records[0]["slope"]) for run in chosen]
         if not chosen:
-            return missing("R1")
+            return missing("R1", select(runs, group="entry"), depth=DEPTHS, determinant="positive")
         slope = ev.median(slopes, f"slope of log |w₁₁| over log ℓ, depth {depth}")
         estimates.append(slope)
         good.append(ev.low(slope) >= -0.55 and ev.high(slope) <= -0.45)
         bad.append(ev.high(slope) < -0.55 or ev.low(slope) > -0.45)
-        reasons.append(f"depth {depth} {slope.value:.4f}")
+        reasons.append(f"depth {depth} {slope.value:.4f}".replace("-", "−"))
     chosen = [run for depth in DEPTHS for run in _flows(runs, depth)]
-    reached = all(number(run.records[0]["loss"]) <= 1e-6 for run in chosen)
+    reached = all(number(run.records[0]["loss"]) <= REACHED for run in chosen)
     least = min(number(run.records[0]["least_over_bound"], -math.inf) for run in chosen)
     holds = least >= 1 - SLACK
     entries = [number(run.records[0]["open_entry"]) for run in chosen]
@@ -70,7 +80,7 @@ def norms(runs: Sequence[Run]) -> Verdict:
     """R2."""
     chosen = [run for depth in DEPTHS for run in _flows(runs, depth)]
     if not chosen:
-        return missing("R2")
+        return missing("R2", select(runs, group="entry"), depth=DEPTHS, determinant="positive")
     counts = [_grows_at_low_rank(run.records[0]) for run in chosen]
     share = proportion(sum(counts), len(counts), label="share of runs in which all hold")
     growth = [min(number(value, 0.0) for value in run.records[0]["growth"].values()) for run in chosen]
@@ -81,7 +91,8 @@ def norms(runs: Sequence[Run]) -> Verdict:
         ev.median(ranks, "effective rank at the end"),
     )
     reason = (
-        f"in {sum(counts)} of {len(counts)} runs all norms grow and the rank falls; the norm that grows "
+        f"in {sum(counts)} of {count(len(counts), 'run')} all norms grow and the rank falls; the norm that "
+        "grows "
         f"least grows {say(min(growth))}-fold at least, the effective rank ends at {max(ranks):.4f} at most"
     )
     return Verdict("R2", outcome(all(counts), ev.high(share) < 0.9), reason, estimates)
@@ -107,11 +118,13 @@ def sign(runs: Sequence[Run]) -> Verdict:
         below = by_seed(runs, "open_entry", determinant="negative", **settings)
         above = by_seed(runs, "open_entry", determinant="positive", **settings)
         if not ev.paired(below, above):
-            return missing("R3")
-        ratio = ev.ratio(below, above, f"|w₁₁| with negative / positive determinant, depth {depth}")
+            some = select(runs, group="entry")
+            return missing("R3", some, depth=DEPTHS, determinant=("positive", "negative"))
+        label = f"|w₁₁| with negative / positive determinant, depth {depth}"
+        ratio = ev.ratio(below, above, label, "high")
         rise = ev.median(
             [
-                number(run.records[0]["open_entry"]) / number(run.records[0]["entry_at_1e-4"])
+                number(number(run.records[0]["open_entry"]) / number(run.records[0]["entry_at_1e-4"]))
                 for run in chosen
             ],
             f"|w₁₁| at the end / at ℓ = 1e-4, negative determinant, depth {depth}",
@@ -119,13 +132,14 @@ def sign(runs: Sequence[Run]) -> Verdict:
         estimates += [ratio, rise]
         good += [ev.high(ratio) <= 0.1, rise.value < 1.1]
         bad += [ev.low(ratio) > 0.1, rise.value >= 1.1]
-    ends = by_seed(runs, "open_entry", group="entry", determinant="negative")
+    ends = {run.config["seed"] for depth in DEPTHS for run in _flows(runs, depth, "negative")}
     entries = [
         number(run.records[0]["open_entry"]) for depth in DEPTHS for run in _flows(runs, depth, "negative")
     ]
     reason = (
-        f"with a negative determinant |w₁₁| ends at {say(max(entries))} at most in {len(entries)} runs over "
-        f"{len(ends)} seeds"
+        f"with a negative determinant |w₁₁| ends at {say(max(entries))} at most in "
+        f"{count(len(entries), 'run')} "
+        f"over {count(len(ends), 'seed')}"
     )
     return Verdict("R3", outcome(all(good), any(bad)), reason, tuple(estimates))
 
@@ -134,9 +148,13 @@ def perturbed(runs: Sequence[Run]) -> Verdict:
     """R4."""
     made = select(runs, group="perturbed", determinant="positive")
     chosen = [run for run in made if number(run.records[0]["loss"]) <= 10 * run.config["loss_target"]]
-    corners = sorted({run.config["corner"] for run in chosen})
+    corners = sorted({run.config["corner"] for run in chosen if run.config["corner"] > 0})
     if len(corners) < 2:
-        return missing("R4")
+        if made and not chosen:
+            return missing("R4", reason="no run reaches the wanted loss")
+        only = ", ".join(f"{value:g}" for value in sorted({run.config["corner"] for run in made}))
+        why = f"it compares positive values of corner, and the runs have corner {only}" if made else ""
+        return missing("R4", reason=why)
     estimates, good, bad = [], [], []
     for depth in DEPTHS:
         entries = {
@@ -145,18 +163,20 @@ def perturbed(runs: Sequence[Run]) -> Verdict:
         }
         seeds = set.intersection(*(set(found) for found in entries.values()))
         if not seeds:
-            return missing("R4")
+            return missing("R4", chosen, depth=DEPTHS)
         slopes = [_slope({corner: entries[corner][seed] for corner in corners}) for seed in sorted(seeds)]
         slope = bootstrap(slopes, label=f"slope of log |w₁₁| over log ε, depth {depth}")
         estimates.append(slope)
         good.append(ev.low(slope) >= -1.05 and ev.high(slope) <= -0.95)
         bad.append(ev.high(slope) < -1.05 or ev.low(slope) > -0.95)
+    chosen = [run for run in chosen if run.config["corner"] > 0]
     least = min(number(run.records[0]["open_entry"], 0.0) / run.records[0]["bound"] for run in chosen)
     largest = max(number(run.records[0]["open_entry"]) for run in chosen)
     reason = (
-        f"slopes {', '.join(f'{one.value:.3f}' for one in estimates)} at depths 2, 3 and 4; |w₁₁| reaches "
+        f"slopes {', '.join(f'{one.value:.3f}' for one in estimates).replace('-', '−')} at depths 2, 3 and "
+        "4; |w₁₁| reaches "
         f"{say(largest)} at ε = {corners[0]:g} and is {least:.4f} times the bound or more; {len(chosen)} of "
-        f"{len(made)} runs reach zero loss"
+        f"{count(len(made), 'run')} reach the wanted loss"
     )
     holds = least >= 0.99
     return Verdict("R4", outcome(all(good) and holds, any(bad) or not holds), reason, tuple(estimates))
@@ -173,18 +193,26 @@ def _slope(values: dict[float, float]) -> float:
 def tensor(runs: Sequence[Run]) -> Verdict:
     """R5."""
     estimates, good, bad, reasons = [], [], [], []
-    for order, count in JUDGED.items():
+    for order in JUDGED:
         for rank in (1, 3):
-            chosen = select(runs, group="tensor", order=order, rank=rank, n_observed=count, init_scale=1e-4)
+            wanted = {
+                "order": order,
+                "rank": rank,
+                "n_observed": judged_count(runs, order),
+                "init_scale": SCALE,
+            }
+            chosen = list(repetitions(select(runs, group="tensor", **wanted)))
             if not chosen:
-                return missing("R5")
+                some = select(runs, group="tensor", order=order) or select(runs, group="tensor")
+                return missing("R5", some, **(wanted | {"rank": (1, 3)}))
             hits = sum(_completed(run.records[0], rank) for run in chosen)
             share = proportion(hits, len(chosen), label=f"share completed, order {order}, rank {rank}")
             errors = {int(run.config["seed"]): number(run.records[0]["error"]) for run in chosen}
             zero = {int(run.config["seed"]): number(run.records[0]["zero_filling"]) for run in chosen}
             estimates.append(share)
             reasons.append(
-                f"order {order} rank {rank}: {hits} of {len(chosen)}, error {say(middle(errors))} (zeros: "
+                f"order {order} rank {rank}, {wanted['n_observed']} entries: {hits} of {len(chosen)}, error "
+                f"{say(middle(errors))} (zeros: "
                 f"{say(middle(zero))})"
             )
             good.append(share.value >= 0.8)
@@ -198,16 +226,18 @@ def _completed(record: dict[str, Any], rank: int) -> bool:
 
 def which(runs: Sequence[Run]) -> Verdict:
     """R6."""
-    made = select(runs, group="which", n_observed=TOLD_APART)
+    told_apart = told_apart_at(runs)
+    made = list(repetitions(select(runs, group="which", n_observed=told_apart)))
     chosen = [run for run in made if _apart(run.records[0]["values"])]
     if not made:
-        return missing("R6")
+        return missing("R6", select(runs, group="which"), n_observed=told_apart)
     if len(chosen) < FEWEST:
-        few = f"rank and norm can be told apart in {len(chosen)} of {len(made)} seeds, fewer than {FEWEST}"
+        seeds = count(len(made), "seed")
+        few = f"rank and norm can be told apart in {len(chosen)} of {seeds}, fewer than {FEWEST}"
         return Verdict("R6", "inconclusive", few)
     shares = {}
     for name, words in FUNCTIONALS.items():
-        hits = sum(number(run.records[0]["excess"][name]) <= 0.01 for run in chosen)
+        hits = sum(number((run.records[0]["excess"] or {}).get(name)) <= 0.01 for run in chosen)
         shares[name] = proportion(hits, len(chosen), label=f"share of seeds with the least {words}")
     others = [share for name, share in shares.items() if name != "rank"]
     estimates = list(shares.values())
@@ -235,10 +265,11 @@ def finite_steps(runs: Sequence[Run]) -> Verdict:
     made = select(runs, group="descent", init="balanced")
     chosen = [run for run in made if number(run.records[0]["loss"]) < 0.1]
     if not chosen:
-        return missing("R7")
+        why = "no run ends below a loss of 0.1" if made else ""
+        return missing("R7", select(runs, group="descent"), why, init="balanced")
     shares = []
     for depth, lr in sorted({(run.config["depth"], run.config["lr"]) for run in chosen}):
-        there = [_kept(run.records[0]) for run in select(chosen, depth=depth, lr=lr)]
+        there = [_kept(run.records[0]) for run in repetitions(select(chosen, depth=depth, lr=lr))]
         label = f"share of runs that keep the sign and the bound, depth {depth}, rate {lr:g}"
         shares.append(proportion(sum(there), len(there), label=label))
     reason = "; ".join(f"{share.label}: {share.value:.0%}" for share in shares)
@@ -252,4 +283,4 @@ def _kept(record: dict[str, Any]) -> bool:
 
 
 def _flows(runs: Sequence[Run], depth: int, determinant: str = "positive") -> list[Run]:
-    return select(runs, group="entry", depth=depth, determinant=determinant)
+    return list(repetitions(select(runs, group="entry", depth=depth, determinant=determinant)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from overt.studies.base import Claim, Run, Verdict
 
 SHOWN_ROWS = 40  # of a figure's data; the CSV file holds them all
+ENOUGH = 10  # values from which on the coverage of a bootstrap interval comes near its level
 SYMBOLS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "skipped": "–"}
 
 
@@ -44,6 +46,12 @@ class StudySection:
         How many runs the preset has, where known.
     preset : str
         Its name, where known.
+    overrides : mapping
+        Fields that were set from outside.
+    notes : sequence of str
+        What went wrong: a figure that could not be drawn, a run that is damaged.
+    part : int
+        The number of the section among several of the same study, from 1; 0 where it is the only one.
     """
 
     name: str
@@ -54,6 +62,9 @@ class StudySection:
     runs: Sequence[Run]
     planned: int | None = None
     preset: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    part: int = 0
 
     def __post_init__(self) -> None:
         known = {claim.id for claim in self.claims}
@@ -75,6 +86,33 @@ class StudySection:
             (claim, by_claim.get(claim.id) or Verdict(claim.id, "inconclusive", missing))
             for claim in self.claims
         ]
+
+    @property
+    def place(self) -> str:
+        """What tells the section apart in the page and names its folder of figures."""
+        return f"{self.name}-{self.part}" if self.part > 1 else self.name
+
+    @property
+    def setting(self) -> str:
+        """The preset and what was set from outside, as ``preset quick, max_steps = 50``; "" if unknown."""
+        if not self.preset:
+            return ""
+        changed = [f"{key} = {_value(value)}" for key, value in self.overrides.items()]
+        return ", ".join([f"preset {self.preset}", *changed])
+
+    @property
+    def heading(self) -> str:
+        """The title, with the setting where the study has several sections."""
+        return f"{self.title} ({self.setting or 'runs of no plan'})" if self.part else self.title
+
+    @property
+    def few(self) -> bool:
+        """Whether an interval that is shown is a bootstrap over few values."""
+        return any(
+            estimate.method == "bootstrap" and 1 < estimate.n < ENOUGH
+            for _, verdict in self.judged
+            for estimate in verdict.estimates
+        )
 
     @property
     def provenance(self) -> Provenance:
@@ -110,7 +148,7 @@ def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], 
     Raises
     ------
     ValueError
-        If there is no study, or two have the same name.
+        If there is no study, or two sections are of the same name and part.
     StoreError
         If a file cannot be written; an earlier report is then still there.
     """
@@ -119,7 +157,7 @@ def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], 
     _make(target.parent)
     for section in studies:
         for figure in section.figures:
-            _write_figure(figure, target.parent / "figures" / section.name)
+            _write_figure(figure, target.parent / "figures" / section.place)
     write_whole(target, page.encode())
     return target
 
@@ -127,15 +165,24 @@ def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], 
 def render_report(studies: Sequence[StudySection], *, title: str = "") -> str:
     """Return the page that :func:`build_report` writes."""
     names = [section.name for section in studies]
-    if not names or len(set(names)) < len(names):
+    if not names or len({section.place for section in studies}) < len(names):
         raise ValueError(f"studies must be at least one, each with a name of its own, got {names}")
-    heading = title or (studies[0].title if len(studies) == 1 else "Overt: report on " + ", ".join(names))
+    distinct = list(dict.fromkeys(names))
+    several = "Overt: report on " + ", ".join(distinct)
+    heading = title or (studies[0].title if len(distinct) == 1 else several)
     counts = {outcome: 0 for outcome in SYMBOLS}
     for section in studies:
         for _, verdict in section.judged:
             counts[verdict.outcome] += 1
     template = _environment().get_template("template.html.j2")
-    return template.render(title=heading, studies=studies, counts=counts, symbols=SYMBOLS, style=_style())
+    return template.render(
+        title=heading,
+        studies=studies,
+        kinds=len(distinct),
+        counts=counts,
+        symbols=SYMBOLS,
+        style=_style(),
+    )
 
 
 def _style() -> Markup:
@@ -161,6 +208,7 @@ def _environment() -> Environment:
             numbered(svg, prefix)
         ),  # Figure has refused anything but passive SVG
         natural=_natural_width,
+        sentence=_sentence,
         picture=_picture,
         csv_link=_csv_link,
         shown=_shown,
@@ -170,8 +218,16 @@ def _environment() -> Environment:
     return environment
 
 
-def _natural_width(svg: str) -> int:
-    return round(size(svg)[0])
+def _natural_width(panels: Sequence[str]) -> int:
+    return max(round(size(panel)[0]) for panel in panels)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _picture(png: bytes) -> Mapping[str, Any]:

@@ -120,8 +120,13 @@ def finish(
         canvas.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 20 / height))
 
 
-def scale_axis(axes: Axes, which: str, *, log: bool, limits: tuple[float, float] | None) -> None:
-    """Make one axis linear or logarithmic, with tick labels that are plain text (10⁻³, 12 000)."""
+def scale_axis(
+    axes: Axes, which: str, *, log: bool, limits: tuple[float, float] | None, ticks: int = 8
+) -> None:
+    """Make one axis linear or logarithmic, with tick labels that are plain text (10⁻³, 12 000).
+
+    There are at most ``ticks`` of them, or a few more where that would be less than three.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -132,11 +137,11 @@ def scale_axis(axes: Axes, which: str, *, log: bool, limits: tuple[float, float]
         if not 0 < low < high:  # there is nothing that a logarithmic axis can show
             low, high = limits = (0.1, 1.0)
         subs = (1.0,) if high / low > 40 else (1.0, 2.0, 5.0)
-        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=8))
+        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=max(3, min(8, ticks))))
         axis.set_minor_formatter(NullFormatter())
         axis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
     else:
-        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_locator(MaxNLocator(nbins=max(2, min(6, ticks)), steps=[1, 2, 2.5, 5, 10]))
         axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
     if limits is not None:
         limit(*limits)

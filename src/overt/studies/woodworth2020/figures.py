@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from overt.studies.base import Run
-from overt.studies.numbers import columns, distinct, errors, made, median, series, short, spread, values
+from overt.studies.base import Estimate, Run
+from overt.studies.numbers import (
+    columns,
+    distinct,
+    errors,
+    left_out,
+    losses,
+    made,
+    median,
+    series,
+    short,
+    spread,
+    values,
+)
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
 from overt.studies.report.figures import Cell, Figure
 from overt.studies.woodworth2020.rules import PENALTIES
+
+FLOOR = 1e-12  # errors below it are drawn at it
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
@@ -37,6 +51,7 @@ def regimes(runs: Sequence[Run]) -> Figure | None:
     caption = (
         f"{_setting(group)} First: how far ‖w‖₁ is above its minimum over all solutions. Second: relative "
         f"distance to the solution of minimum ℓ2 norm. Third: error. {spread(group, 'bands')}"
+        f"{left_out(group, 'l1_excess', 'to_l2', 'error')}"
     )
     return Figure("regimes", title, caption, svg=panels, data=data)
 
@@ -60,6 +75,7 @@ def prediction(runs: Sequence[Run]) -> Figure | None:
     caption = (
         f"{_setting(group)} Distance of the trained network from two convex programs' solutions: Q_α "
         f"predicts it at every α, ℓ1 only as α goes to zero. {spread(group, 'bands')}"
+        f"{left_out(group, 'to_prediction', 'to_l1')}"
     )
     return Figure("prediction", title, caption, svg=panels, data=data)
 
@@ -85,22 +101,23 @@ def explicit(runs: Sequence[Run]) -> Figure | None:
             error = median(errors(cells))
             if error is None:
                 continue
-            rows.append(Interval(name, max(error.value, 1e-12), error.low, error.high))
+            rows.append(_drawn(name, error))
             data.append({"n_observed": count, "method": name} | columns(error, "error"))
         for field, words in (("l1_error", "ℓ1 minimizer"), ("l2_error", "ℓ2 minimizer")):
             error = median(values(some, field))
             if error is not None:
-                rows.append(Interval(words, max(error.value, 1e-12), error.low, error.high))
+                rows.append(_drawn(words, error))
                 data.append({"n_observed": count, "method": words} | columns(error, "error"))
         panels.append(
             interval_chart(
                 rows, title=title, panel=f"{count} samples", x_label="relative error", log_x=True,
-                id=f"explicit-{count}", x_lim=(1e-12, 3.0),
+                id=f"explicit-{count}", x_lim=(FLOOR / 3, 3.0),
             )
         )  # fmt: skip
     caption = (
         f"{_setting(group)} Penalties on w itself with Adam, then least squares on the coordinates kept; "
         f"networks from their smallest α. Errors below 1e-12 are drawn there. {spread(group, 'ranges')}"
+        f"{losses(group)}"
     )
     return Figure("explicit", title, caption, svg=panels, data=data)
 
@@ -117,6 +134,12 @@ def _over_alpha(group: Sequence[Run], field: str, data: list[dict[str, Cell]]) -
             for alpha, one in zip(alphas, found, strict=True)
         ]
     return lines
+
+
+def _drawn(name: str, error: Estimate) -> Interval:
+    ends = (error.low, error.high)
+    low, high = (None if end is None else max(end, FLOOR) for end in ends)
+    return Interval(name, max(error.value, FLOOR), low, high)
 
 
 def _setting(group: Sequence[Run]) -> str:

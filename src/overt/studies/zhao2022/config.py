@@ -9,8 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from overt.studies.base import StudyConfig
 
 Group = Literal[
-    "depths",  # Z4, Z5: depths with and without the penalty over observations, n = 100, rank 5 and 10
-    "observations",  # Z5: the number of observations more finely, on a smaller matrix
+    "depths",  # Z4, Z5: depths with and without the penalty over the observations, n = 100, rank 5 and 10
     "optimizers",  # Z1, Z2, Z3
     "penalties",  # Z6
     "relu",  # Z7
@@ -62,8 +61,7 @@ class ZhaoConfig(StudyConfig):
     split : str
         Of MovieLens 100K.
     width : int
-        Of the hidden layers on MovieLens. There depth 2 with a penalty stands for the full matrix where
-        ``width`` limits its rank; depth 1 is the full 943×1682 matrix itself.
+        Of the hidden layers on MovieLens: depth 2 is two thin factors, depth 1 the full 943×1682 matrix.
     """
 
     group: Group

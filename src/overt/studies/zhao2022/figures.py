@@ -58,7 +58,7 @@ def optimizers(runs: Sequence[Run]) -> Figure | None:
     )  # fmt: skip
     data = [row for name in OPTIMIZERS for row in _rates(made(group, optimizer=name))]
     caption = (
-        f"One layer with and without ‖W‖_*/‖W‖_F, on {instance(group[0])}, {seeds(group)}. Left of the "
+        f"One layer with and without ‖W‖⁎/‖W‖F, on {instance(group[0])}, {seeds(group)}. Left of the "
         "dashed line the penalty at least halves the error. Each side has its own best learning rate; the "
         "data hold all of them. Dots: median of the ratios, seed by seed; lines: 95 % bootstrap intervals. "
         "All optimizers evaluate the gradient equally often, L-BFGS up to its line search. An optimizer's "
@@ -110,7 +110,7 @@ def depths(runs: Sequence[Run]) -> Figure | None:
     n = group[0].config["n"]
     caption = (
         f"Relative error at n = {n} against the number of observed entries; Adam unless named. "
-        "“Explicit” is one layer with ‖W‖_*/‖W‖_F at a constant weight, so its error ends at the penalty's "
+        "“Explicit” is one layer with ‖W‖⁎/‖W‖F at a constant weight, so its error ends at the penalty's "
         "own bias; the other depths have no penalty where the name does not say so. Where a network was "
         "run under several optimizers or learning rates, the one with the smallest median error is drawn, "
         "at each number of entries; the data hold all of them. OptSpace is told the rank. Medians over "

@@ -13,7 +13,8 @@ from overt.studies.zhao2022.slices import chosen_by_validation, method_of
 NAMES = {
     "biases": "biases alone",
     "deep": "depth 3, implicit",
-    "explicit": "penalty, two thin factors",
+    "control": "two factors, no penalty",
+    "explicit": "penalty, two factors",
     "full": "penalty, full matrix (depth 1)",
 }
 KINDS = {"published splits u1–u5": False, "random splits": True}
@@ -56,8 +57,8 @@ def movielens(runs: Sequence[Run]) -> Figure | None:
         "Root mean squared error on the test ratings (943 users, 1 682 films, one to five stars). The "
         "published splits and the random ones, 80 % to 20 %, are kept apart: their numbers do not compare. "
         "Every method predicts what the biases of users and films leave over. A tenth of the training "
-        "ratings chooses the step and the setting; the test ratings choose nothing. “Two thin factors”: "
-        "‖W‖_*/‖W‖_F of W = W₂W₁ with inner width 100, the stand-in for one layer; the full 943×1 682 "
+        "ratings chooses the step and the setting; the test ratings choose nothing. “Two factors”: "
+        "W = W₂W₁ with inner width 100, trained with and without ‖W‖⁎/‖W‖F; the full 943×1 682 "
         "matrix, one decomposition a step, is run on one split of each kind. Medians over splits; lines: 95 "
         "% bootstrap intervals."
     )

@@ -151,4 +151,6 @@ def movielens(quick: bool, seeds: range) -> Runs:
             yield ZhaoConfig(depth=3, lr=lr, weight=0.0, max_steps=steps, **base)
         for weight in (1e-3,) if quick else (1e-3, 3e-3):
             yield ZhaoConfig(depth=2, lr=1e-3, weight=weight, max_steps=steps, **base)
+        # The control: the same two factors without the penalty.
+        yield ZhaoConfig(depth=2, lr=1e-3, weight=0.0, max_steps=steps, **base)
         yield ZhaoConfig(method="biases", depth=2, weight=0.0, **base)

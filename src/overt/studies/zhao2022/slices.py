@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.evidence import middle, number, select
+from overt.studies.evidence import by_seed, middle, number, select
 
 __all__ = ["DENSE", "SCARCE", "best", "chosen_by_validation", "method_of", "oversampling", "settings"]
 
@@ -35,10 +35,13 @@ def settings(runs: Iterable[Run], interval: tuple[float, float]) -> dict[str, li
 
 def best(runs: Sequence[Run], fields: tuple[str, ...]) -> dict[int, float]:
     """Errors by seed at the combination of these settings where their median is smallest."""
+    grouped: dict[tuple[Any, ...], list[Run]] = {}
     candidates: dict[tuple[Any, ...], dict[int, float]] = {}
     for run in runs:
         key = tuple(run.config[field] for field in fields)
-        candidates.setdefault(key, {})[int(run.config["seed"])] = number(run.records[0].get("error"))
+        grouped.setdefault(key, []).append(run)
+    for key, some in grouped.items():
+        candidates[key] = by_seed(some, "error")
     # Where medians tie, as for infinite ones, the first in order counts, so that the runs' order does not.
     return min((candidates[key] for key in sorted(candidates)), key=middle, default={})
 
@@ -48,7 +51,7 @@ def method_of(config: Any) -> str:
     if config["method"] == "biases":
         return "biases"
     if config["weight"] == 0:
-        return "deep"
+        return "control" if config["depth"] == 2 else "deep"
     return "explicit" if config["depth"] == 2 else "full"
 
 

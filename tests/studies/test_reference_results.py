@@ -1,0 +1,66 @@
+"""The reference results and the README's table: no claim vanishes, no changed run becomes a reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_study import study
+
+from overt.studies import registry, run_study
+from overt.studies.runner import judge
+from overt.studies.store import Store
+
+
+@pytest.fixture
+def verdicts(tmp_path, monkeypatch):
+    place = Path(__file__).parents[2] / "benchmarks" / "verdicts.py"
+    spec = importlib.util.spec_from_file_location("verdicts_of_the_readme", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "README.md").write_text(f"a\n{module.START}\n{module.END}\nb\n")
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    monkeypatch.setattr(registry, "_BUILT_IN", {})
+    monkeypatch.setattr(registry, "_registered", {"tiny": study})
+    return module
+
+
+def call(verdicts, monkeypatch, *folders: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["verdicts.py", *map(str, folders)])
+    verdicts.main()
+
+
+def test_a_folder_becomes_a_reference_and_one_with_changed_settings_does_not(verdicts, tmp_path, monkeypatch):
+    plain = run_study(study, out=tmp_path / "plain", jobs=1, seed=1000).out
+    call(verdicts, monkeypatch, plain)
+    stored = tmp_path / "results" / "tiny-quick.json"
+    before = stored.read_bytes()
+    assert json.loads(before)["runs"] == {"made": 6, "planned": 6}
+    changed = run_study(study, out=tmp_path / "changed", jobs=1, overrides={"size": 2}).out
+    with pytest.raises(SystemExit, match="size = 2"):
+        call(verdicts, monkeypatch, changed)
+    sorted(plain.glob("runs/*/records.jsonl"))[0].write_text("[]")
+    with pytest.raises(SystemExit, match="damaged"):
+        call(verdicts, monkeypatch, plain)
+    assert stored.read_bytes() == before
+
+
+def test_skipped_claims_have_a_column_where_there_are_any(verdicts, tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    skipped = run_study(study, out=tmp_path / "skipped", jobs=1, overrides={"trouble": "skip"}).out
+    (section,) = judge(Store.open(skipped), [study])
+    content = verdicts.summary(section, skipped)
+    assert content["runs"]["made"] == 0
+    (results / "tiny-quick.json").write_text(json.dumps(content))
+    table = verdicts.table(results)
+    assert table.splitlines()[0] == "| study | runs | reproduced | not reproduced | inconclusive | skipped |"
+    assert "T1 mean σ≈½<br>T2 timing |" in table.splitlines()[2]
+    for verdict in content["verdicts"]:
+        verdict["outcome"] = "reproduced"
+    (results / "tiny-quick.json").write_text(json.dumps(content))
+    assert "skipped" not in verdicts.table(results)
