@@ -22,8 +22,8 @@ R1 = Claim(
     "Depths 2, 3 and 4, balanced layers, entries of standard deviation 1e-3. Reproduced if in every run the "
     "loss reaches 1e-6, |w₁₁| is at no recorded loss below 0.1 smaller than the bound (less 0.1 %), and for "
     "each depth the 95 % interval of the slope of log |w₁₁| over log ℓ below 1e-4 lies within −0.5 ± 0.05. "
-    "Not reproduced if a run violates the bound or an interval lies outside. (Until a full run, seeds 1000–1009, "
-    "gradient descent had to obey the bound as well, and did not: that is R7 now.)" + _REACHED,
+    "Not reproduced if a run violates the bound or an interval lies outside. (Until a full run, seeds "
+    "1000–1009, gradient descent had to obey the bound as well, and did not: that is R7 now.)" + _REACHED,
 )
 R2 = Claim(
     "R2",
