@@ -124,10 +124,8 @@ def pairs_ratio(
     """The median ratio of pairs of positive numbers.
 
     A pair with an infinite number, on either side, counts as a very high or a very low ratio, whichever
-    speaks
-    ``against`` the claim: a baseline that diverged is no evidence. Without ``against`` such a number counts
-    as
-    a very large one.
+    speaks ``against`` the claim: a baseline that diverged is no evidence. Without ``against`` such a number
+    counts as a very large one.
     """
 
     def held(value: float) -> float:

@@ -30,8 +30,7 @@ class InverseConfig(StudyConfig):
         0 takes ``GD_SHARE`` of the stable rate for ``gd``, and 2e-3 for any other optimizer.
     n, rank, n_observed : int
         Of the matrix. With fewer entries than degrees of freedom the data do not determine the solution, and
-        the
-        question has an answer.
+        the question has an answer.
     zero, references
         Of ``infer_penalty``.
     """

@@ -18,10 +18,8 @@ JUDGED = {3: 300, 4: 1000}  # number of observations of the tensors that R5 is j
 TOLD_APART = 160  # number of observations that R6 is judged at
 SCALE = 1e-4  # of the initialization of R5's tensors
 REACHED = 1e-6  # loss of a flow
-FIT, CLOSE_FIT = (
-    1e-4,
-    1e-6,
-)  # relative losses: residuals of 1 % (R5, errors of 5 %) and 0.1 % (R6, values to 1 %)
+# Relative losses: residuals of 1 % (R5, errors of 5 %) and 0.1 % (R6, values to 1 %).
+FIT, CLOSE_FIT = 1e-4, 1e-6
 GUARDED = {
     "R1": f"ended above a loss of {REACHED:g}",
     "R2": f"ended above a loss of {REACHED:g}",

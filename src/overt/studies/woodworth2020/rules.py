@@ -25,8 +25,7 @@ from overt.studies.woodworth2020.claims import GROUPS
 from overt.studies.woodworth2020.config import ENOUGH, FEW
 
 MIDDLE = 0.1  # the α that W2 and W5 are judged at
-# Relative losses at which a run has fitted the data: a residual of 1e-3, a twentieth of the finest bar, and
-# of
+# Relative losses at which a run has fitted the data: residuals of 1e-3, a twentieth of the finest bar, and of
 # 1e-6, the bar of W1.
 FIT, EXACT_FIT = 1e-6, 1e-12
 ACCURACY = 1e-3  # of an excess of a norm, which that residual limits
