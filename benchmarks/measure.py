@@ -3,18 +3,18 @@
     python benchmarks/measure.py [--quick] [--threads N] [--out FILE.json] [--plot FILE.png]
 
 cost         A ResNet-18 for 32×32 images, 100 classes, and one batch of normal inputs. A pass is one
-             forward and backward pass of the batch in training mode with the cross-entropy loss, gradients of the
-             parameters included. Measured are overt.measure(..., method="sketch", probes=16) in the Fourier
-             and the eigenbasis, and a second run of the pass itself. All in turn on the same machine; the
-             ratio is that of paired repeats.
+             forward and backward pass of the batch in training mode with the cross-entropy loss, gradients
+             of the parameters included. Measured are overt.measure(..., method="sketch", probes=16) in the
+             Fourier and the eigenbasis, and a second run of the pass itself. All in turn on the same
+             machine; the ratio is that of paired repeats.
 memory       Each candidate runs once in a process of its own that has made the model, the batch and, for
-             all alike, one forward pass of a single input. The peak is the largest resident size (Linux: VmHWM; on a GPU
-             the largest allocated size) minus the size before, so that libraries and parameters count for
-             nobody; the gradients of the parameters count for the pass. The ratio of the total sizes is
-             given too.
+             all alike, one forward pass of a single input. The peak is the largest resident size (Linux:
+             VmHWM; on a GPU the largest allocated size) minus the size before, so that libraries and
+             parameters count for nobody; the gradients of the parameters count for the pass. The ratio of
+             the total sizes is given too.
 jacobian     A small convolutional network: the exact measure against torch.func.vmap(torch.func.jacrev(f)),
-             M = mean of JᵀJ, and its eigenvalues or its Fourier diagonal. Times and peak memory as above, and the largest
-             relative difference.
+             M = mean of JᵀJ, and its eigenvalues or its Fourier diagonal. Times and peak memory as above,
+             and the largest relative difference.
 convergence  Root mean square error of the sketch over the number of probes, relative to the norm of the exact
              values of the same inputs, over seeds; the mean of the errors that it reports; and the slope of
              the error on logarithmic axes.
