@@ -25,6 +25,7 @@ from overt.studies.numbers import (
     values,
 )
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure
 
 _RULE = "Dashed: error 0.1, at or below which a run counts as recovered."
@@ -32,8 +33,7 @@ _RULE = "Dashed: error 0.1, at or below which a run counts as recovered."
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the runs allow."""
-    made_here = (optimizers(runs), interventions(runs), trajectories(runs), conditions(runs))
-    return [figure for figure in made_here if figure is not None]
+    return draw((optimizers, interventions, trajectories, conditions), runs)
 
 
 def _best(runs: Sequence[Run], name: str, **wanted: Any) -> tuple[Setting, list[Run]] | None:

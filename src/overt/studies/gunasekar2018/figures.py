@@ -22,13 +22,14 @@ from overt.studies.numbers import (
     values,
 )
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """All figures for which there are runs."""
     makers: tuple[Callable[[Sequence[Run]], Figure | None], ...] = (margins, exponents, regression, explicit)
-    return [figure for figure in (maker(runs) for maker in makers) if figure is not None]
+    return draw(makers, runs)
 
 
 def margins(runs: Sequence[Run]) -> Figure | None:

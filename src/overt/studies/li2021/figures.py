@@ -11,6 +11,7 @@ from overt.studies.evidence import number
 from overt.studies.li2021.rules import mean_distance
 from overt.studies.numbers import columns, distinct, made, median, series, short, spread
 from overt.studies.report.charts import Series, Spectra, line_chart, spectrum_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, format_number
 
 __all__ = ["figures"]
@@ -18,8 +19,7 @@ __all__ = ["figures"]
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the stored runs allow."""
-    drawn = (over_time(runs), saddles(runs), over_scales(runs), explicit_path(runs))
-    return [figure for figure in drawn if figure is not None]
+    return draw((over_time, saddles, over_scales, explicit_path), runs)
 
 
 def _smallest(runs: Sequence[Run]) -> dict[int, Run]:

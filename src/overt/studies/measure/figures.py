@@ -12,6 +12,7 @@ from overt.studies.measure.figures_alignment import alignment, differences, pict
 from overt.studies.measure.figures_words import estimated, setting
 from overt.studies.numbers import columns, distinct, made, median, series, short, spread, values
 from overt.studies.report.charts import Series, Spectra, interval_chart, line_chart, spectrum_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table
 
 Rows = list[dict[str, Cell]]
@@ -23,7 +24,7 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     makers: tuple[Callable[[Sequence[Run]], Figure | None], ...] = (
         collapse, exactness, trajectories, factors, alignment, differences, pictures,
     )  # fmt: skip
-    return [figure for figure in (maker(runs) for maker in makers) if figure is not None]
+    return draw(makers, runs)
 
 
 # ---- linear models ----------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from overt.studies.evidence import number
 from overt.studies.numbers import columns, distinct, instance, listed, made, median, series, short, spread
 from overt.studies.razin2020.rules import FUNCTIONALS
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """All figures for which there are runs."""
     makers: tuple[Callable[[Sequence[Run]], Figure | None], ...] = (entry, ranks, perturbed, tensor, which)
-    return [figure for figure in (maker(runs) for maker in makers) if figure is not None]
+    return draw(makers, runs)
 
 
 def entry(runs: Sequence[Run]) -> Figure | None:

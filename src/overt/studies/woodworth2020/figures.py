@@ -19,6 +19,7 @@ from overt.studies.numbers import (
     values,
 )
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure
 from overt.studies.woodworth2020.rules import PENALTIES
 
@@ -28,7 +29,7 @@ FLOOR = 1e-12  # errors below it are drawn at it
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """All figures for which there are runs."""
     makers: tuple[Callable[[Sequence[Run]], Figure | None], ...] = (regimes, prediction, explicit)
-    return [figure for figure in (maker(runs) for maker in makers) if figure is not None]
+    return draw(makers, runs)
 
 
 def regimes(runs: Sequence[Run]) -> Figure | None:

@@ -10,6 +10,7 @@ from overt.studies.base import Run
 from overt.studies.numbers import columns, distinct, errors, listed, losses, made, median, seeds, short
 from overt.studies.numbers import series as line
 from overt.studies.report.charts import Interval, Series, heat_map, interval_chart, line_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table, format_number
 from overt.studies.zhao2022.config import OPTIMIZERS, PENALTIES, penalty_name
 from overt.studies.zhao2022.figures_movielens import movielens
@@ -26,8 +27,7 @@ BASELINES = {"nuclear_norm": "minimum nuclear norm", "soft_impute": "SoftImpute"
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the stored runs allow; a figure without any of its runs is left out."""
     makers = (spectra, optimizers, depths, penalties, relu, movielens)
-    drawn = (make(runs) for make in makers)
-    return [figure for figure in drawn if figure is not None]
+    return draw(makers, runs)
 
 
 def instance(run: Run) -> str:
