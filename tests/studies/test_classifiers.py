@@ -69,8 +69,8 @@ class InterruptionError(Exception):
     pass
 
 
-@pytest.mark.parametrize("penalized", [False, True])
-def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path, penalized):
+@pytest.mark.parametrize("penalty_name", ["none", "jacobian", "weights"])
+def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path, penalty_name):
     data, path = images(), tmp_path / "training"
 
     def train(model, interrupt_at=None):
@@ -80,17 +80,21 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path, penalized):
             calls.append(1)
             if interrupt_at is not None and len(calls) > interrupt_at:
                 raise InterruptionError
-            return jacobian(x, outputs)
+            return inner(x, outputs)
 
         class Penalty(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.inner = jacobian
+                self.inner = inner
 
             def forward(self, x, outputs):
                 return penalty(x, outputs)
 
-        jacobian = overt.JacobianPenalty(model, 1.0, "fourier", 1e-2 if penalized else 0.0)
+        if penalty_name == "weights":  # the directions of step 21 are those of step 24
+            inner = C.OfWeights(overt.SpectralPenalty(model, "nuclear_norm", weight=1e-2, every=7))
+        else:
+            weight = 1e-2 if penalty_name == "jacobian" else 0.0
+            inner = overt.JacobianPenalty(model, 1.0, "fourier", weight)
         return C.fit(model, data, recipe(), Penalty(), checkpoint=path, checkpoint_seconds=0)
 
     whole, broken, resumed = (network(dropout=0.3) for _ in range(3))

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from overt.penalties import SpectralPenalty
 from overt.problems import ImageSet, ImageSplit
 from overt.studies.classifier_networks import Network, SeededDropout, collapsed, make_classifier
 from overt.studies.classifier_scores import (
@@ -31,6 +32,7 @@ from overt.training.checkpoint import load_checkpoint, pack, save_checkpoint, un
 __all__ = [
     "Fit",
     "Network",
+    "OfWeights",
     "Recipe",
     "Scores",
     "collapsed",
@@ -115,6 +117,19 @@ class Fit:
     steps: int
     loss: float
     seconds_per_step: float
+
+
+class OfWeights(nn.Module):
+    """A penalty on the weights, called as those on the outputs are; its directions go into the checkpoint."""
+
+    def __init__(self, penalty: SpectralPenalty) -> None:
+        super().__init__()
+        self.penalty = penalty
+
+    def forward(self, x: Tensor, outputs: Tensor) -> Tensor:  # noqa: ARG002
+        """The penalty of the weights as they are."""
+        value: Tensor = self.penalty()
+        return value
 
 
 def prepared(split: ImageSplit) -> tuple[ImageSplit, float, float]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from overt import JacobianPenalty, SpectralPenalty
 from overt.penalties import CompositionPenalty
-from overt.studies.classifiers import Network, Recipe
+from overt.studies.classifiers import Network, OfWeights, Recipe
 from overt.studies.generalization.config import GeneralizationConfig
 
 __all__ = ["BUDGET", "Trial", "key", "label", "look", "settings_of", "trial"]
@@ -153,18 +153,6 @@ def trial(config: GeneralizationConfig, setting: float) -> Trial:
     return Trial(network, recipe, lambda model: _penalty(model, config, setting))
 
 
-class _OfWeights(nn.Module):
-    """A penalty on the weights, called as those on the outputs are."""
-
-    def __init__(self, penalty: SpectralPenalty) -> None:
-        super().__init__()
-        self.penalty = penalty
-
-    def forward(self, x: Tensor, outputs: Tensor) -> Tensor:  # noqa: ARG002
-        value: Tensor = self.penalty()
-        return value
-
-
 class _OfParts(nn.Module):
     """The composition penalty, which makes a forward pass of its own."""
 
@@ -186,4 +174,4 @@ def _penalty(model: nn.Sequential, config: GeneralizationConfig, weight: float) 
             model, config.p, config.basis, weight, normalized=config.normalized, seed=config.seed
         )
     # Singular directions are renewed at every fifth step: a third of the cost, at a small learning rate.
-    return _OfWeights(SpectralPenalty(model, config.method, of="weights", weight=weight, every=5))
+    return OfWeights(SpectralPenalty(model, config.method, of="weights", weight=weight, every=5))

@@ -11,7 +11,7 @@ from torch import nn
 from overt.penalties import JacobianPenalty, SpectralPenalty
 from overt.problems import DataUnavailableError, ImageSet, ImageSplit, image_classification
 from overt.studies.base import RunContext, RunOutput, Skip
-from overt.studies.classifiers import Network, Recipe, evaluate, fit, make_classifier, prepared
+from overt.studies.classifiers import Network, OfWeights, Recipe, evaluate, fit, make_classifier, prepared
 from overt.studies.predict.config import PredictConfig
 from overt.studies.predict.measures import values_of
 from overt.studies.predict.quantities import Quantities, quantities
@@ -94,16 +94,15 @@ def pooled(data: ImageSet, size: int) -> ImageSet:
     return ImageSet(nn.functional.avg_pool2d(data.images, size), data.labels)
 
 
-def penalty_of(model: nn.Module, config: PredictConfig) -> Any:
+def penalty_of(model: nn.Module, config: PredictConfig) -> nn.Module | None:
     """The penalty as the training loop calls it, or None."""
     if config.penalty == "jacobian":
         weight, basis = config.jacobian_weight, config.penalty_basis
         return JacobianPenalty(model, p=1.0, basis=basis, weight=weight, seed=config.seed)
     if config.penalty == "nuclear":
-        penalty = SpectralPenalty(
-            model, "nuclear_norm", weight=config.nuclear_weight, every=config.nuclear_every
+        return OfWeights(
+            SpectralPenalty(model, "nuclear_norm", weight=config.nuclear_weight, every=config.nuclear_every)
         )
-        return lambda x, outputs: penalty.penalty()  # noqa: ARG005  (it looks at weights alone)
     return None
 
 
