@@ -84,7 +84,7 @@ def size_curves(runs: Sequence[Run]) -> Figure | None:
                 panels.append(_chart(f"sizes-{field[:5]}", network, name, lines, "training images", words))
     caption = (
         "Scores over the number of training images; each method chooses one of its four settings anew at "
-        "each. Means over five to ten seeds; bands: 95 % bootstrap intervals."
+        "each. Means over seeds; bands: 95 % bootstrap intervals."
     )
     return Figure("sizes", "Over the number of training images", caption, svg=panels, data=data)
 
