@@ -93,6 +93,16 @@ def test_draw_calls_every_maker_and_keeps_what_was_drawn():
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_draw_takes_makers_of_several_figures_and_what_is_left_of_them():
+    def some(runs):
+        return draw([one, broken], runs)
+
+    assert draw([lambda runs: [one(runs), one(runs)]], []) == [one([]), one([])]
+    with pytest.raises(Undrawn, match="broken: ZeroDivisionError") as caught:
+        draw([some, one], [])
+    assert caught.value.figures == [one([]), one([])]
+
+
 def test_a_damaged_run_is_left_out_and_named_and_its_verdicts_are_inconclusive(copy):
     first = sorted(copy.glob("runs/tiny-*"))[0]
     (first / "records.jsonl").write_text("[]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from overt.studies.arora2019.figures_dynamics import deviations, trajectories
@@ -21,6 +22,7 @@ from overt.studies.numbers import (
     values,
 )
 from overt.studies.report.charts import Series, line_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, format_number
 
 __all__ = ["figures"]
@@ -30,14 +32,8 @@ _ERROR_BAR = 0.05
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the stored runs allow."""
-    drawn = [
-        over_observations(runs, "completion"),
-        over_observations(runs, "sensing"),
-        over_scales(runs),
-        trajectories(runs),
-        deviations(runs),
-    ]
-    return [figure for figure in drawn if figure is not None]
+    observations = (partial(over_observations, group=group) for group in ("completion", "sensing"))
+    return draw((*observations, over_scales, trajectories, deviations), runs)
 
 
 def over_observations(runs: Sequence[Run], group: str) -> Figure | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from overt.studies.base import Run
 from overt.studies.evidence import select
@@ -12,6 +13,7 @@ from overt.studies.generalization.results import NETWORKS, Cell, keys, mean, num
 from overt.studies.generalization.rules import sparse_tests
 from overt.studies.numbers import columns, seeds
 from overt.studies.report.charts import Interval, heat_map, interval_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell as Value
 from overt.studies.report.figures import Figure, Table, format_number
 
@@ -38,18 +40,18 @@ TABLE = {
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the runs allow."""
-    found = (
-        forest(runs, "accuracy", "accuracy", "Test accuracy of every method"),
-        forest(runs, "likelihood", "cross_entropy", "Test cross-entropy of every method"),
-        scores(runs),
-        against_frobenius(runs),
-        corruption(runs),
-        rank_curves(runs),
-        size_curves(runs),
-        weight_curves(runs),
-        cost(runs),
+    makers = (
+        partial(forest, id_="accuracy", field="accuracy", title="Test accuracy of every method"),
+        partial(forest, id_="likelihood", field="cross_entropy", title="Test cross-entropy of every method"),
+        scores,
+        against_frobenius,
+        corruption,
+        rank_curves,
+        size_curves,
+        weight_curves,
+        cost,
     )
-    return [figure for figure in found if figure is not None]
+    return draw(makers, runs)
 
 
 def setting_words(runs: Sequence[Run]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from overt.studies.predict.config import AXES
 from overt.studies.predict.environments import Environment
 from overt.studies.predict.measures import MEASURES
 from overt.studies.report.charts import Interval, heat_map, heat_maps, interval_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table
 
 AXIS_WORDS = {
@@ -46,12 +48,28 @@ ABOUT = (
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the runs allow."""
     board = board_of(runs)
-    found = [zoo_table(runs)]
-    if board is not None:
-        psi = board.granulated(board.names)
-        found = [ranking(board, psi, twins(runs)), families(runs), axes(board, psi), environments(board)]
-        found += [criteria(board, psi), zoo_table(runs)]
-    return [figure for figure in found if figure is not None]
+    if board is None:
+        return draw((zoo_table,), runs)
+    psi = board.granulated(board.names)
+    makers = (
+        _of(ranking, board, psi, twins(runs)),
+        families,
+        _of(axes, board, psi),
+        _of(environments, board),
+        _of(criteria, board, psi),
+        zoo_table,
+    )
+    return draw(makers, runs)
+
+
+def _of(make: Callable[..., Figure | None], *what: Any) -> Callable[[Sequence[Run]], Figure | None]:
+    """A figure of the board instead of the runs."""
+
+    @wraps(make)
+    def maker(runs: Sequence[Run]) -> Figure | None:  # noqa: ARG001
+        return make(*what)
+
+    return maker
 
 
 def _setting(board: Board) -> str:

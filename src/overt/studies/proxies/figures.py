@@ -13,6 +13,7 @@ from overt.studies.proxies.functionals import PAIRS, PROXIES
 from overt.studies.proxies.rules import FOUND, gain
 from overt.studies.proxies.tried import errors, rows, steps
 from overt.studies.report.charts import Interval, heat_map, interval_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table, format_number
 
 __all__ = ["figures"]
@@ -24,10 +25,7 @@ ORDER = ("adam", "rmsprop", "muon", "lbfgs", "gd")
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the stored runs allow."""
     group = made(runs, group="penalties")
-    if not group:
-        return []
-    drawn = (make(group) for make in (recovery, normalization, weights, inits, cost))
-    return [figure for figure in drawn if figure is not None]
+    return draw((recovery, normalization, weights, inits, cost), group) if group else []
 
 
 def _setting(group: Sequence[Run]) -> str:

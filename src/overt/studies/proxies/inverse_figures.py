@@ -10,6 +10,7 @@ from overt.studies.base import Estimate, Run
 from overt.studies.numbers import columns, distinct, instance, made, median, series, short, spread
 from overt.studies.proxies.inverse_claims import SMALL, STATIONARY
 from overt.studies.report.charts import heat_map, line_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, format_number
 
 KEPT = 14  # rows of the map: the functionals that come nearest anywhere
@@ -18,9 +19,7 @@ KEPT = 14  # rows of the map: the functionals that come nearest anywhere
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """Return the figures that the runs allow."""
     answered = [run for run in made(runs, group="inverse") if run.records[0].get("best")]
-    if not answered:
-        return []
-    return [one for one in (exponents(answered), functionals(answered)) if one is not None]
+    return draw((exponents, functionals), answered) if answered else []
 
 
 def _ratio(runs: Sequence[Run], label: str) -> Estimate | None:

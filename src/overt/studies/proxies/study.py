@@ -8,6 +8,7 @@ from typing import Any
 from overt.studies.base import Run, RunContext, RunOutput, Study, StudyConfig, Verdict
 from overt.studies.proxies.part import Part
 from overt.studies.proxies.parts import PARTS
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Figure
 
 
@@ -34,7 +35,7 @@ class Proxies(Study[StudyConfig]):
 
     def figures(self, runs: Sequence[Run]) -> list[Figure]:
         """The report's figures, part by part."""
-        return [figure for part in PARTS for figure in part.figures(runs)]
+        return draw([part.figures for part in PARTS], runs)
 
     def concerns(self, config: Mapping[str, Any], claim: str) -> bool:
         """Whether the claim is judged by this run's group."""

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from overt.studies.report.figures import Figure
+
 if TYPE_CHECKING:
     from overt.studies.base import Run
-    from overt.studies.report.figures import Figure
+
+    Maker = Callable[[Sequence[Run]], Figure | Sequence[Figure] | None]
 
 __all__ = ["Undrawn", "draw", "fault"]
 
@@ -31,14 +34,14 @@ class Undrawn(Exception):  # noqa: N818  (what it says is that some figures are 
         self.faults = list(faults)
 
 
-def draw(makers: Sequence[Callable[[Sequence[Run]], Figure | None]], runs: Sequence[Run]) -> list[Figure]:
-    """Return what each maker draws of the runs, without those that draw nothing (None).
+def draw(makers: Sequence[Maker], runs: Sequence[Run]) -> list[Figure]:
+    """Return what each maker draws of the runs: a figure, several, or none (None).
 
     Raises
     ------
     Undrawn
-        If a maker fails. All others have been called; what they drew is in the exception, from which a
-        report takes it.
+        If a maker fails, or some figures of one that makes several. All others have been called; what they
+        drew is in the exception, from which a report takes it.
 
     Examples
     --------
@@ -51,12 +54,17 @@ def draw(makers: Sequence[Callable[[Sequence[Run]], Figure | None]], runs: Seque
     cause: Exception | None = None
     for maker in makers:
         try:
-            figure = maker(runs)
+            drawn = maker(runs)
+        except Undrawn as part:
+            cause = cause or part
+            figures += part.figures
+            faults += part.faults
         except Exception as error:
             cause = cause or error
-            faults.append(f"{getattr(maker, '__name__', 'a figure')}: {fault(error)}")
+            name = getattr(getattr(maker, "func", maker), "__name__", "a figure")  # func: of a partial
+            faults.append(f"{name}: {fault(error)}")
         else:
-            figures += [] if figure is None else [figure]
+            figures += [] if drawn is None else [drawn] if isinstance(drawn, Figure) else drawn
     if faults:
         raise Undrawn(figures, faults) from cause
     return figures

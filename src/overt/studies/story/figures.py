@@ -21,6 +21,7 @@ from overt.studies.numbers import (
     values,
 )
 from overt.studies.report.charts import Series, Spectra, line_chart, spectrum_chart
+from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, format_number
 from overt.studies.story.figures_cost import cost
 from overt.studies.story.figures_real import movielens, photographs
@@ -55,8 +56,7 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
         regression,
         cost,
     )
-    drawn = (make(runs) for make in makers)
-    return [figure for figure in drawn if figure is not None]
+    return draw(makers, runs)
 
 
 def spectra(runs: Sequence[Run]) -> Figure | None:
