@@ -65,6 +65,18 @@ def test_lightning(tmp_path):
     with pytest.raises(TypeError, match="SpectrumTracker"):
         LightningSpectra(3)
 
+    weights, spectra = SpectrumTracker(what="weights"), SpectrumTracker(None, torch.randn(3, 4))
+    callbacks = [
+        LightningSpectra(weights, name="weights"),
+        LightningSpectra(spectra, select=lambda module: module.net),
+    ]
+    _, trainer = fit(callbacks)
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    stored = torch.load(tmp_path / "two.ckpt", weights_only=True)["callbacks"]
+    rows = [stored[callback.state_key]["rows"] for callback in callbacks]
+    assert rows == [weights.state_dict()["rows"], spectra.state_dict()["rows"]]
+    assert rows[0] != rows[1]
+
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_the_loss_in_lightning_is_the_one_that_was_returned(tmp_path, accumulate):

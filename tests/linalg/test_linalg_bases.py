@@ -101,6 +101,7 @@ def test_a_few_orthonormal_rows_will_do():
         (3, (4,), {}, TypeError, "expected a name, a matrix or a Basis"),
         ("haar", (6,), {}, ValueError, "powers of two"),
         ("fourier", (4,), {"dims": [1]}, ValueError, "dims: expected distinct dimensions"),
+        ("fourier", (4,), {"dims": 0}, TypeError, "expected a sequence of dimensions"),
         ("fourier", (4,), {"dims": []}, ValueError, "dims: expected distinct dimensions"),
         ("fourier", (4, 4), {"dims": [0, -2]}, ValueError, "dims: expected distinct dimensions"),
         (torch.eye(4), (3,), {}, ValueError, r"shape \(k, 3\)"),

@@ -36,6 +36,9 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
         it. The measure calls it with inputs alone.
     log
         Also log each functional by the module's own logger, as ``spectrum/<name>/<functional>``.
+    name
+        Tells several of these callbacks in one Trainer apart in Lightning's checkpoints, which refuse two of
+        the same name.
 
     Raises
     ------
@@ -50,7 +53,12 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
     """
 
     def __init__(
-        self, tracker: SpectrumTracker, *, select: Callable[[Any], nn.Module] | None = None, log: bool = False
+        self,
+        tracker: SpectrumTracker,
+        *,
+        select: Callable[[Any], nn.Module] | None = None,
+        log: bool = False,
+        name: str = "",
     ) -> None:
         super().__init__()
         if not isinstance(tracker, SpectrumTracker):
@@ -58,6 +66,12 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
         self.tracker = tracker
         self._select = select
         self._log = log
+        self._name = name
+
+    @property
+    def state_key(self) -> str:
+        """The callback's place in Lightning's checkpoints."""
+        return self._generate_state_key(name=self._name) if self._name else type(self).__qualname__
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Attach the model and record its state before the first step."""

@@ -146,6 +146,8 @@ def make_basis(
 def _dims(shape: tuple[int, ...], dims: Sequence[int] | None) -> tuple[int, ...]:
     if dims is None:
         return tuple(range(max(0, len(shape) - 2), len(shape)))
+    if not isinstance(dims, Sequence):
+        raise TypeError(f"dims: expected a sequence of dimensions of an input such as [1], got {dims!r}")
     chosen = sorted({int(d) + (len(shape) if d < 0 else 0) for d in dims})
     if not chosen or len(chosen) != len(dims) or chosen[0] < 0 or chosen[-1] >= len(shape):
         raise ValueError(
