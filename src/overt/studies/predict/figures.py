@@ -57,6 +57,7 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
         _of(axes, board, psi),
         _of(environments, board),
         _of(criteria, board, psi),
+        formulas,
         zoo_table,
     )
     return draw(makers, runs)
@@ -129,7 +130,7 @@ def families(runs: Sequence[Run]) -> Figure | None:
             data.append({"family": family, "measure": name, **columns(estimate, "psi")})
         panels.append(
             interval_chart(
-                rows, title=title, panel=FAMILY_WORDS.get(family, family), x_label="Ψ", x_lim=(-1.0, 1.0),
+                rows, title=title, panel=FAMILY_WORDS.get(family, family), x_label="Ψ",
                 reference=(0.0, "chance"), id=f"families-{family}",
             )
         )  # fmt: skip
@@ -200,12 +201,11 @@ def environments(board: Board) -> Figure | None:
 
 def _change(place: Environment) -> str:
     words = AXIS_WORDS.get(place.axis, place.axis)
-    return f"{words}\n{place.values[0]}→{place.values[1]}" if place.axis == "penalty" else words
+    return f"{words}\n{place.values[0]}\n→ {place.values[1]}" if place.axis == "penalty" else words
 
 
 def criteria(board: Board, psi: dict[str, Sample]) -> Figure:
-    """All criteria of all measures, with formulas and sources."""
-    table = {measure.name: (measure.formula, measure.source) for measure in MEASURES}
+    """All criteria of all measures."""
     rows: list[tuple[Cell, ...]] = []
     for name in _by_value(psi):
         values = board.values[name]
@@ -218,20 +218,26 @@ def criteria(board: Board, psi: dict[str, Sample]) -> Figure:
                 TITLES[name], round(psi[name].value, 3), round(float(board.zoo.kendall(values)[0]), 3),
                 round(float(board.zoo.information(values)[0]), 3), _rounded(max, coarse),
                 _rounded(lambda e: float(np.percentile(e, 90)), fine), _rounded(max, fine),
-                *table.get(name, ("uniform on [0, 1]", "baseline")),
             )
         )  # fmt: skip
-    names = (
-        "measure", "Ψ", "τ", "K", "worst error", "90 % of fine", "worst of fine", "formula", "source",
-    )  # fmt: skip
+    names = ("measure", "Ψ", "τ", "K", "worst error", "90 % of fine", "worst of fine")
     caption = (
         f"{ABOUT}Ψ: granulated Kendall coefficient; τ: Kendall's τ over all pairs of a family; K: normalized "
         "conditional mutual information, smallest over at most two hyperparameters (above its true value: "
         "compare with the random number). Worst error: the largest sign error over environments; fine: "
-        "environments with one other hyperparameter held at a value, their 90th percentile and the largest. "
-        "m training images, L layers, γ the 10th percentile of the margins, σ = √diag(U M U*), M = E[JᵀJ]."
+        "environments with one other hyperparameter held at a value, their 90th percentile and the largest."
     )
     return Figure("criteria", "All measures by all criteria", caption, table=Table(names, rows))
+
+
+def formulas(runs: Sequence[Run]) -> Figure:  # noqa: ARG001
+    """What each measure is, and whose."""
+    rows = [(measure.title, measure.formula, measure.source) for measure in MEASURES]
+    caption = (
+        "m training images, L layers, γ the 10th percentile of the margins, σ = √diag(U M U*), M = E[JᵀJ]. "
+        "Numbers after Jiang et al. 2020 are those that they give their measures."
+    )
+    return Figure("formulas", "The measures", caption, table=Table(("measure", "formula", "source"), rows))
 
 
 def _rounded(statistic: Any, values: list[float]) -> float | None:

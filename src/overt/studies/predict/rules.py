@@ -162,8 +162,8 @@ def robust(board: Board | None) -> Verdict:
     own = next(one for one in found if one.name == OURS)
     reason = (
         f"{len(failing)} of {len(found)} measures surely fail in one of {count} environments, {len(holding)} "
-        f"surely in none; the smallest largest sign error is {best.estimate.value:.2f} ({TITLES[best.name]}: "
-        f"{best.place}), that of {TITLES[OURS]} {own.estimate.value:.2f} ({own.place})"
+        f"surely hold in all; the smallest largest sign error is {best.estimate.value:.2f} "
+        f"({TITLES[best.name]}: {best.place}), that of {TITLES[OURS]} {own.estimate.value:.2f} ({own.place})"
     )
     estimates = (best.estimate, own.estimate) if best is not own else (own.estimate,)
     return Verdict("P8", outcome(len(failing) == len(found), bool(holding)), reason, estimates)
