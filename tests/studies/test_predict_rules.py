@@ -89,7 +89,7 @@ def test_a_measure_that_always_follows_is_robust() -> None:
 def test_measures_that_neither_surely_hold_nor_surely_fail_leave_robustness_open() -> None:
     found = verdict("P8", zoo_runs())
     assert found.outcome == "inconclusive"
-    assert "0 surely in none" in found.reason
+    assert "0 surely hold in all" in found.reason
 
 
 def test_too_few_environments_leave_robustness_open() -> None:

@@ -177,7 +177,7 @@ def test_the_twin_says_how_well_the_gap_is_known_without_the_seed() -> None:
 def test_figures() -> None:
     runs = zoo_runs(seeds=2, **{OURS: truthful})
     figures = {figure.id: figure for figure in study.figures(runs)}
-    assert list(figures) == ["ranking", "families", "axes", "environments", "criteria", "zoo"]
+    assert list(figures) == ["ranking", "families", "axes", "environments", "criteria", "formulas", "zoo"]
     assert figures["ranking"].data[0]["measure"] in (OURS, TWIN)
     assert len(figures["families"].panels) == len(figures["environments"].panels) == 2
     table = figures["criteria"].table
@@ -185,7 +185,9 @@ def test_figures() -> None:
     assert len(table.rows) == len(MEASURES) + 1
     row = next(row for row in table.rows if row[0] == "P₁ eigen/γ")
     assert row[1] > 0.7
-    assert "Σσ" in str(row[7])
+    formulas = figures["formulas"].table
+    assert formulas is not None
+    assert "Σσ" in next(row[1] for row in formulas.rows if row[0] == "P₁ eigen/γ")
     zoo = figures["zoo"].table
     assert zoo is not None
     assert sum(row[3] for row in zoo.rows if row[1] == "depth") == len(runs)
