@@ -314,7 +314,8 @@ def test_figures_of_made_up_runs(folder, tmp_path):
         hash_ = config_hash("generalization", 1, config)
         runs.append(Run("generalization", hash_, config.model_dump(mode="json"), records))
     figures = study.figures(runs)
-    names = "accuracy likelihood scores sparse-against-frobenius corruption truncation sizes weights cost"
+    names = "accuracy likelihood predictions properties sparse-against-frobenius corruption truncation "
+    names += "sizes weights cost"
     assert [figure.id for figure in figures] == names.split()
     assert all(figure.caption and (figure.panels or figure.table) for figure in figures)
     assert len(figures[2].table.rows) == 2 * len(methods())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from overt.studies.base import Run
@@ -20,18 +20,20 @@ from overt.studies.report.figures import Figure, Table, format_number
 __all__ = ["figures"]
 
 SPREAD = "means over {seeds}, lines: 95 % bootstrap intervals"
-TABLE = {
+PREDICTIONS = {
     "accuracy": "accuracy",
     "cross_entropy": "cross-entropy",
     "calibration_error": "calibration error",
-    "temperature": "temperature",
+    "temperature": "T",
     "scaled_cross_entropy": "cross-entropy, T fitted",
     "scaled_calibration_error": "calibration error, T fitted",
+}
+NETWORK = {
     "corrupted_accuracy": "accuracy, corrupted",
     "noise_accuracy": "accuracy, noise",
-    "kept": "accuracy kept, truncated",
+    "kept": "kept, truncated",
     "jacobian_norm": "√tr M",
-    "effective_rank_eigen": "effective rank of M",
+    "effective_rank_eigen": "rank of M",
     "effective_rank_fourier": "in Fourier",
     "effective_rank_identity": "in pixels",
     "effective_rank_weights": "of weights",
@@ -43,7 +45,8 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     makers = (
         partial(forest, id_="accuracy", field="accuracy", title="Test accuracy of every method"),
         partial(forest, id_="likelihood", field="cross_entropy", title="Test cross-entropy of every method"),
-        scores,
+        predictions,
+        properties,
         against_frobenius,
         corruption,
         rank_curves,
@@ -100,25 +103,42 @@ def forest(runs: Sequence[Run], id_: str, field: str, title: str) -> Figure | No
     return Figure(id_, title, caption, svg=panels, data=data)
 
 
-def scores(runs: Sequence[Run]) -> Figure | None:
-    """Everything that is measured, as a table."""
+def predictions(runs: Sequence[Run]) -> Figure | None:
+    """Accuracy, likelihood and calibration of every method, as a table."""
+    return _means(
+        runs,
+        "predictions",
+        "Predictions of every method",
+        PREDICTIONS,
+        "Cross-entropy, calibration error and temperature T (fitted on validation) are of the setting chosen "
+        "by validation cross-entropy, accuracy is of that chosen by accuracy.",
+    )
+
+
+def properties(runs: Sequence[Run]) -> Figure | None:
+    """Robustness, compressibility and effective ranks of every method's networks, as a table."""
+    return _means(
+        runs,
+        "properties",
+        "What the networks are like",
+        NETWORK,
+        "Of the setting chosen by accuracy. Corrupted: mean over noise, blur, contrast and shift, two "
+        "strengths each. Truncated: mean share of accuracy kept over ranks 1 to 32 of every layer. M is "
+        "E[JᵀJ] over 128 validation images, ranks are effective ranks; in a fixed basis that of the square "
+        "root of its diagonal.",
+    )
+
+
+def _means(runs: Sequence[Run], id_: str, title: str, fields: Mapping[str, str], words: str) -> Figure | None:
     rows: list[tuple[Value, ...]] = []
     for name, cell, methods in _here(runs):
         for method in methods:
-            means = [mean(list(numbers(runs, cell, method, field).values())).value for field in TABLE]
+            means = [mean(list(numbers(runs, cell, method, field).values())).value for field in fields]
             rows.append((name, label(method), *(float(f"{value:.4g}") for value in means)))
     if not rows:
         return None
-    caption = (
-        f"{setting_words(runs)}. Means over {seeds(select(runs, group='main'))}. Cross-entropy, "
-        "calibration error and temperature T (fitted on validation) are of the setting chosen by "
-        "validation cross-entropy, all else of that chosen by accuracy. M is E[JᵀJ] over 128 validation "
-        "images; in a fixed basis the effective rank is of the square root of its diagonal. Corrupted: "
-        "mean over noise, blur, contrast and shift, two strengths each. Truncated: mean share kept over "
-        "ranks 1 to 32 of every layer."
-    )
-    table = Table(("network", "method", *TABLE.values()), rows)
-    return Figure("scores", "Everything measured", caption, table=table)
+    caption = f"{setting_words(runs)}. Means over {seeds(select(runs, group='main'))}. {words}"
+    return Figure(id_, title, caption, table=Table(("network", "method", *fields.values()), rows))
 
 
 def against_frobenius(runs: Sequence[Run]) -> Figure | None:

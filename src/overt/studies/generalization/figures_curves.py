@@ -82,9 +82,11 @@ def size_curves(runs: Sequence[Run]) -> Figure | None:
                     ]
             if lines:
                 panels.append(_chart(f"sizes-{field[:5]}", network, name, lines, "training images", words))
+    made = {len({run.config["seed"] for run in cell.runs(runs)}) for cell in cells(runs)}
+    spans = " to ".join(str(n) for n in sorted({min(made), max(made)}))
     caption = (
         "Scores over the number of training images; each method chooses one of its four settings anew at "
-        "each. Means over seeds; bands: 95 % bootstrap intervals."
+        f"each. Means over {spans} seeds; bands: 95 % bootstrap intervals."
     )
     return Figure("sizes", "Over the number of training images", caption, svg=panels, data=data)
 
