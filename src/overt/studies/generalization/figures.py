@@ -22,21 +22,21 @@ __all__ = ["figures"]
 SPREAD = "means over {seeds}, lines: 95 % bootstrap intervals"
 PREDICTIONS = {
     "accuracy": "accuracy",
-    "cross_entropy": "cross-entropy",
-    "calibration_error": "calibration error",
+    "cross_entropy": "nats",
+    "calibration_error": "calibration",
     "temperature": "T",
-    "scaled_cross_entropy": "cross-entropy, T fitted",
-    "scaled_calibration_error": "calibration error, T fitted",
+    "scaled_cross_entropy": "nats at T",
+    "scaled_calibration_error": "calibration at T",
 }
 NETWORK = {
-    "corrupted_accuracy": "accuracy, corrupted",
-    "noise_accuracy": "accuracy, noise",
-    "kept": "kept, truncated",
+    "corrupted_accuracy": "corrupted",
+    "noise_accuracy": "noise",
+    "kept": "kept",
     "jacobian_norm": "√tr M",
     "effective_rank_eigen": "rank of M",
-    "effective_rank_fourier": "in Fourier",
-    "effective_rank_identity": "in pixels",
-    "effective_rank_weights": "of weights",
+    "effective_rank_fourier": "Fourier",
+    "effective_rank_identity": "pixels",
+    "effective_rank_weights": "weights",
 }
 
 
@@ -110,8 +110,8 @@ def predictions(runs: Sequence[Run]) -> Figure | None:
         "predictions",
         "Predictions of every method",
         PREDICTIONS,
-        "Cross-entropy, calibration error and temperature T (fitted on validation) are of the setting chosen "
-        "by validation cross-entropy, accuracy is of that chosen by accuracy.",
+        "Cross-entropy in nats, calibration error and temperature T (fitted on validation) are of the setting "
+        "chosen by validation cross-entropy, accuracy is of that chosen by accuracy.",
     )
 
 
@@ -122,10 +122,10 @@ def properties(runs: Sequence[Run]) -> Figure | None:
         "properties",
         "What the networks are like",
         NETWORK,
-        "Of the setting chosen by accuracy. Corrupted: mean over noise, blur, contrast and shift, two "
-        "strengths each. Truncated: mean share of accuracy kept over ranks 1 to 32 of every layer. M is "
-        "E[JᵀJ] over 128 validation images, ranks are effective ranks; in a fixed basis that of the square "
-        "root of its diagonal.",
+        "Of the setting chosen by accuracy. Corrupted: mean accuracy over noise, blur, contrast and shift, two "
+        "strengths each. Kept: mean share of the accuracy that truncated networks keep, over ranks 1 to 32 of "
+        "every layer. M is E[JᵀJ] over 128 validation images. Ranks are effective ranks: of M, of the square "
+        "root of its diagonal in the Fourier basis and in that of pixels, and of the hidden layers' weights.",
     )
 
 
