@@ -110,8 +110,8 @@ def predictions(runs: Sequence[Run]) -> Figure | None:
         "predictions",
         "Predictions of every method",
         PREDICTIONS,
-        "Cross-entropy in nats, calibration error and temperature T (fitted on validation) are of the setting "
-        "chosen by validation cross-entropy, accuracy is of that chosen by accuracy.",
+        "Cross-entropy in nats, calibration error and temperature T (fitted on validation) are of the "
+        "setting chosen by validation cross-entropy, accuracy is of that chosen by accuracy.",
     )
 
 
@@ -122,10 +122,11 @@ def properties(runs: Sequence[Run]) -> Figure | None:
         "properties",
         "What the networks are like",
         NETWORK,
-        "Of the setting chosen by accuracy. Corrupted: mean accuracy over noise, blur, contrast and shift, two "
-        "strengths each. Kept: mean share of the accuracy that truncated networks keep, over ranks 1 to 32 of "
-        "every layer. M is E[JᵀJ] over 128 validation images. Ranks are effective ranks: of M, of the square "
-        "root of its diagonal in the Fourier basis and in that of pixels, and of the hidden layers' weights.",
+        "Of the setting chosen by accuracy. Corrupted: mean accuracy over noise, blur, contrast and shift, "
+        "two strengths each. Kept: mean share of the accuracy that truncated networks keep, over ranks 1 to "
+        "32 of every layer. M is E[JᵀJ] over 128 validation images. Ranks are effective ranks: of M, of the "
+        "square root of its diagonal in the Fourier basis and in that of pixels, and of the hidden layers' "
+        "weights.",
     )
 
 
