@@ -95,6 +95,11 @@ class JacobianPenalty(Penalty):
     in evaluation, recurrent layers without theirs, and functions that draw doing so from `seed`: there is no
     Jacobian of one input otherwise. The model and the global random state are left as they were.
 
+    **A setting to begin with.** On small sets of images (pixels of deviation 1, logits) p = 1 in the basis of
+    pixels, ``basis="identity"``, had the best test accuracy of thirteen forms on both networks at 500 images,
+    and a weight of 5e-3 the best likelihood on validation in 18 of 20 runs; 1e-3 where images are thousands.
+    The normalized forms did harm. More in ``docs/penalties.md`` and in the study ``generalization``.
+
     **Parallel training.** The products of all processes are averaged into M̄, so that all keep the same
     weights; the model's gradients are averaged as DDP does it. FSDP is refused.
 
