@@ -40,7 +40,7 @@ def test_reaches_machine_precision(shape: tuple[int, int], condition_number: flo
     )
     fit = refit(problem, *near(problem.truth, 1e-2), rank=3)
     assert fit.converged
-    assert fit.residual < 2e-14
+    assert fit.residual < (2e-14 if condition_number is None else 1e-13)  # rounding, which κ makes larger
     assert problem.error(fit.W) < 1e-11
     assert fit.n_iter <= 12
     assert "residual" in fit.message
