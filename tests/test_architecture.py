@@ -14,25 +14,27 @@ SOURCE = Path(overt.__file__).parent
 # A room may import rooms of its own floor and below.
 FLOORS = {
     "_version": 0,
-    "linalg": 0,
-    "_rules": 1,
-    "_spectral": 1,
-    "functional": 1,
-    "measures": 2,
-    "models": 2,
-    "penalties": 2,
-    "problems": 2,
-    "training": 3,
-    "integrations": 4,
-    "completion": 4,
-    "studies": 5,
-    "cli": 6,
-    "__main__": 7,
+    "_utils": 0,
+    "linalg": 1,
+    "_rules": 2,
+    "_spectral": 2,
+    "functional": 2,
+    "networks": 3,
+    "models": 3,
+    "problems": 3,
+    "measures": 4,
+    "penalties": 4,
+    "training": 5,
+    "integrations": 6,
+    "completion": 6,
+    "studies": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 STUDIES = FLOORS["studies"]
 LIBRARIES_OF_STUDIES = {"matplotlib", "click", "rich", "jinja2", "pydantic", "joblib"}
 # They draw when asked to, on a terminal or as a chart, and import what it takes only then.
-DRAWING = {"training/progress.py", "measures/plots.py", "measures/_display.py"}
+DRAWING = {"_utils/console.py", "measures/plots.py"}
 MATRIX_FACTORIZATIONS = {"svd", "svdvals", "eigh", "eigvalsh", "eig", "eigvals", "qr"}
 
 

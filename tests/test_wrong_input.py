@@ -37,7 +37,7 @@ from overt.problems import (
     movielens_100k,
     photograph,
 )
-from overt.studies import StudyError, run_study
+from overt.studies import OvertError, run_study
 
 NAN_MATRIX = torch.tensor([[1.0, math.nan], [0.0, 2.0]], dtype=torch.float64)
 NOTHING = torch.empty(0, dtype=torch.long)
@@ -172,7 +172,7 @@ REFUSED = {
 def test_the_library_refuses_in_one_line_that_names_what_is_wrong(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call, named = REFUSED[case]
-    with pytest.raises((ValueError, TypeError, StudyError), match=rf"(?<!\w){named}") as raised:
+    with pytest.raises((ValueError, TypeError, OvertError), match=rf"(?<!\w){named}") as raised:
         call()
     message = str(raised.value)
     assert "\n" not in message

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from overt import _rules
 from overt._spectral import frobenius_of_matrix, of_matrix, of_spectrum
-from overt.linalg.checks import check_matrix, check_spectrum, compute_dtype
+from overt._utils.tensors import check_matrix, check_spectrum, compute_dtype
 from overt.linalg.factored import Factored
 from overt.linalg.spectrum import singular_values, spectrum, widen
 

@@ -351,7 +351,7 @@ def test_in_a_process_of_its_own(ratings):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_terminal_sees_the_stages(overt, ratings, monkeypatch):
-    from overt.cli import stages
+    from overt._utils import console as stages
 
     class Terminal:
         encoding = "utf-8"

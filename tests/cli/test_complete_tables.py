@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from overt._utils.errors import OvertError
 from overt.cli import main, text_source
 from overt.cli.id_table import IdTable, is_integer
 from overt.cli.sources import Wanted, open_source
 from overt.cli.triplets import read_triplets
-from overt.studies.errors import StudyError
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_parquet_of_many_types():
 def test_duplicates():
     Path("t.csv").write_text("u,i,r\n1,x,2\n2,x,7\n\n1,x,4\n3,z,1\n1,x,9\n3,z,3\n")
     with pytest.raises(
-        StudyError, match=r"2 positions come.*\(3 entries.*line 2 and line 5 and line 7; line 6 and line 8"
+        OvertError, match=r"2 positions come.*\(3 entries.*line 2 and line 5 and line 7; line 6 and line 8"
     ):
         read("t.csv")
     mean, last = read("t.csv", duplicates="mean"), read("t.csv", duplicates="last")
@@ -111,7 +111,7 @@ def test_duplicates():
     assert listed(last) == [("1", "x", 9.0), ("2", "x", 7.0), ("3", "z", 3.0)]
     assert (mean.merged, last.merged) == (3, 3)
     parquet.write_table(pa.table({"u": [1, 1], "i": [2, 2], "r": [1e308, 1.5e308]}), "t.parquet")
-    with pytest.raises(StudyError, match=r"1 position comes.*row 1 and row 2\."):
+    with pytest.raises(OvertError, match=r"1 position comes.*row 1 and row 2\."):
         read("t.parquet")
     assert listed(read("t.parquet", duplicates="mean")) == [("1", "2", 1.25e308)]
 
@@ -159,7 +159,7 @@ def test_lines_are_right_far_into_a_file(monkeypatch):
     monkeypatch.setattr(text_source, "_CHUNK", 16)
     lines = ["a,b,c"] + [f"{i},x,1" if i % 9 else "" for i in range(100)] + ['"q\n\nr",x,1', "z,x,oops"]
     Path("t.csv").write_text("\n".join(lines))
-    with pytest.raises(StudyError, match=r"t.csv line 105: the value 'oops' is not a number"):
+    with pytest.raises(OvertError, match=r"t.csv line 105: the value 'oops' is not a number"):
         read("t.csv")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import overt.integrations
-from overt.measures.tracker import SpectrumTracker
+from overt.measures.tracking.tracker import SpectrumTracker
 
 # These libraries warn about much that is not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")

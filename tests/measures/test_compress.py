@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from overt.measures.compressing import compress
+from overt.measures.compression.compressing import compress
 
 
 def mlp(seed=0):

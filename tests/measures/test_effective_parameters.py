@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from overt.measures._factoring import price
-from overt.measures._rank_search import search
-from overt.measures._shrinking import Shrinkable
-from overt.measures.compressing import compress
-from overt.measures.parameters import effective_parameters
+from overt.measures.compression.compressing import compress
+from overt.measures.compression.factoring import price
+from overt.measures.compression.parameters import effective_parameters
+from overt.measures.compression.rank_search import search
+from overt.measures.compression.shrinking import Shrinkable
 
 
 def problem(seed=0):

@@ -10,7 +10,7 @@ import torch
 from overt import functional as F
 from overt.completion import nuclear_norm_minimization
 from overt.linalg import Factored
-from overt.measures.inverse import infer_penalty
+from overt.measures.inference.inverse import infer_penalty
 from overt.models import DeepDiagonal, DeepLinear
 from overt.problems import linear_regression, matrix_completion, matrix_sensing
 from overt.training import train

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from overt.measures._frames import MatrixFrame, VectorFrame
-from overt.measures._null_space import interpolate, null_part, smallest_null_part
+from overt.measures.inference.frames import MatrixFrame, VectorFrame
+from overt.measures.inference.null_space import interpolate, null_part, smallest_null_part
 from overt.problems import linear_regression, matrix_completion, matrix_sensing
 
 

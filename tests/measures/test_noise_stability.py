@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.func import jacrev, vmap
 
-from overt.measures import _noise_probe
-from overt.measures.jacobian import jacobian_rows
-from overt.measures.noise_stability import noise_stability
+from overt.measures.views import _noise_probe
+from overt.measures.views.noise_stability import noise_stability
+from overt.networks.jacobian import jacobian_rows
 
 
 def network(seed=0):

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import overt
-from overt.measures._display import line_of
-from overt.measures._guard import untouched
 from overt.measures.measuring import measure
 from overt.measures.spectrum import Spectrum
-from overt.measures.tracker import SpectrumTracker
-from overt.measures.views import weight_spectra
+from overt.measures.tracking.display import line_of
+from overt.measures.tracking.tracker import SpectrumTracker
+from overt.measures.views.weights import weight_spectra
+from overt.networks.guard import untouched
 from overt.problems import matrix_completion
 from overt.studies.records import dump_lines, load_lines
 from overt.training import Trace

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import overt
-from overt.measures.convolution import convolution_spectrum
-from overt.measures.views import product_spectra, weight_spectra
+from overt.measures.views.convolution import convolution_spectrum
+from overt.measures.views.weights import product_spectra, weight_spectra
 
 
 def svdvals(W):

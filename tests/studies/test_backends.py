@@ -13,9 +13,9 @@ import pytest
 from joblib.parallel import BACKENDS
 from tiny_study import study
 
+from overt._utils.errors import UsageError
 from overt.studies import run_study
 from overt.studies.backends import check_backend
-from overt.studies.errors import UsageError
 
 LISTS = """
 import joblib

@@ -12,10 +12,10 @@ import pytest
 import torch
 from tiny_study import Tiny, TinyConfig, study
 
+from overt._utils.errors import StoreError, UsageError
 from overt.studies import Claim, RunOutput, Skip, Verdict, register, run_study
 from overt.studies import registry as registry_module
 from overt.studies.assess import Stored, assess, load_planned
-from overt.studies.errors import StoreError, UsageError
 from overt.studies.overrides import apply, parse, read_toml
 from overt.studies.provenance import commit
 from overt.studies.runner import judge, run_studies, write_report

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from overt.studies import files, npz, records
+from overt._utils import files
+from overt._utils.errors import StoreError
+from overt.studies import npz, records
 from overt.studies.base import RunOutput
-from overt.studies.errors import StoreError
 from overt.studies.plans import Plan
 from overt.studies.store import FORMAT, Store
 
@@ -274,7 +275,7 @@ def test_a_really_full_disk(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from overt.studies import files
+from overt._utils import files
 from overt.studies.base import RunOutput
 from overt.studies.store import Store
 

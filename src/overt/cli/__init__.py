@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    from overt.studies.errors import StudyError
+    from overt._utils.errors import OvertError
 
     try:
         given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -38,7 +38,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
     except click.ClickException as error:
         return _fail(error.format_message())
-    except StudyError as error:
+    except OvertError as error:
         return _fail(str(error))
     except BrokenPipeError:
         # Whoever read the output has had enough, as with ``overt list | head``.

@@ -88,9 +88,9 @@ def run(
     Runs that are stored already are kept, so the same command goes on where an earlier one stopped, and
     only what is missing is made. The last line is the report's path.
     """
+    from overt._utils.signals import Interrupted
     from overt.cli.tables import print_notes, print_verdicts
     from overt.studies import overrides, registry
-    from overt.studies.interrupts import Interrupted
     from overt.studies.runner import run_studies
 
     fields = {**(overrides.read_toml(config) if config else {}), **overrides.parse(assignments)}
@@ -140,9 +140,9 @@ def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...
     report of all their runs, for which --output names the file; runs of one study in different settings
     (preset, overrides) are judged apart.
     """
+    from overt._utils.errors import StoreError, UsageError
     from overt.cli.tables import print_notes, print_verdicts
     from overt.studies import registry
-    from overt.studies.errors import StoreError, UsageError
     from overt.studies.runner import judge, write_report
     from overt.studies.store import Store
 

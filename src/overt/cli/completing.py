@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 import click
 
+from overt._utils.console import stage
+from overt._utils.errors import UsageError
+from overt._utils.signals import Interrupted, Interrupts
 from overt.cli.completion_summary import draw_spectrum, summarize, summary_lines, write_summary
 from overt.cli.fitting import Fit, fit
 from overt.cli.output import TABLES, check_output
 from overt.cli.predictions import Asked, Predictor, ask, write_all, write_asked
 from overt.cli.sources import PARQUET, Wanted, column_names, open_source
-from overt.cli.stages import stage
 from overt.cli.triplets import Triplets, read_triplets
-from overt.studies.errors import UsageError
-from overt.studies.interrupts import Interrupted, Interrupts
 
 __all__ = ["Request", "run"]
 
@@ -55,7 +55,7 @@ def run(request: Request) -> int:
 
     Raises
     ------
-    StudyError
+    OvertError
         If something is wrong with the request or a file; nothing has been written over then.
     """
     started = time.perf_counter()

@@ -6,9 +6,9 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from overt._utils.errors import OvertError
+from overt._utils.signals import Interrupts
 from overt.cli.triplets import Triplets
-from overt.studies.errors import StudyError
-from overt.studies.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from overt.completion.estimator import MatrixCompletion
@@ -43,7 +43,7 @@ def fit(triplets: Triplets, **parameters: Any) -> Fit:
 
     Raises
     ------
-    StudyError
+    OvertError
         If the estimator refuses, or memory does not suffice.
     KeyboardInterrupt
         If a signal came before there was any model.
@@ -62,11 +62,11 @@ def fit(triplets: Triplets, **parameters: Any) -> Fit:
             if not hasattr(model, "underdetermined_columns_"):
                 raise
         except ValueError as error:
-            raise StudyError(f"the fit failed: {error}") from error
+            raise OvertError(f"the fit failed: {error}") from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "alloc" not in str(error):
                 raise
-            raise StudyError(
+            raise OvertError(
                 f"memory does not suffice for {' × '.join(map(str, triplets.shape))} with this solver; "
                 "try --solver factored"
             ) from error

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from overt._utils.errors import OvertError, UsageError
+from overt._utils.files import TEMPORARY, is_full, sync_folder
 from overt.cli.sources import PARQUET
-from overt.studies.errors import StudyError, UsageError
-from overt.studies.files import TEMPORARY, is_full, sync_folder
 
 __all__ = ["TABLES", "TableWriter", "check_output", "table_writer", "whole_file"]
 
@@ -60,7 +60,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    StudyError
+    OvertError
         If the disk is full or the file cannot be written; an earlier one is then as it was.
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
@@ -80,7 +80,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             remedy = "; free some space or choose another disk"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "; choose a folder that you may write to"
-        raise StudyError(f"cannot write {path}: {error.strerror or error}{remedy}") from error
+        raise OvertError(f"cannot write {path}: {error.strerror or error}{remedy}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from overt._utils.errors import OvertError, UsageError
 from overt.cli.sources import Chunk, Wanted, find_columns
-from overt.studies.errors import StudyError, UsageError
 
 __all__ = ["ParquetSource", "import_pyarrow"]
 
@@ -57,28 +57,28 @@ class ParquetSource:
 
         Raises
         ------
-        StudyError
+        OvertError
             If it cannot be read, naming the row.
         """
         try:
             with self.path.open("rb") as file, self._arrow.parquet.ParquetFile(file) as table:
                 yield from self._read(table)
         except self._arrow.ArrowException as error:
-            raise StudyError(f"{self.path} cannot be read as a Parquet file: {error}") from error
+            raise OvertError(f"{self.path} cannot be read as a Parquet file: {error}") from error
         except OSError as error:
-            raise StudyError(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise OvertError(f"cannot read {self.path}: {error.strerror or error}") from error
 
     def _read(self, table: Any) -> Iterator[Chunk]:
         schema = table.schema_arrow
         if len(schema.names) < self.wanted.count:
-            raise StudyError(
+            raise OvertError(
                 f"{self.path}: {len(schema.names)} column(s) where at least {self.wanted.count} are needed"
             )
         places = find_columns(self.path, self.wanted, schema.names, len(schema.names))
         self.names = tuple(schema.names[place] for place in places)
         for name in self.names:
             if schema.names.count(name) > 1:
-                raise StudyError(f"{self.path}: two columns are called {name!r}; rename one")
+                raise OvertError(f"{self.path}: two columns are called {name!r}; rename one")
         kinds = [self._kind(schema.field(place).type) for place in places[:2]]
         self.textual = (kinds[0], kinds[1])
         done = 0
@@ -101,13 +101,13 @@ class ParquetSource:
         arrow = self._arrow
         if column.null_count:
             index = done + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise StudyError(f"{self.path} {self.where(index)}: the id in column {name!r} is missing")
+            raise OvertError(f"{self.path} {self.where(index)}: the id in column {name!r} is missing")
         if arrow.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         try:
             ids: list[str] = column.cast(arrow.string()).to_pylist()
         except arrow.ArrowException as error:
-            raise StudyError(f"{self.path}: column {name!r} of type {column.type} cannot hold ids") from error
+            raise OvertError(f"{self.path}: column {name!r} of type {column.type} cannot hold ids") from error
         return ids
 
     def _values(self, column: Any, name: str, done: int) -> NDArray[np.float64]:
@@ -115,14 +115,14 @@ class ParquetSource:
         kind = column.type
         numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
         if not (numeric or types.is_boolean(kind)):
-            raise StudyError(f"{self.path}: column {name!r} of type {kind} does not hold numbers")
+            raise OvertError(f"{self.path}: column {name!r} of type {kind} does not hold numbers")
         if types.is_boolean(kind):
             column = column.cast(arrow.int8())
         values = column.cast(arrow.float64(), safe=False).to_numpy(zero_copy_only=False)
         wrong = np.flatnonzero(~np.isfinite(values))
         if wrong.size:
             what = "missing" if not column[int(wrong[0])].is_valid else str(values[wrong[0]])
-            raise StudyError(
+            raise OvertError(
                 f"{self.path} {self.where(done + int(wrong[0]))}: the value is {what}; "
                 "leave out entries that are not known"
             )

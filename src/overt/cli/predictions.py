@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from overt._utils.errors import OvertError, UsageError
 from overt.cli.id_table import is_integer
 from overt.cli.output import table_writer, whole_file
 from overt.cli.sources import Source, Wanted, open_source
 from overt.cli.triplets import Triplets
-from overt.studies.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
     from overt.completion.estimator import MatrixCompletion
@@ -112,7 +112,7 @@ def ask(
 
     Raises
     ------
-    StudyError
+    OvertError
         If it cannot be read.
     """
     if path.exists() and not path.is_file():
@@ -153,7 +153,7 @@ def write_asked(
 
     Raises
     ------
-    StudyError
+    OvertError
         If the table of pairs is no longer what it was.
     """
     count = 0
@@ -167,7 +167,7 @@ def write_asked(
             advance(len(chunk.rows))
             count += len(chunk.rows)
         if count != asked.pairs:
-            raise StudyError(
+            raise OvertError(
                 f"{asked.source.path} has changed since it was read first; run the command again"
             )
 

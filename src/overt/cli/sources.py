@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from overt.studies.errors import UsageError
+from overt._utils.errors import UsageError
 
 __all__ = [
     "NAMES",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from overt._utils.errors import OvertError, UsageError
 from overt.cli.sources import Chunk, Wanted, find_columns
-from overt.studies.errors import StudyError, UsageError
 
 __all__ = ["DELIMITERS", "TextSource"]
 
@@ -69,7 +69,7 @@ class TextSource:
 
         Raises
         ------
-        StudyError
+        OvertError
             If it cannot be read, naming the line.
         """
         self._starts, self._offsets = [], []
@@ -77,17 +77,17 @@ class TextSource:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 yield from self._read(file)
         except UnicodeDecodeError as error:
-            raise StudyError(
+            raise OvertError(
                 f"{self.path}{_bad_line(self.path)}: not UTF-8 text; convert the file to UTF-8 first"
             ) from error
         except OSError as error:
-            raise StudyError(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise OvertError(f"cannot read {self.path}: {error.strerror or error}") from error
 
     def _read(self, file: Iterable[str]) -> Iterator[Chunk]:
         lines = iter(file)
         sample = list(islice(lines, _SAMPLE))
         if not any(line.strip() for line in sample):
-            raise StudyError(f"{self.path} is empty; {self.wanted.count} columns are needed")
+            raise OvertError(f"{self.path} is empty; {self.wanted.count} columns are needed")
         delimiter = self.delimiter or _guess(self.path, sample, self.wanted)
         records = _records(chain(sample, lines), delimiter)
         try:
@@ -101,7 +101,7 @@ class TextSource:
                 self.names = tuple(names[place] for place in places)
             yield from self._entries(records, places, None if names is not None else first)
         except csv.Error as error:
-            raise StudyError(f"{self.path} line {records.line_num}: {error}") from error
+            raise OvertError(f"{self.path} line {records.line_num}: {error}") from error
 
     def _is_header(self, fields: Sequence[str]) -> bool:
         if self.header is not None:
@@ -151,24 +151,24 @@ class TextSource:
     def _chunk(self, rows: list[str], cols: list[str], values: list[float]) -> Chunk:
         return Chunk(rows, cols, np.array(values, dtype=np.float64) if self.wanted.valued else None)
 
-    def _fault(self, line: int, record: list[str], places: list[int]) -> StudyError:
+    def _fault(self, line: int, record: list[str], places: list[int]) -> OvertError:
         """Say what is wrong with a record."""
         if len(record) <= max(places):
             return self._too_few(line, record, places)
         here = f"{self.path} line {line}"
         for place, name in zip(places[:2], ("row", "column"), strict=True):
             if not record[place].strip():
-                return StudyError(f"{here}: the id of the {name} is missing")
+                return OvertError(f"{here}: the id of the {name} is missing")
         text = record[places[2]].strip()
         if not text:
-            return StudyError(f"{here}: the value is missing; leave out entries that are not known")
+            return OvertError(f"{here}: the value is missing; leave out entries that are not known")
         if _number(text) is None:
-            return StudyError(f"{here}: the value {text[:40]!r} is not a number")
-        return StudyError(f"{here}: the value is {text[:40]}; leave out entries that are not known")
+            return OvertError(f"{here}: the value {text[:40]!r} is not a number")
+        return OvertError(f"{here}: the value is {text[:40]}; leave out entries that are not known")
 
-    def _too_few(self, line: int, record: list[str], places: list[int]) -> StudyError:
+    def _too_few(self, line: int, record: list[str], places: list[int]) -> OvertError:
         needed = max(places) + 1
-        return StudyError(
+        return OvertError(
             f"{self.path} line {line}: {len(record)} column(s) where at least {needed} are needed"
         )
 
@@ -196,7 +196,7 @@ def _guess(path: Path, sample: list[str], wanted: Wanted) -> str:
     scores = {delimiter: _score(path, sample, wanted, delimiter) for delimiter in DELIMITERS}
     best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
     if scores[best] == (0, 0, 0):
-        raise StudyError(
+        raise OvertError(
             f"{path} line 1: at least {wanted.count} columns are needed, with , tab ; or :: between them; "
             "name another separator with --delimiter"
         )

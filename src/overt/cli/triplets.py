@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from overt._utils.errors import OvertError
 from overt.cli.id_table import IdTable
 from overt.cli.sources import NAMES, Source
-from overt.studies.errors import StudyError
 
 __all__ = ["Triplets", "read_triplets"]
 
@@ -63,7 +63,7 @@ def read_triplets(source: Source, duplicates: str, advance: Callable[[int], None
 
     Raises
     ------
-    StudyError
+    OvertError
         If the table is wrong or holds nothing.
     """
     row_ids, col_ids = IdTable(), IdTable()
@@ -76,7 +76,7 @@ def read_triplets(source: Source, duplicates: str, advance: Callable[[int], None
         numbers.frombytes(chunk.values.tobytes())
         advance(len(chunk.rows))
     if not numbers:
-        raise StudyError(f"{source.path} holds no entry")
+        raise OvertError(f"{source.path} holds no entry")
     rows, cols = (np.frombuffer(part, np.int32) for part in codes)
     values = np.frombuffer(numbers, np.float64)
     kept = _merge(source, duplicates, rows, cols, values, len(col_ids))
@@ -123,7 +123,7 @@ def _merge(
     return rows[first[back]], cols[first[back]], chosen[back]
 
 
-def _repeated(source: Source, order: NDArray[np.int64], starts: NDArray[np.int64], total: int) -> StudyError:
+def _repeated(source: Source, order: NDArray[np.int64], starts: NDArray[np.int64], total: int) -> OvertError:
     ends = np.append(starts[1:], total)
     several = np.flatnonzero(ends - starts > 1)
     groups = sorted(
@@ -135,7 +135,7 @@ def _repeated(source: Source, order: NDArray[np.int64], starts: NDArray[np.int64
     )
     more = "; …" if several.size > _SHOWN else ""
     many = "1 position comes" if several.size == 1 else f"{several.size} positions come"
-    return StudyError(
+    return OvertError(
         f"{source.path}: {many} more than once ({total - starts.size} entries too many): {shown}{more}. "
         "Take their mean or the last with --duplicates mean|last"
     )

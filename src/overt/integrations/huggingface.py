@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from overt.integrations._missing import missing
-from overt.measures.tracker import SpectrumTracker
+from overt.measures.tracking.tracker import SpectrumTracker
 
 try:
     from transformers import TrainerCallback

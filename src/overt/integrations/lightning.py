@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from overt.integrations._missing import missing
 from overt.integrations._scalars import scalars_of
-from overt.measures.tracker import SpectrumTracker
+from overt.measures.tracking.tracker import SpectrumTracker
 
 try:
     from lightning.pytorch import Callback

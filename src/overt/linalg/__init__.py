@@ -1,8 +1,8 @@
 """Decompositions: the only room that calls SVD, eigh, QR or a polar iteration."""
 
+from overt._utils.tensors import check_matrix, check_spectrum, require_finite
 from overt.linalg._gradients import rank_tolerance
 from overt.linalg.bases import Basis, make_basis
-from overt.linalg.checks import check_matrix, check_spectrum, require_finite
 from overt.linalg.decompositions import eigh, orthonormal_basis, qr, svd
 from overt.linalg.factored import Factored
 from overt.linalg.lanczos import LeadingEigenpairs, block_lanczos

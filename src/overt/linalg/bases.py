@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from overt.linalg.checks import compute_dtype
+from overt._utils.tensors import compute_dtype
 
 __all__ = ["BASES", "Basis", "make_basis"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from overt.linalg.checks import check_float_tensor
+from overt._utils.tensors import check_float_tensor
 
 __all__ = ["kernel_blocks", "operator_norm_factor", "periodic_grid"]
 

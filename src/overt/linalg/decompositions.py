@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from overt.linalg.checks import check_matrix, compute_dtype, require_finite
+from overt._utils.seeds import normal
+from overt._utils.tensors import check_matrix, compute_dtype, require_finite
 from overt.linalg.factored import Factored
 
 
@@ -233,6 +234,14 @@ def qr(W: Tensor) -> tuple[Tensor, Tensor]:
 def orthonormal_basis(W: Tensor) -> Tensor:
     """Orthonormal columns spanning those of ``W``: the Q of :func:`qr`, shape (..., m, min(m, n))."""
     return qr(W)[0]
+
+
+def random_orthonormal(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
+    """Haar-distributed (rows, columns) matrix with orthonormal columns, rows >= columns; CPU, float64.
+
+    The Q factor of a Gaussian matrix, R having a positive diagonal (Mezzadri 2007, section 5).
+    """
+    return orthonormal_basis(normal(rows, columns, generator=generator))
 
 
 def eigh(A: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overt.linalg.checks import check_matrix
+from overt._utils.tensors import check_matrix
 
 
 @dataclass(frozen=True, eq=False)

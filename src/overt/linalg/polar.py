@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from overt.linalg.checks import check_matrix, require_finite
+from overt._utils.tensors import check_matrix, require_finite
 from overt.linalg.polar_coefficients import SAFETY, Quintic, polar_coefficients
 
 # With four panels 5/8 of the products are made; for small matrices the copies cost more than that saves.

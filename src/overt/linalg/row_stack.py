@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from overt.linalg.checks import compute_dtype, require_finite
+from overt._utils.tensors import compute_dtype, require_finite
 from overt.linalg.decompositions import dense_svd, full_precision
 
 __all__ = ["RowStack"]

@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from overt._utils.tensors import check_matrix, compute_dtype, require_finite
 from overt.linalg._gradients import rank_tolerance, spectral_gradient, spectral_parts, spectral_weights
-from overt.linalg.checks import check_matrix, compute_dtype, require_finite
 from overt.linalg.decompositions import dense_singular_values, factored_svd, full_precision, rescale
 from overt.linalg.factored import Factored
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from overt.linalg import rank_tolerance, svd
 from overt.measures.arguments import is_eigen
-from overt.measures.data import Inputs, batches
 from overt.measures.data_spectrum import centred, data_spectrum, widened
 from overt.measures.spectrum import Spectrum
+from overt.networks.batches import Inputs, batches
 
 __all__ = ["Comparison", "compare"]
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from overt.linalg import make_basis, svd
 from overt.linalg.row_stack import LARGEST_SQUARE
 from overt.measures.arguments import is_eigen
-from overt.measures.data import Inputs, batches
 from overt.measures.moments import Moments, values_with_errors
-from overt.measures.passes import wide_dtype
 from overt.measures.spectrum import Spectrum
+from overt.networks.batches import Inputs, batches
+from overt.networks.passes import wide_dtype
 
 __all__ = ["data_spectrum"]
 

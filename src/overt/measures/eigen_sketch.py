@@ -12,11 +12,11 @@ from overt.linalg import RowStack
 from overt.linalg.row_stack import LARGEST_SQUARE
 from overt.measures.cross_fit import CrossFit, cross_fit
 from overt.measures.exact import row_limit
-from overt.measures.jacobian import require_finite_rows
 from overt.measures.moments import Moments, values_with_errors
-from overt.measures.passes import Passes
-from overt.measures.probing import Probing
 from overt.measures.sketch import Covered, covered
+from overt.networks.jacobian import require_finite_rows
+from overt.networks.passes import Passes
+from overt.networks.probing import Probing
 
 __all__ = ["FOLDS", "sketch_eigen"]
 

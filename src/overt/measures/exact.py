@@ -9,9 +9,9 @@ from torch import Tensor
 
 from overt.linalg import Basis, RowStack, svd
 from overt.linalg.row_stack import LARGEST_SQUARE
-from overt.measures.jacobian import jacobian_blocks, require_finite_rows
 from overt.measures.moments import Moments, values_with_errors
-from overt.measures.passes import Passes, wide_dtype
+from overt.networks.jacobian import jacobian_blocks, require_finite_rows
+from overt.networks.passes import Passes, wide_dtype
 
 __all__ = ["append_rows", "exact_diagonal", "exact_eigen", "row_limit"]
 

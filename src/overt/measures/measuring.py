@@ -8,19 +8,19 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from overt._utils.tensors import compute_dtype
 from overt.linalg import make_basis
-from overt.linalg.checks import compute_dtype
 from overt.measures.arguments import check_count, check_fraction, check_seed, is_eigen
-from overt.measures.data import Inputs
 from overt.measures.eigen_sketch import sketch_eigen
 from overt.measures.exact import exact_diagonal, exact_eigen
-from overt.measures.modes import measuring, unwrapped
 from overt.measures.operator import lanczos_eigen, twice_differentiable
-from overt.measures.passes import Passes
-from overt.measures.probing import Probing
 from overt.measures.sketch import Covered, sketch_diagonal
 from overt.measures.spectrum import Spectrum
-from overt.measures.target import OutputMap, Target
+from overt.networks.batches import Inputs
+from overt.networks.modes import measuring, unwrapped
+from overt.networks.passes import Passes
+from overt.networks.probing import Probing
+from overt.networks.target import OutputMap, Target
 
 __all__ = ["measure"]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from overt.linalg import block_lanczos
-from overt.measures.jacobian import jacobian_vector, require_finite_rows, vector_jacobian
-from overt.measures.passes import Passes
-from overt.measures.verifying import verify_adjoint
+from overt.networks.jacobian import jacobian_vector, require_finite_rows, vector_jacobian
+from overt.networks.passes import Passes
+from overt.networks.verifying import verify_adjoint
 
 __all__ = ["lanczos_eigen", "twice_differentiable"]
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 
 from overt.linalg import Basis
-from overt.measures.jacobian import require_finite_rows
 from overt.measures.moments import Moments, values_with_errors
-from overt.measures.passes import Passes, wide_dtype
-from overt.measures.probing import Probing
+from overt.networks.jacobian import require_finite_rows
+from overt.networks.passes import Passes, wide_dtype
+from overt.networks.probing import Probing
 
 __all__ = ["Covered", "sketch_diagonal"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from overt import functional as F
+from overt._utils.tensors import check_spectrum
 from overt.linalg import make_basis, singular_values
-from overt.linalg.checks import check_spectrum
 from overt.measures.arguments import is_eigen
 
 if TYPE_CHECKING:

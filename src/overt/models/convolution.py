@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from overt.models._draws import generator_from, normal
+from overt._utils.seeds import generator_from, normal
 from overt.models.base import cast_layers, check_depth, check_dtype, check_scale, check_size
 
 __all__ = ["ConvolutionInit", "DeepCircularConvolution"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from overt.models._draws import generator_from, normal
+from overt._utils.seeds import generator_from, normal
 from overt.models.base import cast_layers, check_dtype, check_scale, check_size
 
 __all__ = ["CPTensor"]

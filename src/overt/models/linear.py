@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from overt._utils.seeds import generator_from, normal
 from overt.linalg import svd
-from overt.models._draws import generator_from, normal, orthonormal
+from overt.linalg.decompositions import random_orthonormal
 from overt.models.base import cast_layers, check_dtype, check_scale, check_size
 
 __all__ = ["DeepLinear", "LinearInit"]
@@ -149,7 +150,7 @@ def _identity(sizes: tuple[int, ...], scale: float, generator: torch.Generator |
 def _orthogonal(sizes: tuple[int, ...], scale: float, generator: torch.Generator | None) -> list[Tensor]:
     # Independent semi-orthogonal layers would not do: their product is no partial isometry once a hidden
     # layer is wider than its neighbours. Sharing Q_j between layers j and j+1 makes it one for all widths.
-    bases = [orthonormal(n, n, generator=generator) for n in sizes]
+    bases = [random_orthonormal(n, n, generator=generator) for n in sizes]
     layers = _identity(sizes, scale, None)
     return [bases[j + 1] @ layer @ bases[j].mT for j, layer in enumerate(layers)]
 

@@ -1,13 +1,13 @@
 """Explicit penalties: modules that add a functional of a model's matrices to any training loop."""
 
-from overt.penalties.adapters import adapters_of, truncate_adapters
+from overt.networks.adapters import adapters_of, truncate_adapters
 from overt.penalties.base import Penalty
 from overt.penalties.composition import CompositionPenalty
-from overt.penalties.diagnostics import LayerReport, SpectralReport
 from overt.penalties.end_to_end import product_of
 from overt.penalties.jacobian import JacobianPenalty
-from overt.penalties.sensitivity_report import CompositionReport, JacobianReport, ParameterReport
+from overt.penalties.jacobian_report import CompositionReport, JacobianReport, ParameterReport
 from overt.penalties.spectral import SpectralPenalty
+from overt.penalties.spectral_report import LayerReport, SpectralReport
 from overt.penalties.vector import VectorPenalty
 
 __all__ = [

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from overt.linalg import Factored
-from overt.penalties.adapters import adapters_of
+from overt.networks.adapters import adapters_of
+from overt.networks.penalty_weights import matrices_of, owners_of_adapter
+from overt.networks.selection import unmatched
 from overt.penalties.functionals import SCALE_INVARIANT
 from overt.penalties.layers import Layer, layers_of
-from overt.penalties.matrices import matrices_of, owners_of_adapter
-from overt.penalties.selection import unmatched
 
 if TYPE_CHECKING:
     from overt.penalties.spectral import SpectralPenalty

@@ -7,12 +7,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from overt.networks.probes import draw_probes
+from overt.networks.products import check_inputs, is_finite, leaf
+from overt.networks.second_order import (
+    check_not_sharded,
+    deterministic,
+    eager,
+    graph_of_its_own,
+    plain_module,
+)
 from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
-from overt.penalties.passes import check_not_sharded, deterministic, eager, graph_of_its_own, plain_module
-from overt.penalties.probes import draw_probes
-from overt.penalties.products import check_inputs, is_finite, leaf
-from overt.penalties.sensitivity_report import CompositionReport, Gradients, parameter_reports
+from overt.penalties.jacobian_report import CompositionReport, Gradients, parameter_reports
 
 __all__ = ["CompositionPenalty"]
 

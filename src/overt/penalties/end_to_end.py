@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overt.linalg.decompositions import full_precision
 from overt.linalg.spectrum import widen
-from overt.penalties.sharding import computed, whole
+from overt.networks.distributed import computed, whole
 
 __all__ = ["end_to_end", "product_of"]
 

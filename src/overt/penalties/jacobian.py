@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from overt.linalg import Basis, make_basis
 from overt.linalg.decompositions import full_precision
-from overt.measures.target import OutputMap, Target
+from overt.networks.processes import own_rows, process_number, rows_of_all
+from overt.networks.products import Products, check_inputs
+from overt.networks.second_order import eager, graph_of_its_own, plain_module
+from overt.networks.target import OutputMap, Target
 from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
 from overt.penalties.bases import basis_name, check_basis
+from overt.penalties.jacobian_report import Gradients, JacobianReport, jacobian_report
 from overt.penalties.moments import BasisMoments, Moments, eigen_moments
-from overt.penalties.passes import eager, graph_of_its_own, plain_module
-from overt.penalties.processes import own_rows, process_number, rows_of_all
-from overt.penalties.products import Products, check_inputs
-from overt.penalties.sensitivity_report import Gradients, JacobianReport, jacobian_report
 
 __all__ = ["JacobianPenalty"]
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from overt.linalg.checks import compute_dtype
+from overt._utils.tensors import compute_dtype
+from overt.networks.distributed import is_sharded
 from overt.penalties.functionals import Form
 from overt.penalties.layers import Layer
-from overt.penalties.sharding import is_sharded
 from overt.penalties.tangent import FactoredTangent, Tangent
 
 __all__ = ["Kept", "key_of", "like", "restored", "split", "stored"]

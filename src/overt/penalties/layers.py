@@ -17,10 +17,10 @@ from overt.linalg.convolution import kernel_blocks, operator_norm_factor, period
 from overt.linalg.decompositions import full_precision
 from overt.linalg.gram import spectral_decomposition
 from overt.linalg.spectrum import widen
-from overt.penalties.adapters import Adapter, adapters_of
-from overt.penalties.matrices import Matrix, matrices_of, owners_of_adapter
-from overt.penalties.selection import Selector, chosen, weight_of
-from overt.penalties.sharding import computed, is_sharded, whole
+from overt.networks.adapters import Adapter, adapters_of
+from overt.networks.distributed import computed, is_sharded, whole
+from overt.networks.penalty_weights import Matrix, matrices_of, owners_of_adapter
+from overt.networks.selection import Selector, chosen, weight_of
 
 __all__ = ["Layer", "layers_of", "product_layer"]
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from overt.linalg import Factored
+from overt.networks.selection import Selector, check_layer_weights, check_selectors
 from overt.penalties.arguments import check_grid, check_norm_floor, one_of, selector_name, whole_number
 from overt.penalties.base import Penalty, check_norm_cap
 from overt.penalties.checks import check_model, check_settings
-from overt.penalties.diagnostics import SpectralReport, spectral_report
 from overt.penalties.end_to_end import end_to_end, product_of
 from overt.penalties.evaluation import Evaluator
 from overt.penalties.functionals import SCALE_INVARIANT, resolve
 from overt.penalties.kept import split
 from overt.penalties.layers import Layer, layers_of, product_layer
 from overt.penalties.methods import Method, make_solver
-from overt.penalties.selection import Selector, check_layer_weights, check_selectors
+from overt.penalties.spectral_report import SpectralReport, spectral_report
 
 __all__ = ["SCALE_INVARIANT", "SpectralPenalty"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from overt.linalg import Factored
 from overt.linalg.decompositions import full_precision
 from overt.linalg.spectrum import first_order_only, widen
+from overt.networks.distributed import is_sharded
 from overt.penalties.functionals import Form
-from overt.penalties.sharding import is_sharded
 
 __all__ = ["FactoredTangent", "Tangent"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from overt.linalg.checks import require_finite
+from overt._utils.tensors import require_finite
 from overt.linalg.spectrum import widen
 from overt.penalties.base import Penalty, check_norm_cap
 from overt.penalties.end_to_end import end_to_end, product_of

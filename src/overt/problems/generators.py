@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from overt._utils.seeds import generator_from, normal
 from overt.linalg import Factored
-from overt.models._draws import generator_from, normal, orthonormal
+from overt.linalg.decompositions import random_orthonormal
 from overt.problems._numbers import check_count, check_integer, check_noise, check_number, plain_shape
 from overt.problems.base import rms
 from overt.problems.completion import CompletionProblem
@@ -54,7 +55,10 @@ def low_rank_factors(
             raise ValueError(
                 f"a matrix of rank 1 has condition number 1, got condition_number={condition_number}"
             )
-        U, V = orthonormal(m, rank, generator=generator), orthonormal(n, rank, generator=generator)
+        U, V = (
+            random_orthonormal(m, rank, generator=generator),
+            random_orthonormal(n, rank, generator=generator),
+        )
         U = U * torch.logspace(math.log10(condition_number), 0.0, rank, dtype=torch.float64)
     scale = math.sqrt(math.sqrt(m * n) / frobenius(U, V))
     return U * scale, V * scale

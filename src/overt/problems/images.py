@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from overt.models._draws import generator_from
+from overt._utils.seeds import generator_from
 from overt.problems.fetch import FASHION_MNIST, fetch
 from overt.problems.idx import read_idx
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from overt.models._draws import generator_from
+from overt._utils.seeds import generator_from
 from overt.problems.archive import parse_ratings, read_member
 from overt.problems.completion import CompletionProblem, Entries
 from overt.problems.fetch import MOVIELENS_100K, fetch

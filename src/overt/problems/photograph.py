@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as nnf
 
-from overt.models._draws import generator_from
+from overt._utils.seeds import generator_from
 from overt.problems.completion import CompletionProblem
 from overt.problems.sampling import sample_entries
 

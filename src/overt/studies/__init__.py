@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from overt._utils.errors import OvertError
     from overt.studies.base import (
         Claim,
         Estimate,
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
         StudyConfig,
         Verdict,
     )
-    from overt.studies.errors import StudyError
     from overt.studies.registry import register
     from overt.studies.runner import RunSummary, run_study
 
 __all__ = [
     "Claim",
     "Estimate",
+    "OvertError",
     "Run",
     "RunContext",
     "RunOutput",
@@ -31,13 +32,12 @@ __all__ = [
     "Skip",
     "Study",
     "StudyConfig",
-    "StudyError",
     "Verdict",
     "register",
     "run_study",
 ]
 
-_HOMES = {"RunSummary": "runner", "run_study": "runner", "register": "registry", "StudyError": "errors"}
+_HOMES = {"RunSummary": "runner", "run_study": "runner", "register": "registry", "OvertError": "errors"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from overt._utils.errors import StoreError
 from overt.studies.base import Run, Study, Verdict
-from overt.studies.errors import StoreError
 from overt.studies.plans import Plan
 from overt.studies.report.build import StudySection
 from overt.studies.report.draw import Undrawn, fault

@@ -16,9 +16,9 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import BACKENDS
 
+from overt._utils.errors import OvertError, UsageError
+from overt._utils.signals import shielded_children
 from overt.studies.base import Study, StudyConfig
-from overt.studies.errors import StudyError, UsageError
-from overt.studies.interrupts import shielded_children
 from overt.studies.worker import Result, execute_in_worker, failed
 
 __all__ = ["WorkerDied", "Workers", "check_backend", "check_jobs"]
@@ -71,7 +71,7 @@ def check_backend(backend: str, address: str | None) -> None:
         raise UsageError(f"unknown backend {backend!r}; there are: {', '.join(usable)}")
 
 
-class WorkerDied(StudyError):  # noqa: N818
+class WorkerDied(OvertError):  # noqa: N818
     """A worker process ended by itself."""
 
 
@@ -107,7 +107,7 @@ class Workers:
         ------
         WorkerDied
             If a worker process is killed.
-        StudyError
+        OvertError
             If workers cannot load the study, or a cluster cannot be reached.
         """
         if self.backend == "dask":
@@ -142,7 +142,7 @@ class Workers:
                 ) from error
             except BrokenProcessPool as error:
                 cause = str(error.__cause__ or error).strip().splitlines()[-1]
-                raise StudyError(f"the worker processes cannot load study {study.name!r}: {cause}") from error
+                raise OvertError(f"the worker processes cannot load study {study.name!r}: {cause}") from error
             finally:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # joblib's note that it cancels what is left
@@ -173,7 +173,7 @@ def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
         try:
             client = distributed.Client(address, timeout="10s")
         except (OSError, ValueError) as error:
-            raise StudyError(f"cannot reach the Dask scheduler at {address}: {error}") from error
+            raise OvertError(f"cannot reach the Dask scheduler at {address}: {error}") from error
         with client:
             yield client
         return
@@ -219,7 +219,7 @@ def _submit(client: Any, study: Study[Any], tasks: Sequence[Task]) -> Iterator[t
             except distributed.KilledWorker:
                 yield futures[future], None
             except (ImportError, AttributeError) as error:
-                raise StudyError(f"the workers cannot load study {study.name!r}: {error}") from error
+                raise OvertError(f"the workers cannot load study {study.name!r}: {error}") from error
             future.release()
     finally:
         client.cancel(list(futures))

@@ -8,12 +8,12 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from overt._utils.errors import StoreError
+from overt._utils.signals import Interrupted, Interrupts
 from overt.studies.backends import Task, WorkerDied, Workers
 from overt.studies.base import Study, StudyConfig
 from overt.studies.display import Display
-from overt.studies.errors import StoreError
 from overt.studies.identity import config_hash
-from overt.studies.interrupts import Interrupted, Interrupts
 from overt.studies.plans import Plan
 from overt.studies.store import Store
 from overt.studies.worker import Result, execute, failed

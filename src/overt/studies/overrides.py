@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from overt._utils.errors import UsageError
 from overt.studies.base import StudyConfig
-from overt.studies.errors import UsageError
 
 __all__ = ["apply", "parse", "read_toml"]
 

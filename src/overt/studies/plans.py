@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from overt.studies import files, records
-from overt.studies.errors import StoreError
+from overt._utils import files
+from overt._utils.errors import StoreError
+from overt.studies import records
 from overt.studies.identity import config_hash
 
 __all__ = ["Plan", "load_plans", "save_plan"]

@@ -7,8 +7,8 @@ import importlib
 from importlib.metadata import entry_points
 from typing import Any
 
+from overt._utils.errors import UsageError
 from overt.studies.base import Study
-from overt.studies.errors import UsageError
 from overt.studies.identity import run_name
 
 __all__ = ["get", "names", "register"]

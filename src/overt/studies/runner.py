@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from overt._utils.errors import UsageError
+from overt._utils.files import explain
+from overt._utils.signals import Interrupts
 from overt.studies import registry
 from overt.studies.assess import assess, load_mixture
 from overt.studies.backends import Workers, check_backend, check_jobs
 from overt.studies.base import Study, StudyConfig, Verdict
 from overt.studies.display import make_display
-from overt.studies.errors import UsageError
-from overt.studies.files import explain
-from overt.studies.interrupts import Interrupts
 from overt.studies.loop import Loop
 from overt.studies.overrides import apply
 from overt.studies.provenance import provenance

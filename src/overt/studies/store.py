@@ -27,10 +27,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from overt.studies import files, npz, records
+from overt._utils import files
+from overt._utils.errors import StoreError
+from overt._utils.files import names_in, remove
+from overt.studies import npz, records
 from overt.studies.base import Run, RunOutput
-from overt.studies.errors import StoreError
-from overt.studies.files import names_in, remove
 from overt.studies.identity import config_hash, run_name, split_run_name
 from overt.studies.plans import Plan, load_plans, save_plan
 

@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from overt.studies import files, records
-from overt.studies.errors import StoreError
+from overt._utils import files
+from overt._utils.errors import StoreError
+from overt.studies import records
 from overt.studies.report.build import StudySection
 from overt.studies.store import Store
 

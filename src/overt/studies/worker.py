@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from overt._utils.files import is_full
 from overt.studies.base import RunContext, RunOutput, Skip, Study, StudyConfig
-from overt.studies.files import is_full
 from overt.studies.store import PROGRESS
 
 __all__ = ["Result", "execute", "execute_in_worker", "failed"]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overt.networks.distributed import is_sharded
 from overt.penalties import SpectralPenalty
-from overt.penalties.sharding import is_sharded
 from overt.training.projection import FixedRank, can_project
 from overt.training.schedules import check_positive_int, is_number
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from overt import functional as F
+from overt._utils.seeds import generator_from, normal
 from overt.linalg import orthonormal_basis
 from overt.measures import measure
 from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
-from overt.models._draws import generator_from, normal
 from overt.studies.base import RunOutput
 from overt.studies.measure.config import MeasureConfig
 from overt.studies.measure.moments import recorded_steps

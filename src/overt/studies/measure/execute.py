@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from overt._utils.seeds import generator_from, normal
 from overt.linalg import make_basis, orthonormal_basis
 from overt.measures import Spectrum, data_spectrum, measure
-from overt.models._draws import generator_from, normal
 from overt.studies.base import RunContext, RunOutput
 from overt.studies.measure import collapse
 from overt.studies.measure.config import MeasureConfig

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from overt.models._draws import generator_from, normal
+from overt._utils.seeds import generator_from, normal
 from overt.studies.measure.config import MeasureConfig
 
 __all__ = ["build", "count_parameters", "matching_width"]

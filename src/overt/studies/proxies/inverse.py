@@ -80,7 +80,7 @@ def execute(config: InverseConfig, context: RunContext) -> RunOutput:
     """Train, and ask."""
     import torch
 
-    from overt.measures.inverse import infer_penalty
+    from overt.measures.inference.inverse import infer_penalty
     from overt.models import DeepLinear
     from overt.problems import matrix_completion
     from overt.studies.training_runs import how, summary, teller

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from overt.studies.files import explain, write_whole
+from overt._utils.files import explain, write_whole
 from overt.studies.report.figures import Figure, Table, format_number, png_size
 from overt.studies.report.provenance import Provenance, duration, provenance, run_table
 from overt.studies.report.svg import numbered, size, standalone

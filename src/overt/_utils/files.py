@@ -1,0 +1,201 @@
+"""Writing that is whole or absent, reading that follows no link, and a lock for a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from overt._utils.errors import StoreError
+
+__all__ = [
+    "TEMPORARY",
+    "explain",
+    "is_full",
+    "locked",
+    "names_in",
+    "read_plain",
+    "remove",
+    "sync_folder",
+    "whole_file",
+    "write_durably",
+    "write_whole",
+]
+
+TEMPORARY = ".overt-tmp-"
+IF_FULL = "free some space or choose another disk"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, the quota or the largest file size is used up."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def explain(error: OSError, path: Path, doing: str, *, if_full: str = IF_FULL) -> StoreError:
+    """The one line that says what failed, why, and what to do; a full disk has the remedy `if_full`."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if is_full(error):
+        remedy = f"; {if_full}"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "; choose a folder that you may write to"
+    elif error.errno == errno.ELOOP:
+        remedy = "; choose a folder that is not a loop of symbolic links"
+    else:
+        remedy = ""
+    return StoreError(f"cannot {doing} {path}: {reason}{remedy}")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, if_full: str = IF_FULL) -> Iterator[BinaryIO]:
+    """Open a file that takes its place when the block ends well, and is gone when it does not.
+
+    It is never seen half-written, whatever interrupts, and is on the disk when the block has ended. Where the
+    path is a symbolic link, the link is replaced, not what it points at.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full or the folder cannot be written to; an earlier file is then as it was.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except (BrokenPipeError, StoreError):
+        raise
+    except OSError as error:
+        raise explain(error, path, "write", if_full=if_full) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, data: bytes, *, if_full: str = IF_FULL) -> None:
+    """Write a file by :func:`whole_file`."""
+    with whole_file(path, if_full=if_full) as file:
+        file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, where the system can do so."""
+    if os.name != "posix":  # pragma: no cover
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems refuse to sync folders
+        if error.errno not in (errno.EINVAL, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def read_plain(path: Path) -> bytes:
+    """Read a regular file.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, cannot be read, or is a link, a device or a pipe.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise StoreError(f"{path} is not a regular file, so it was not read; remove it")
+        return path.read_bytes()
+    except StoreError:
+        raise
+    except OSError as error:
+        raise explain(error, path, "read") from error
+
+
+def names_in(folder: Path, *, missing_ok: bool = False) -> list[str]:
+    """Return the names in a folder; StoreError if it is not one, or is missing where it may not be."""
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError as error:
+        if missing_ok:
+            return []
+        raise StoreError(f"there is no folder {folder}") from error
+    except NotADirectoryError as error:
+        raise StoreError(f"{folder} is not a folder; name a folder that overt run made") from error
+    except OSError as error:
+        raise explain(error, folder, "read") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it points to) or a folder with all in it; nothing is fine too."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock file while the block runs.
+
+    The system releases the lock when the process ends, however it ends, so none is ever left behind.
+
+    Yields
+    ------
+    bool
+        Whether the lock is held; False on file systems without locks.
+
+    Raises
+    ------
+    StoreError
+        If another process holds it.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        raise explain(error, path, "write") from error
+    try:
+        held = _try_lock(handle, path)
+        if held:
+            with contextlib.suppress(OSError):  # who holds it matters only for the other's message
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield held
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int, path: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover  (Windows)
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise explain(error, path, "lock") from error
+        holder = os.pread(handle, 20, 0).decode(errors="replace").strip()
+        by = f" (process {holder})" if holder.isdigit() else ""
+        raise StoreError(
+            f"another overt run{by} is using {path.parent}; wait for it, or choose another folder with --out"
+        ) from error
+    return True

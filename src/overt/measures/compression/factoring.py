@@ -1,0 +1,262 @@
+"""Layers as two thinner ones: a Linear as two, a convolution as a thinner one and one of size 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from overt._utils.tensors import compute_dtype
+from overt.linalg import svd
+from overt.networks.weights import CONVOLUTIONS
+
+__all__ = ["FactoredConv", "FactoredLinear", "Layer", "layers_to_factor", "price"]
+
+
+class FactoredLinear(nn.Sequential):
+    """x ↦ A (B x) + b: two ``nn.Linear`` of inner width r in place of one. Attributes as of ``nn.Linear``."""
+
+    def __init__(self, first: nn.Linear, second: nn.Linear) -> None:
+        super().__init__(first, second)
+        self.in_features, self.out_features = first.in_features, second.out_features
+
+    @property
+    def rank(self) -> int:
+        """Inner width r."""
+        return int(self[0].out_features)  # type: ignore[arg-type]
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that the two make together, formed when asked for."""
+        A, B = self[1].weight, self[0].weight
+        assert isinstance(A, Tensor)
+        assert isinstance(B, Tensor)
+        return A @ B
+
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the second layer."""
+        return self[1].bias  # type: ignore[return-value]
+
+
+class FactoredConv(nn.Sequential):
+    """A convolution to r channels (for each group) and one of kernel size 1 that mixes them.
+
+    Attributes as of ``nn.Conv1d/2d/3d``.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__(first, second)
+        spatial: Any = first
+        self.in_channels, self.out_channels = spatial.in_channels, cast(Any, second).out_channels
+        self.kernel_size, self.stride, self.padding = spatial.kernel_size, spatial.stride, spatial.padding
+        self.dilation, self.groups = spatial.dilation, spatial.groups
+        self.padding_mode = spatial.padding_mode
+
+    @property
+    def rank(self) -> int:
+        """Inner channels of each group."""
+        first: Any = self[0]
+        return int(first.out_channels // first.groups)
+
+    @property
+    def weight(self) -> Tensor:
+        """The kernel that the two make together, formed when asked for."""
+        A, B = self[1].weight, self[0].weight
+        assert isinstance(A, Tensor)
+        assert isinstance(B, Tensor)
+        by_group = A.reshape(self.groups, -1, self.rank) @ B.reshape(self.groups, self.rank, -1)
+        return by_group.reshape(self.out_channels, *B.shape[1:])
+
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the second layer."""
+        return self[1].bias  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer that can be factored, with its singular value decomposition.
+
+    Attributes
+    ----------
+    name
+        Its first name in the model.
+    module
+        The layer.
+    U, S, Vh
+        Of its weight as matrices, a batch of groups: (g, m, k), (g, k), (g, k, n).
+    """
+
+    name: str
+    module: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+    @property
+    def full_rank(self) -> int:
+        """Largest rank of a group."""
+        return self.S.shape[-1]
+
+    @property
+    def entries(self) -> int:
+        """Numbers in the weight."""
+        return self.module.weight.numel()
+
+    def price(self, rank: int) -> int:
+        """Numbers that the weight takes at a rank: r(m + n) for each group, or all mn if that is fewer."""
+        groups, m, _ = self.U.shape
+        return groups * price(m, self.Vh.shape[-1], rank)
+
+    def thrifty(self, rank: int) -> bool:
+        """Whether two factors of this rank are fewer numbers than the weight."""
+        return self.price(rank) < self.entries
+
+    def truncated(self, rank: int) -> Tensor:
+        """The weight at a rank, in its own shape; the weight itself where factoring saves nothing."""
+        if not self.thrifty(rank):
+            return self.module.weight.detach()
+        A, B = self.factors(rank)
+        return (A @ B).reshape(self.module.weight.shape).to(self.module.weight.dtype)
+
+    def factors(self, rank: int) -> tuple[Tensor, Tensor]:
+        """U√Σ, (g, m, r), and √Σ Vᵀ, (g, r, n): balanced, so that training may go on from them."""
+        root = self.S[:, :rank].sqrt()
+        return self.U[:, :, :rank] * root.unsqueeze(-2), root.unsqueeze(-1) * self.Vh[:, :rank]
+
+    def energy_rank(self, energy: float) -> int:
+        """Smallest rank that keeps this share of Σσ², groups together."""
+        power = self.S.double().square().sum(0)
+        total = float(power.sum())
+        if total == 0:
+            return 1
+        missing = total - power.cumsum(0)
+        # The slack is the rounding of the sum, so that energy=1 keeps what is not zero.
+        allowed = (1 - energy) * total + len(power) * torch.finfo(power.dtype).eps * total
+        return 1 + int((missing > allowed).sum())
+
+    def build(self, rank: int, cache: dict[tuple[int, int], nn.Parameter]) -> nn.Module:
+        """Two layers of this rank; weights that were one parameter in several layers share their factors."""
+        first, second = _empty_pair(self.module, rank)
+        A, B = self.factors(rank)
+        weight = self.module.weight
+        for part, (layer, values) in enumerate(((first, B), (second, A))):
+            key = (id(weight), part)
+            if key not in cache:
+                shape = layer.weight.shape
+                held = values.reshape(shape).to(dtype=weight.dtype).contiguous().clone()
+                cache[key] = nn.Parameter(held, requires_grad=weight.requires_grad)
+            layer.weight = cache[key]
+        if self.module.bias is not None:
+            second.bias = self.module.bias
+        built: nn.Module
+        if isinstance(self.module, nn.Linear):
+            assert isinstance(first, nn.Linear)
+            assert isinstance(second, nn.Linear)
+            built = FactoredLinear(first, second)
+        else:
+            built = FactoredConv(first, second)
+        return built.train(self.module.training)
+
+
+def price(m: int, n: int, rank: int) -> int:
+    """Numbers that an (m, n) matrix of a rank takes: r(m + n), or mn if that is fewer.
+
+    Examples
+    --------
+    >>> price(100, 50, 3), price(100, 50, 40)
+    (450, 5000)
+    """
+    return min(rank * (m + n), m * n)
+
+
+def layers_to_factor(model: nn.Module) -> tuple[list[Layer], dict[str, str]]:
+    """The layers of a model that can be factored, and why each other weighted layer cannot.
+
+    Layers that share one weight are all listed, with one decomposition.
+    """
+    layers: list[Layer] = []
+    refused: dict[str, str] = {}
+    owners = _owners(model)
+    parts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.utils.parametrize.ParametrizationList):
+            continue
+        reason = _refusal(module, owners)
+        if reason is not None:
+            refused[name] = reason
+            continue
+        if type(module) is not nn.Linear and not isinstance(module, CONVOLUTIONS):
+            continue
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        if id(weight) not in parts:
+            groups = module.groups if isinstance(module, CONVOLUTIONS) else 1
+            rows = weight.detach().flatten(1)
+            parts[id(weight)] = svd(rows.reshape(groups, -1, rows.shape[1]).to(compute_dtype(rows.dtype)))
+        layers.append(Layer(name, module, *parts[id(weight)]))
+    return layers, refused
+
+
+def _owners(model: nn.Module) -> dict[int, list[nn.Module]]:
+    """The modules that hold each parameter."""
+    owners: dict[int, list[nn.Module]] = {}
+    for module in model.modules():
+        for p in module._parameters.values():
+            if p is not None:
+                owners.setdefault(id(p), []).append(module)
+    return owners
+
+
+def _refusal(module: nn.Module, owners: dict[int, list[nn.Module]]) -> str | None:
+    """Why a module with a weight stays as it is; None if it need not, or has none."""
+    held = [p for p in module._parameters.values() if p is not None and p.ndim >= 2]
+    if nn.utils.parametrize.is_parametrized(module):
+        return "its weight is parametrized; remove the parametrization first"
+    if not held:
+        return None
+    if type(module) is not nn.Linear and type(module) not in CONVOLUTIONS:
+        return f"a {type(module).__name__} is not factored, only nn.Linear and nn.Conv1d/2d/3d are"
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "it has forward hooks, which its factors would not have; remove them first"
+    others = {type(owner) for owner in owners[id(module.weight)]}
+    if len(others) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in others - {type(module)}))
+        return f"its weight is tied to that of a {names}"
+    return None
+
+
+def _empty_pair(
+    layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, rank: int
+) -> tuple[nn.Linear | nn.Conv2d, nn.Linear | nn.Conv2d]:
+    """Two layers of the right shapes; on the meta device, so that nothing is drawn or allocated."""
+    if isinstance(layer, nn.Linear):
+        return (
+            nn.Linear(layer.in_features, rank, bias=False, device="meta"),
+            nn.Linear(rank, layer.out_features, bias=layer.bias is not None, device="meta"),
+        )
+    kind: Any = type(layer)
+    first = kind(
+        layer.in_channels,
+        rank * layer.groups,
+        layer.kernel_size,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=False,
+        padding_mode=layer.padding_mode,
+        device="meta",
+    )
+    second = kind(
+        rank * layer.groups,
+        layer.out_channels,
+        1,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        device="meta",
+    )
+    return first, second

@@ -1,0 +1,204 @@
+"""The search for the fewest numbers that keep a model as good as it is, within a tolerance.
+
+Nothing here finds the minimum: accuracy need not be monotone in a rank, and ranks interact. Whatever is found
+has been evaluated, so its number of parameters is an upper bound of the minimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from overt.measures.compression.factoring import Layer
+
+__all__ = ["Budget", "Found", "Ranks", "search"]
+
+Ranks = tuple[int, ...]  # one for each distinct weight; the full rank means that it is left as it is
+
+_HALVINGS = 8
+
+
+class Budget(Exception):  # noqa: N818  (it ends a search, and is no error)
+    """No further evaluation is allowed."""
+
+
+@dataclass
+class Found:
+    """What a search saw.
+
+    Attributes
+    ----------
+    before
+        Accuracy of the model as it is.
+    good
+        Numbers in the weights, by ranks, for all that kept the accuracy.
+    alone
+        For each weight the smallest rank found that keeps the accuracy with all others as they are.
+    evaluations
+        Number of models evaluated.
+    exhausted
+        Whether the search ended because no more were allowed.
+    """
+
+    before: float
+    good: dict[Ranks, int] = field(default_factory=dict)
+    alone: list[int] = field(default_factory=list)
+    evaluations: int = 0
+    exhausted: bool = False
+
+
+def search(
+    layers: list[Layer], evaluate: Callable[[], float], tolerance: float, max_evaluations: int
+) -> Found:
+    """Look for ranks that keep ``evaluate()`` within `tolerance` of what it is now.
+
+    Parameters
+    ----------
+    layers
+        Of the model that is evaluated, one for each distinct weight. Weights are overwritten meanwhile and
+        are as before afterwards.
+    evaluate
+        The accuracy with the present weights.
+    tolerance
+        Largest accepted loss of accuracy.
+    max_evaluations
+        Bound on the calls of `evaluate`.
+    """
+    trial = _Trial(layers, evaluate, tolerance, max_evaluations)
+    try:
+        trial.run()
+    except Budget:
+        trial.found.exhausted = True
+    finally:
+        trial.restore()
+    return trial.found
+
+
+class _Trial:
+    def __init__(
+        self, layers: list[Layer], evaluate: Callable[[], float], tolerance: float, max_evaluations: int
+    ) -> None:
+        self._layers, self._evaluate, self._limit = layers, evaluate, max_evaluations
+        self._original = [layer.module.weight.detach().clone() for layer in layers]
+        self._full = tuple(layer.full_rank for layer in layers)
+        self._present = self._full
+        self._seen: dict[Ranks, bool] = {}
+        self.found = Found(before=evaluate(), evaluations=1)
+        self._least = self.found.before - tolerance
+        self._note(self._full, True)
+
+    def run(self) -> None:
+        self.found.alone = list(self._full)
+        for i in range(len(self._layers)):
+            self.found.alone[i] = self._shrink(self._full, i)[i]
+        for family in (self._by_energy, self._by_threshold, self._by_sensitivity):
+            self._bisect(family)
+        before = None
+        best = self._best()
+        while best != before:  # each round either saves numbers or is the last
+            before = best
+            for i in self._by_cost(best):
+                best = self._shrink(best, i)
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for layer, weight in zip(self._layers, self._original, strict=True):
+                layer.module.weight.copy_(weight)
+
+    # ---- families with one parameter t in [0, 1]: 0 leaves all as it is, 1 leaves rank 1 ------------------
+
+    def _by_energy(self, t: float) -> Ranks:
+        """The same share of Σσ² is lost in all layers."""
+        lost = 10.0 ** (-8 * (1 - t))
+        return tuple(layer.energy_rank(1 - lost) if t > 0 else layer.full_rank for layer in self._layers)
+
+    def _by_threshold(self, t: float) -> Ranks:
+        """σ/σ₁ above the same threshold in all layers."""
+        threshold = 10.0 ** (-4 * (1 - t)) if t > 0 else 0.0
+        kept = (((threshold * layer.S[:, :1] < layer.S).sum(1).amax()) for layer in self._layers)
+        return tuple(max(1, int(k)) for k in kept)
+
+    def _by_sensitivity(self, t: float) -> Ranks:
+        """The same power of what each layer can lose alone."""
+        pairs = zip(self._full, self.found.alone, strict=True)
+        return tuple(max(1, round(full ** (1 - t) * alone**t)) for full, alone in pairs)
+
+    def _bisect(self, family: Callable[[float], Ranks]) -> None:
+        low, high = 0.0, 1.0
+        if self._keeps(family(high)):
+            return
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if self._keeps(family(middle)):
+                low = middle
+            else:
+                high = middle
+
+    # ---- one layer at a time ------------------------------------------------------------------------------
+
+    def _shrink(self, ranks: Ranks, i: int) -> Ranks:
+        """The smallest rank of one layer that a bisection finds, all others being kept."""
+        high = ranks[i]  # keeps the accuracy
+        low = 0
+        top = self._largest_thrifty(i)
+        if high > top:
+            if top < 1 or not self._keeps(_with(ranks, i, top)):
+                return ranks
+            high = top
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._keeps(_with(ranks, i, middle)):
+                high = middle
+            else:
+                low = middle
+        return _with(ranks, i, high)
+
+    def _largest_thrifty(self, i: int) -> int:
+        layer = self._layers[i]
+        m, n = layer.U.shape[1], layer.Vh.shape[2]
+        return min((m * n - 1) // (m + n), layer.full_rank)
+
+    def _by_cost(self, ranks: Ranks) -> Iterator[int]:
+        prices = [layer.price(rank) for layer, rank in zip(self._layers, ranks, strict=True)]
+        yield from sorted(range(len(prices)), key=lambda i: -prices[i])
+
+    def _best(self) -> Ranks:
+        return min(self.found.good, key=self.found.good.__getitem__)
+
+    # ---- evaluation ---------------------------------------------------------------------------------------
+
+    def _keeps(self, ranks: Ranks) -> bool:
+        """Whether the model at these ranks is good enough."""
+        ranks = tuple(
+            rank if layer.thrifty(rank) else layer.full_rank
+            for layer, rank in zip(self._layers, ranks, strict=True)
+        )
+        if ranks not in self._seen:
+            if self.found.evaluations >= self._limit:
+                raise Budget
+            self._set(ranks)
+            self.found.evaluations += 1
+            self._note(ranks, self._evaluate() >= self._least)
+        return self._seen[ranks]
+
+    def _note(self, ranks: Ranks, kept: bool) -> None:
+        self._seen[ranks] = kept
+        if kept:
+            self.found.good[ranks] = sum(
+                layer.price(rank) for layer, rank in zip(self._layers, ranks, strict=True)
+            )
+
+    def _set(self, ranks: Ranks) -> None:
+        with torch.no_grad():
+            for i, layer in enumerate(self._layers):
+                if ranks[i] == self._present[i]:
+                    continue
+                whole = ranks[i] == layer.full_rank
+                layer.module.weight.copy_(self._original[i] if whole else layer.truncated(ranks[i]))
+        self._present = ranks
+
+
+def _with(ranks: Ranks, i: int, rank: int) -> Ranks:
+    return (*ranks[:i], rank, *ranks[i + 1 :])

@@ -1,0 +1,1 @@
+"""The inverse question: which penalty a solution looks like a minimum of."""

@@ -1,0 +1,127 @@
+"""The part of a gradient along which the data leave a solution free to move.
+
+On {X : 𝒜(X) = y} a function is stationary at X if its gradient, or one member of its subdifferential, is
+orthogonal to the null space of 𝒜, that is lies in the range of the adjoint 𝒜*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from overt.measures.inference.frames import Frame
+
+Linear = Callable[[Tensor], Tensor]
+
+
+class MeasurementMap(Protocol):
+    """What is asked of a problem: see ``overt.problems.Problem``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def y(self) -> Tensor: ...
+    def measure(self, W: Tensor, /) -> Tensor: ...
+    def adjoint(self, z: Tensor, /) -> Tensor: ...
+
+
+def conjugate_gradients(matrix: Linear, b: Tensor, *, tolerance: float = 1e-12, max_iter: int = 0) -> Tensor:
+    """z with matrix(z) = b for a symmetric positive semidefinite map and b in its range."""
+    z, r = torch.zeros_like(b), b.clone()
+    p, rr = r.clone(), float(r @ r)
+    target = tolerance**2 * rr
+    for _ in range(max_iter or min(2 * b.numel(), 1000)):
+        if rr <= target:
+            break
+        q = matrix(p)
+        curvature = float(p @ q)
+        if curvature <= 0:  # rounding: p is in the kernel, b is met as far as it can be
+            break
+        step = rr / curvature
+        z, r = z + step * p, r - step * q
+        before, rr = rr, float(r @ r)
+        p = r + (rr / before) * p
+    return z
+
+
+def null_part(problem: MeasurementMap, X: Tensor) -> Tensor:
+    """Orthogonal projection of X onto the null space of 𝒜."""
+    z = conjugate_gradients(lambda v: problem.measure(problem.adjoint(v)), problem.measure(X))
+    return X - problem.adjoint(z)
+
+
+def _multiplier(problem: MeasurementMap, frame: Frame, X: Tensor) -> Tensor:
+    """z that minimizes ‖P_T (X − 𝒜* z)‖ over the tangent space T."""
+
+    def gram(v: Tensor) -> Tensor:
+        return problem.measure(frame.tangent(problem.adjoint(v)))
+
+    return conjugate_gradients(gram, problem.measure(frame.tangent(X)), tolerance=1e-10)
+
+
+def smallest_null_part(
+    problem: MeasurementMap, frame: Frame, G: Tensor, radius: float, *, max_iter: int = 300
+) -> Tensor:
+    """The smallest P_null (G + Z) over Z in the complement of T with no value above ``radius``.
+
+    Without a bound it is the projection of G onto T ∩ null 𝒜: a vector v of the null space is orthogonal to
+    every P_null Z exactly if it is orthogonal to every Z, that is if it lies in T. A linear system gives it.
+    Where its Z is too large, the accelerated projected gradient method (Beck & Teboulle 2009) gives the
+    answer, with step 1 because the map is a projection.
+    """
+    if frame.full or radius == 0:
+        return null_part(problem, G)
+    z = _multiplier(problem, frame, G)
+    pulled = problem.adjoint(z)
+    if math.isinf(radius) or frame.normal_size(pulled) <= radius:
+        return frame.tangent(G - pulled)
+    Z = ahead = frame.normal(pulled, radius)
+    momentum, best, checked = 1.0, null_part(problem, G + Z), math.inf
+    for iteration in range(max_iter):
+        following = frame.normal(ahead - null_part(problem, G + ahead), radius)
+        grown = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = following + ((momentum - 1) / grown) * (following - Z)
+        Z, momentum = following, grown
+        if iteration % 10 == 9:
+            rest = null_part(problem, G + Z)
+            size = float(torch.linalg.vector_norm(rest))
+            if size < float(torch.linalg.vector_norm(best)):
+                best = rest
+            if abs(checked - size) <= 2e-3 * size or size <= 1e-6 * float(torch.linalg.vector_norm(G)):
+                break
+            checked = size
+    return best
+
+
+def interpolate(problem: MeasurementMap, frame: Frame, y: Tensor, *, max_iter: int = 40) -> Frame | None:
+    """Move a point to one with 𝒜(X) = y and as many non-zeros; None where that fails.
+
+    Gauss–Newton steps in the tangent space, each the shortest that meets the linearized equations, damped
+    where the residual would grow.
+    """
+    target = 1e-8 * float(torch.linalg.vector_norm(y))
+    X = frame.point()
+    residual = y - problem.measure(X)
+    for _ in range(max_iter):
+        size = float(torch.linalg.vector_norm(residual))
+        if size <= target:
+            return frame
+
+        def gram(v: Tensor, at: Frame = frame) -> Tensor:
+            return problem.measure(at.tangent(problem.adjoint(v)))
+
+        z = conjugate_gradients(gram, residual, tolerance=1e-12 if frame.full else 1e-6)
+        step = frame.tangent(problem.adjoint(z))
+        for share in (1.0, 0.5, 0.25, 0.1):
+            moved = frame.retract(X + share * step)
+            found = y - problem.measure(moved.point())
+            if float(torch.linalg.vector_norm(found)) < (1 - 0.1 * share) * size:
+                break
+        else:
+            return None
+        frame, X, residual = moved, moved.point(), found
+    return None

@@ -1,0 +1,1 @@
+"""Spectra recorded while a model trains."""

@@ -1,0 +1,1 @@
+"""Spectra of what a model holds: weights, products, convolutions, activations, Jacobians point by point."""

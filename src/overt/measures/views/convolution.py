@@ -1,0 +1,201 @@
+"""The singular values of a convolution as a linear operator on whole signals or images."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from overt._utils.tensors import compute_dtype
+from overt.linalg import require_finite, singular_values
+from overt.measures.spectrum import Spectrum
+from overt.networks.guard import untouched
+from overt.networks.weights import CONVOLUTIONS, TRANSPOSED, Convolution, acting
+
+__all__ = ["Boundary", "convolution_spectrum"]
+
+Boundary = Literal["circular", "bound", "own"]
+
+# An operator of this many entries is 0.5 GB in double precision, and its decomposition takes a minute.
+_DENSE_ENTRIES = 2**26
+
+
+def convolution_spectrum(
+    conv: Convolution, input_size: int | tuple[int, ...], *, boundary: Boundary = "circular"
+) -> Spectrum:
+    """Singular values of the linear operator that a convolution applies to its whole input.
+
+    A circular convolution is block-diagonal in the Fourier basis: for each frequency ω, the matrix
+    K̂(ω) = Σ_t K[:, :, t] e^{−iω·t} of shape (out, in) maps the channels' coefficients, and the singular
+    values of the operator are those of all K̂(ω) together (Sedghi, Gupta & Long 2019). That takes
+    n/2 decompositions of (out, in) matrices instead of one of an (n·out, n·in) matrix, n positions.
+
+    With a stride s that divides the size, an output frequency collects the s input frequencies that alias to
+    it (s_h·s_w of them in 2-D), and its block is [K̂(ω), K̂(ω + n/s), …]/√s. Dilation spreads the taps over
+    the grid, and a tap beyond it wraps around. Groups act side by side: their singular values are put
+    together. A transposed convolution is the transpose of a convolution and has its singular values.
+
+    Parameters
+    ----------
+    conv
+        ``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d`` or their transposed forms. The bias plays no part.
+    input_size
+        Spatial size of the layer's input: one number for all dimensions, or one for each.
+    boundary
+        - ``"circular"``: the operator with circular boundary on this grid, whatever the layer's own padding.
+          For zero padding it differs by a matrix whose rank is at most the number of outputs within reach of
+          the border, and the shares of singular values in any interval agree as the grid grows (Szegő's
+          theorem; Yi 2020 for multi-channel layers).
+        - ``"bound"``: the circular operator on a grid enlarged by dilation·(kernel − 1). With stride 1 the
+          zero-padded operator, of any padding, is a submatrix of this one, so its i-th singular value is at
+          most the i-th one here. Refused for other strides.
+        - ``"own"``: the layer as it is, with its own padding and stride, as one dense matrix. Exact for each
+          layer, in cubic time; refused where the matrix has more than 2²⁶ entries.
+
+    Returns
+    -------
+    Spectrum
+        All min(out·outputs, in·inputs) singular values, descending, in the dtype of the kernel (float32 at
+        least).
+
+    Raises
+    ------
+    TypeError
+        `conv` is no convolution.
+    ValueError
+        A size that does not fit the layer, a stride that does not divide it, an unknown `boundary`, or a
+        kernel that is not finite.
+
+    References
+    ----------
+    Sedghi, H., Gupta, V., Long, P. M. (2019). The singular values of convolutional layers. ICLR.
+    Yi, X. (2020). Asymptotic singular value distribution of linear convolutional layers. arXiv 2006.07117.
+
+    Examples
+    --------
+    A 1-D difference has the spectrum |1 − e^{−iω}| = 2 |sin(ω/2)|.
+
+    >>> import torch
+    >>> from overt.measures import convolution_spectrum
+    >>> conv = torch.nn.Conv1d(1, 1, 2, bias=False)
+    >>> conv.weight.data = torch.tensor([[[1.0, -1.0]]])
+    >>> convolution_spectrum(conv, 4).values.round(decimals=4)
+    tensor([2.0000, 1.4142, 1.4142, 0.0000])
+    """
+    if not isinstance(conv, (*CONVOLUTIONS, *TRANSPOSED)):
+        raise TypeError(f"conv must be an nn.Conv1d/2d/3d or its transposed form, got {type(conv).__name__}")
+    if boundary not in get_args(Boundary):
+        raise ValueError(f"boundary must be one of {', '.join(get_args(Boundary))}, got {boundary!r}")
+    size = _check_size(input_size, len(conv.kernel_size))
+    kernel = acting(conv, "weight")
+    require_finite(kernel, "conv.weight")
+    dtype = compute_dtype(kernel.dtype)
+    if boundary == "own":
+        with untouched(conv):
+            return Spectrum(singular_values(_dense(conv, size).to(dtype)))
+    stride = _numbers(conv.stride)
+    if isinstance(conv, TRANSPOSED):  # the grid of the convolution that it transposes
+        size = tuple(n * s for n, s in zip(size, stride, strict=True))
+    if boundary == "bound":
+        if any(s != 1 for s in stride):
+            raise ValueError(
+                f'boundary="bound" needs stride 1, got {stride}; use boundary="own" or "circular"'
+            )
+        reach = zip(size, _numbers(conv.dilation), kernel.shape[2:], strict=True)
+        size = tuple(n + d * (k - 1) for n, d, k in reach)
+    if any(n % s for n, s in zip(size, stride, strict=True)):
+        raise ValueError(
+            f"input_size {size} is not a multiple of the stride {stride}, so no circular operator has it; "
+            'crop or pad the size, or use boundary="own"'
+        )
+    return Spectrum(_circular(kernel.to(dtype), conv.groups, size, stride, _numbers(conv.dilation)))
+
+
+def _numbers(setting: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (setting,) if isinstance(setting, int) else tuple(setting)
+
+
+def _check_size(input_size: object, dims: int) -> tuple[int, ...]:
+    sizes = (input_size,) * dims if isinstance(input_size, int) else input_size
+    if (
+        not isinstance(sizes, (tuple, list))
+        or len(sizes) != dims
+        or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes)
+    ):
+        raise ValueError(f"input_size must be a positive int or {dims} of them, got {input_size!r}")
+    return tuple(sizes)
+
+
+def _circular(
+    kernel: Tensor, groups: int, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Tensor:
+    """Singular values of the circular operator, descending."""
+    blocks = _fold(_on_grid(kernel, size, dilation), size, stride)
+    per_group = blocks.reshape(groups, -1, *blocks.shape[1:])  # (groups, out, in, *coarse, aliases)
+    coarse = per_group.shape[3:-1]
+    matrices = per_group.movedim((1, 2), (-3, -2)).flatten(-2)  # (groups, *coarse, out, in·aliases)
+    matrices = matrices / math.sqrt(math.prod(stride))
+    # A real kernel has K̂(−ω) = conj K̂(ω): half of the last axis is enough, and its inner part counts twice.
+    half = coarse[-1] // 2 + 1
+    matrices = matrices.narrow(-3, 0, half)
+    values = _complex_singular_values(matrices)
+    twice = values.narrow(-2, 1, coarse[-1] - half)
+    both = torch.cat([values.flatten(), twice.flatten()])
+    return both.sort(descending=True).values
+
+
+def _on_grid(kernel: Tensor, size: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
+    """The kernel on the grid of the input; taps that are spread beyond it wrap around."""
+    grid = kernel
+    for axis, (n, d) in enumerate(zip(size, dilation, strict=True), start=2):
+        places = torch.arange(grid.shape[axis], device=kernel.device) * d % n
+        shape = [*grid.shape[:axis], n, *grid.shape[axis + 1 :]]
+        grid = grid.new_zeros(shape).index_add_(axis, places, grid)
+    return grid
+
+
+def _fold(grid: Tensor, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """K̂ of shape (out, in, *coarse grid, aliases): the frequencies ω + j n/s that a stride makes one."""
+    dims = len(size)
+    spectrum = torch.fft.fftn(grid, dim=tuple(range(2, 2 + dims)))
+    shape: list[int] = [*grid.shape[:2]]
+    for n, s in zip(size, stride, strict=True):
+        shape += [s, n // s]
+    split = spectrum.reshape(shape)
+    fine = [2 + 2 * i for i in range(dims)]
+    folded: Tensor = split.movedim(fine, list(range(-dims, 0))).flatten(-dims)
+    return folded
+
+
+def _complex_singular_values(matrices: Tensor) -> Tensor:
+    """Singular values of complex matrices: those of [[X, −Y], [Y, X]], which has each of them twice."""
+    real, imaginary = matrices.real, matrices.imag
+    top = torch.cat([real, -imaginary], dim=-1)
+    bottom = torch.cat([imaginary, real], dim=-1)
+    doubled = singular_values(torch.cat([top, bottom], dim=-2))
+    single: Tensor = doubled[..., ::2]
+    return single
+
+
+def _dense(conv: Convolution, size: tuple[int, ...]) -> Tensor:
+    """The layer on every unit vector: its matrix, one row for each input."""
+    n = conv.in_channels * math.prod(size)
+    with torch.no_grad():
+        probe = conv.weight.new_zeros(1, conv.in_channels, *size)
+        try:
+            m = conv(probe).numel()
+        except RuntimeError as error:
+            raise ValueError(f"input_size {size} does not fit the layer: {error}") from None
+        if n * m > _DENSE_ENTRIES:
+            raise ValueError(
+                f'boundary="own" needs the dense operator, here {m} × {n}; use "circular" or "bound", or a '
+                "smaller input_size"
+            )
+        offset = conv(probe).flatten()
+        rows = [
+            conv(units.reshape(-1, conv.in_channels, *size)).flatten(1) - offset
+            for units in torch.split(torch.eye(n, dtype=probe.dtype, device=probe.device), 256)
+        ]
+    return torch.cat(rows)
