@@ -36,6 +36,7 @@ def test_it_is_the_nuclear_norm_of_a_balanced_composition_and_more_of_any_other(
     assert CompositionPenalty(h, g, weight=1.0, estimator=estimator).penalty(x(count)).item() > 1.05 * nuclear
 
 
+@pytest.mark.slow
 def test_minimizing_it_over_the_factors_shrinks_singular_values():
     """min ½‖gh − A‖² + λ·½(‖g‖² + ‖h‖²) is A with its singular values shrunk by λ (Srebro 2004)."""
     h, g, _ = maps(balanced=False)

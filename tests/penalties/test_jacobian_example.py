@@ -12,6 +12,7 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "jacobian_penalty.py"
 
 
+@pytest.mark.slow
 def test_the_example_shows_fewer_directions_and_one_weight_for_all_scales(capsys):
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     head, *lines = capsys.readouterr().out.splitlines()

@@ -123,6 +123,7 @@ def network():
 
 
 # The compiler looks at .grad of what crosses from one compiled part to the next.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_compiled_step_runs_the_penalty_as_it_is():
     model, x = network(), inputs(8, 6)
@@ -147,6 +148,7 @@ def test_a_compiled_step_runs_the_penalty_as_it_is():
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.slow
 def test_compiled_parts_run_eagerly():
     model, x = network(), inputs(8, 6)
     wanted = JacobianPenalty(model, p=1.0, weight=1.0).penalty(x)

@@ -112,6 +112,7 @@ def test_truncation_keeps_what_is_large():
         truncate_adapters(net, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["zero", "random"])
 def test_superfluous_ranks_collapse(start):
     """An adapter of rank 8 for a change of rank 2: the penalty finds 2, training without it does not."""

@@ -16,6 +16,7 @@ def model() -> nn.Sequential:
     return nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("functional", "method", "backend"),
     [

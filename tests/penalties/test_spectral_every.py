@@ -92,6 +92,7 @@ def test_what_is_kept_is_scale_invariant_and_a_lower_bound():
     torch.testing.assert_close(penalty.penalty(), value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("functional", ["nuclear_norm", "normalized_nuclear_norm", "effective_rank"])
 def test_the_mean_force_is_right(functional):
     """Over a training run, the mean of the forces kept is that of the exact ones at the same weights."""
@@ -114,6 +115,7 @@ def test_the_mean_force_is_right(functional):
         assert torch.linalg.vector_norm(found - right) < 0.03 * torch.linalg.vector_norm(right)
 
 
+@pytest.mark.slow
 def test_training_with_kept_directions_ends_where_exact_training_does():
     """Adam on a matrix with noise: every=10 ends at the same continuous rank."""
     truth = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -57,6 +57,7 @@ def oracle(model, functional, options):
     return value.detach(), [p.grad.clone() for p in model.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("functional", "options"), FUNCTIONALS)
 @pytest.mark.parametrize("method", ["svd", "gram", "polar", "auto"])
 def test_value_and_gradient_of_each_method(functional, options, method):
@@ -294,9 +295,9 @@ def test_a_normalized_penalty_needs_no_other_weight_at_another_scale(scale):
         ({"every": 0}, ValueError, "every must be an integer ≥ 1, got 0"),
         ({"every": 1.5}, TypeError, "every must be an integer"),
         ({"polar_steps": True}, TypeError, "polar_steps must be an integer"),
-        ({"grid": (8, 0)}, ValueError, "grid must be an integer ≥ 1"),
-        ({"norm_floor": 0}, ValueError, "norm_floor must be a finite positive number or None"),
-        ({"norm_floor": "x"}, TypeError, "norm_floor must be a positive number"),
+        ({"grid": (8, 0)}, ValueError, "grid must be a tuple of integers ≥ 1"),
+        ({"norm_floor": 0}, ValueError, "norm_floor must be a finite number > 0.*None"),
+        ({"norm_floor": "x"}, TypeError, "norm_floor must be a finite number > 0"),
         ({"functional": "nuclear_norm", "norm_floor": 1.0}, ValueError, "norm_floor is for scale-invariant"),
         ({"functional": torch.linalg.matrix_norm, "conv": "operator"}, ValueError, "by name"),
     ],

@@ -50,6 +50,7 @@ def train(penalty: SpectralPenalty, steps: int) -> list[float]:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", CASES, ids=lambda a: str(next(iter(a.values()), "default")))
 @pytest.mark.parametrize("stop", [1, 3, 5])
 def test_a_stored_penalty_goes_on_bit_for_bit(arguments, stop):

@@ -75,8 +75,8 @@ def test_gradient_through_a_deep_diagonal_network():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"p": 0}, ValueError, "p must be a finite positive"),
-        ({"p": "1"}, TypeError, "p must be a positive number"),
+        ({"p": 0}, ValueError, "p must be a finite number > 0"),
+        ({"p": "1"}, TypeError, "p must be a finite number > 0"),
         ({"q": math.inf}, ValueError, "q must be"),
         ({"p": 2, "q": 1}, ValueError, "q must be larger than p"),
         ({"q": None, "norm_cap": 1.0}, ValueError, "norm_cap is for the ratio"),

@@ -16,6 +16,7 @@ __all__ = [
     "check_choice",
     "check_integer",
     "check_number",
+    "check_numbers",
     "check_seed",
     "check_sizes",
     "is_integer",
@@ -108,6 +109,20 @@ def check_number(
     return number
 
 
+def check_numbers(value: object, name: str, **limits: Any) -> tuple[float, ...]:
+    """`value`, a number or several, as floats within the `limits` of `check_number`.
+
+    Raises
+    ------
+    TypeError
+        One of them is no real number.
+    ValueError
+        One of them is out of range.
+    """
+    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    return tuple(check_number(item, name, **limits) for item in (value if several else [value]))  # type: ignore[attr-defined]
+
+
 def optional(check: Callable[..., _Checked], value: object, name: str, **limits: Any) -> _Checked | None:
     """``check(value, name, **limits)``, or None where `value` is None."""
     if value is None:
@@ -144,9 +159,15 @@ def check_callable(value: object, name: str, *, remedy: str = "") -> Any:
 
 
 def check_sizes(
-    value: object, name: str, *, length: int | None = None, least: int = 1, remedy: str = ""
+    value: object,
+    name: str,
+    *,
+    length: int | None = None,
+    shortest: int = 0,
+    least: int = 1,
+    remedy: str = "",
 ) -> tuple[int, ...]:
-    """`value` as a tuple of `length` ints ≥ `least`; of any length where `length` is None.
+    """`value` as a tuple of `length` ints ≥ `least`; of `shortest` or more where `length` is None.
 
     Raises
     ------
@@ -155,12 +176,14 @@ def check_sizes(
     ValueError
         It has another length, or a number below `least`.
     """
-    count = "" if length is None else f"{length} "
+    count = f"{shortest} or more " if shortest else ""
+    count = count if length is None else f"{length} "
     expected = f"a tuple of {count}integers ≥ {least}"
     sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
     if sizes is None or not all(map(is_integer, sizes)):
         raise TypeError(message(name, expected, value, remedy))
-    if (length is not None and len(sizes) != length) or any(size < least for size in sizes):
+    fits = len(sizes) >= shortest and length in (None, len(sizes))
+    if not fits or any(size < least for size in sizes):
         raise ValueError(message(name, expected, value, remedy))
     return tuple(map(int, sizes))
 

@@ -18,6 +18,7 @@ __all__ = [
     "explain",
     "is_full",
     "locked",
+    "make_folder",
     "names_in",
     "read_plain",
     "remove",
@@ -33,9 +34,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk, the quota or the largest file size is used up."""
-    return isinstance(error, OSError) and error.errno in _FULL
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or its cause, says that the disk, the quota or the largest file size is used up."""
+    return isinstance(error, OSError) and (error.errno in _FULL or is_full(error.__cause__))
 
 
 def explain(error: OSError, path: Path, doing: str, *, if_full: str = IF_FULL) -> StoreError:
@@ -49,7 +50,9 @@ def explain(error: OSError, path: Path, doing: str, *, if_full: str = IF_FULL) -
         remedy = "; choose a folder that is not a loop of symbolic links"
     else:
         remedy = ""
-    return StoreError(f"cannot {doing} {path}: {reason}{remedy}")
+    told = StoreError(f"cannot {doing} {path}: {reason}{remedy}")
+    told.errno = error.errno  # so that `is_full` knows it too
+    return told
 
 
 @contextlib.contextmanager
@@ -126,6 +129,16 @@ def read_plain(path: Path) -> bytes:
         raise
     except OSError as error:
         raise explain(error, path, "read") from error
+
+
+def make_folder(folder: Path, *, if_full: str = IF_FULL) -> None:
+    """Make a folder and those above it, where they are missing; StoreError if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise StoreError(f"{folder} is a file; choose a folder") from error
+    except OSError as error:
+        raise explain(error, folder, "make the folder", if_full=if_full) from error
 
 
 def names_in(folder: Path, *, missing_ok: bool = False) -> list[str]:

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from overt._utils.checks import check_seed
 
-__all__ = ["generator_from", "normal"]
+__all__ = ["generator_from", "normal", "seeded"]
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A new CPU generator; TypeError or ValueError where `seed` is None or no seed."""
+    return torch.Generator().manual_seed(check_seed(seed))
 
 
 def generator_from(seed: int | None, generator: torch.Generator | None = None) -> torch.Generator | None:
@@ -30,7 +35,7 @@ def generator_from(seed: int | None, generator: torch.Generator | None = None) -
                 f"generator must be a CPU generator, got one on {generator.device}; draws are made on the CPU"
             )
         return generator
-    return None if seed is None else torch.Generator().manual_seed(check_seed(seed))
+    return None if seed is None else seeded(seed)
 
 
 def normal(*shape: int, generator: torch.Generator | None) -> Tensor:

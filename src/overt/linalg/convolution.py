@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_sizes, is_integer
 from overt._utils.tensors import check_float_tensor
+from overt.linalg.decompositions import thin_svd
 
-__all__ = ["kernel_blocks", "operator_norm_factor", "periodic_grid"]
+__all__ = ["kernel_blocks", "operator_norm_factor", "operator_spectrum", "periodic_grid"]
 
 
 def kernel_blocks(
@@ -29,14 +31,15 @@ def kernel_blocks(
     stride s keeps every s-th output, which adds up the s frequencies that alias: the block of a frequency of
     the coarser grid is then [K̂(f₁) … K̂(f_s)]/√s.
 
-    Differentiable in the kernel. Zero padding in place of wrapping changes the operator near the border only.
+    Differentiable in the kernel. Taps beyond the grid wrap around. Zero padding in place of wrapping changes
+    the operator near the border only.
 
     Parameters
     ----------
     kernel : Tensor, shape (out, in / groups, k_1, …, k_d)
         As torch's convolutions hold it.
     grid : sequence of d ints
-        Size of the signal, see :func:`periodic_grid`. Multiples of the stride, not below the dilated kernel.
+        Size of the signal, multiples of the stride; see :func:`periodic_grid`.
     stride, dilation : int or sequence of d ints
     groups : int
 
@@ -51,7 +54,7 @@ def kernel_blocks(
     TypeError
         If ``kernel`` is not a real floating-point tensor.
     ValueError
-        If the grid does not fit the kernel, the dilation and the stride.
+        If the grid is no multiple of the stride, or the groups do not divide the channels.
 
     Examples
     --------
@@ -64,11 +67,10 @@ def kernel_blocks(
     check_float_tensor(kernel, "kernel")
     d = kernel.ndim - 2
     if d < 1:
-        raise ValueError(f"kernel: expected shape (out, in, k_1, …), got {tuple(kernel.shape)}")
-    strides, dilations = _per_dimension(stride, d), _per_dimension(dilation, d)
-    _check_grid(kernel, grid, strides, dilations, groups)
-    spread = _dilate(kernel, dilations)
-    transform = torch.fft.fftn(spread, s=tuple(grid), dim=tuple(range(-d, 0)))
+        raise ValueError(f"kernel must have shape (out, in, k_1, …), got {tuple(kernel.shape)}")
+    strides, dilations = _per_dimension(stride, d, "stride"), _per_dimension(dilation, d, "dilation")
+    _check_grid(kernel, grid, strides, groups)
+    transform = torch.fft.fftn(_on_grid(kernel, grid, dilations), dim=tuple(range(-d, 0)))
     out, inner = kernel.shape[0] // groups, kernel.shape[1]
     # (g, out, in, N_1, …) with each N_i split into the s_i frequencies that alias, and the N_i/s_i that stay.
     split = [n for g, s in zip(grid, strides, strict=True) for n in (s, g // s)]
@@ -78,6 +80,36 @@ def kernel_blocks(
     a = math.prod(strides)
     result: Tensor = blocks.reshape(-1, groups, out, a * inner) / math.sqrt(a)
     return result
+
+
+def operator_spectrum(
+    kernel: Tensor,
+    grid: Sequence[int],
+    *,
+    stride: Sequence[int] | int = 1,
+    dilation: Sequence[int] | int = 1,
+    groups: int = 1,
+) -> Tensor:
+    """All singular values of a circular convolution, descending, see :func:`kernel_blocks`; no gradient.
+
+    Examples
+    --------
+    A difference has the spectrum |1 − e^{−iω}| = 2 |sin(ω/2)|.
+
+    >>> import torch
+    >>> from overt.linalg.convolution import operator_spectrum
+    >>> operator_spectrum(torch.tensor([[[1.0, -1.0]]]), (4,)).round(decimals=4)
+    tensor([2.0000, 1.4142, 1.4142, 0.0000])
+    """
+    with torch.no_grad():
+        blocks = kernel_blocks(kernel, grid, stride=stride, dilation=dilation, groups=groups)
+        # A real kernel has K̂(−f) = conj K̂(f): one half of the last axis is enough, its inner part twice.
+        coarse = [n // s for n, s in zip(grid, _per_dimension(stride, len(grid), "stride"), strict=True)]
+        half = coarse[-1] // 2 + 1
+        blocks = blocks.reshape(-1, coarse[-1], *blocks.shape[1:])[:, :half]
+        values = thin_svd(blocks)[1]
+        both = torch.cat([values.flatten(), values[:, 1 : coarse[-1] - half + 1].flatten()])
+        return both.sort(descending=True).values
 
 
 def periodic_grid(
@@ -97,8 +129,8 @@ def periodic_grid(
     (8, 8)
     """
     d = kernel.ndim - 2
-    sizes = _per_dimension(size, d)
-    strides, dilations = _per_dimension(stride, d), _per_dimension(dilation, d)
+    sizes = _per_dimension(size, d, "size")
+    strides, dilations = _per_dimension(stride, d, "stride"), _per_dimension(dilation, d, "dilation")
     extents = [s * (k - 1) + 1 for s, k in zip(dilations, kernel.shape[2:], strict=True)]
     least = [max(n, e) for n, e in zip(sizes, extents, strict=True)]
     return tuple(-(-n // s) * s for n, s in zip(least, strides, strict=True))
@@ -113,37 +145,27 @@ def operator_norm_factor(grid: Sequence[int], stride: Sequence[int] | int = 1) -
     >>> operator_norm_factor((8, 8), 2)
     4.0
     """
-    return math.sqrt(math.prod(grid) / math.prod(_per_dimension(stride, len(grid))))
+    return math.sqrt(math.prod(grid) / math.prod(_per_dimension(stride, len(grid), "stride")))
 
 
-def _per_dimension(value: int | Sequence[int], d: int) -> tuple[int, ...]:
-    if isinstance(value, int):
-        return (value,) * d
-    if len(value) != d:
-        raise ValueError(f"expected one number for each of {d} dimensions, got {tuple(value)}")
-    return tuple(int(v) for v in value)
+def _per_dimension(value: int | Sequence[int], d: int, name: str) -> tuple[int, ...]:
+    return check_sizes((value,) * d if is_integer(value) else value, name, length=d)
 
 
-def _check_grid(
-    kernel: Tensor, grid: Sequence[int], strides: tuple[int, ...], dilations: tuple[int, ...], groups: int
-) -> None:
-    needed = periodic_grid(kernel, tuple(grid), stride=strides, dilation=dilations)
-    if needed != tuple(grid):
+def _check_grid(kernel: Tensor, grid: Sequence[int], strides: tuple[int, ...], groups: int) -> None:
+    if len(grid) != len(strides) or any(n < 1 or n % s for n, s in zip(grid, strides, strict=True)):
         raise ValueError(
-            f"grid: {tuple(grid)} does not hold the dilated kernel or is no multiple of the stride; "
-            f"the smallest one that does is {needed}"
+            f"grid must be {len(strides)} multiples of the stride {strides}, got {tuple(grid)}; "
+            "periodic_grid gives the smallest one that will do"
         )
     if groups < 1 or kernel.shape[0] % groups:
         raise ValueError(f"groups: {groups} does not divide the {kernel.shape[0]} channels of the kernel")
 
 
-def _dilate(kernel: Tensor, dilations: tuple[int, ...]) -> Tensor:
-    """Zeros between the taps."""
-    for i, step in enumerate(dilations):
-        if step > 1:
-            dim = 2 + i
-            size = step * (kernel.shape[dim] - 1) + 1
-            shape = [*kernel.shape[:dim], size, *kernel.shape[dim + 1 :]]
-            index = torch.arange(0, size, step, device=kernel.device)
-            kernel = kernel.new_zeros(shape).index_copy(dim, index, kernel)
+def _on_grid(kernel: Tensor, grid: Sequence[int], dilations: tuple[int, ...]) -> Tensor:
+    """The taps at their places on the grid; those beyond it wrap around."""
+    for axis, (n, step) in enumerate(zip(grid, dilations, strict=True), start=2):
+        places = torch.arange(kernel.shape[axis], device=kernel.device) * step % n
+        shape = [*kernel.shape[:axis], n, *kernel.shape[axis + 1 :]]
+        kernel = kernel.new_zeros(shape).index_add(axis, places, kernel)
     return kernel

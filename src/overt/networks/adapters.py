@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_number
 from overt.linalg import Factored, svd
-from overt.penalties.arguments import number_in
+from overt.networks.modules import named_modules
 
-__all__ = ["Adapter", "adapters_of", "truncate_adapters"]
+__all__ = ["Adapter", "adapters_of", "idle_factors", "truncate_adapters"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def truncate_adapters(model: nn.Module, tolerance: float = 1e-2) -> dict[str, in
     TypeError, ValueError
         A tolerance out of its range; an adapter that is merged into its layer, which would keep what is cut.
     """
-    tolerance = number_in(tolerance, "tolerance", 0, 1, high_open=True)
+    tolerance = check_number(tolerance, "tolerance", least=0, below=1)
     adapters = adapters_of(model)
     for adapter in adapters:
         _check_apart(adapter)
@@ -114,18 +115,28 @@ def _check_apart(adapter: Adapter) -> None:
         )
 
 
-def _adapters(model: nn.Module) -> Iterator[Adapter]:
-    for path, module in model.named_modules():
+def idle_factors(model: nn.Module) -> set[int]:
+    """The identities of the factors of adapters that are switched off, and so do not act."""
+    idle = {id(p) for adapter in _adapters(model, active=False) for p in adapter.parameters}
+    return idle - {id(p) for adapter in _adapters(model) for p in adapter.parameters}
+
+
+def _adapters(model: nn.Module, *, active: bool = True) -> Iterator[Adapter]:
+    """The adapters that act, or those that do not; each layer once, under its first name."""
+    seen: set[int] = set()
+    for path, module in named_modules(model):
         left, right = getattr(module, "lora_A", None), getattr(module, "lora_B", None)
-        if left is None or right is None:
+        if left is None or right is None or id(module) in seen:
             continue
+        seen.add(id(module))
         if not isinstance(left, nn.ModuleDict):
-            yield from _adapter(path, module, left, right, getattr(module, "scaling", 1.0))
+            if active:
+                yield from _adapter(path, module, left, right, getattr(module, "scaling", 1.0))
             continue
-        active = getattr(module, "active_adapters", list(left))
+        switched_on = getattr(module, "active_adapters", list(left))
         scalings = getattr(module, "scaling", {})
         for key in left:
-            if key in active and key in right:
+            if (key in switched_on) == active and key in right:
                 name = f"{path}.{key}" if path else key
                 yield from _adapter(name, module, left[key], right[key], scalings.get(key, 1.0))
 

@@ -11,27 +11,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Mode", "buffers_kept", "check_module", "untouched"]
+__all__ = ["Mode", "buffers_kept", "evaluated", "measuring", "untouched"]
 
 Mode = Literal["eval", "train", "as is"]
 
 
-def check_module(model: object, name: str = "model") -> nn.Module:
-    """`model` itself, unwrapped from ``torch.compile`` and (distributed) data parallelism.
-
-    Raises
-    ------
-    TypeError
-        It is no ``torch.nn.Module``.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
-    inner = getattr(model, "_orig_mod", None)
-    if isinstance(inner, nn.Module):
-        return check_module(inner, name)
-    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return check_module(model.module, name)
-    return model
+@contextmanager
+def evaluated(*modules: nn.Module) -> Iterator[None]:
+    """Put modules and all that they hold into evaluation mode, and each of them back as it was."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(_in_mode(module, "eval"))
+        yield
 
 
 @contextmanager
@@ -48,7 +39,6 @@ def untouched(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
     RuntimeError
         The block changed a parameter in place.
     """
-    modes = [(module, module.training) for module in model.modules()]
     parameters = list(model.parameters())
     grads = [(p, p.grad, p.requires_grad) for p in parameters]
     versions = [_version(p) for p in parameters]
@@ -56,20 +46,13 @@ def untouched(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
     try:
         for p in parameters:
             p.grad = None
-        if mode != "as is":
-            model.train(mode == "train")
         with ExitStack() as stack:
+            stack.enter_context(_in_mode(model, mode))
             stack.enter_context(buffers_kept(model))
             stack.enter_context(_random_states())
-            for kind in devices - {"meta"}:
-                stack.enter_context(torch.autocast(kind, enabled=False))
-            if torch.is_inference_mode_enabled():
-                stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.enable_grad())
+            stack.enter_context(_plain_gradients(devices - {"meta"}))
             yield
     finally:
-        for module, training in modes:
-            module.training = training
         for p, grad, requires_grad in grads:
             p.requires_grad_(requires_grad)
             p.grad = grad
@@ -78,6 +61,29 @@ def untouched(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
             "a parameter of the model was changed while the model was being measured; what is recorded must "
             "only look: work on a copy (copy.deepcopy(model)) instead"
         )
+
+
+@contextmanager
+def measuring(model: Any, *, train: bool = False) -> Iterator[None]:
+    """Leave a model, or a function, untouched while its Jacobian is taken; compiled parts run eagerly.
+
+    With `train` the model stays in the mode that it is in.
+
+    Raises
+    ------
+    ValueError
+        With `train`, if a layer in training mode mixes the inputs of a batch or draws random numbers.
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    with ExitStack() as stack:
+        stack.enter_context(_plain_gradients({"cpu", "cpu" if accelerator is None else accelerator.type}))
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if isinstance(model, nn.Module):
+            if train:
+                _refuse_training_mode(model)
+            stack.enter_context(untouched(model, "as is" if train else "eval"))
+        yield
 
 
 @contextmanager
@@ -97,6 +103,30 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
                 module._buffers[name] = buffer
                 if not _same(buffer, before):
                     buffer.copy_(before)
+
+
+@contextmanager
+def _in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
+    """Set the flags themselves: ``eval()`` of a layer may do more, such as merge its adapter."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        for module, training in before:
+            module.training = training if mode == "as is" else mode == "train"
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def _plain_gradients(devices: set[str]) -> Iterator[None]:
+    """Gradients on, automatic mixed precision off on these kinds of devices, inference mode off."""
+    with ExitStack() as stack:
+        for kind in devices:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
 
 
 def _version(p: Tensor) -> int:
@@ -124,3 +154,25 @@ def _random_states() -> Iterator[None]:
             random.setstate(python)
             if numpy_state is not None:
                 numpy.random.set_state(numpy_state)
+
+
+def _refuse_training_mode(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if not module.training:
+            continue
+        where = f"model: {name or 'the model'} ({type(module).__name__})"
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"{where} is in training mode, where an output depends on all inputs of the batch, so that "
+                "there is no Jacobian of one input; measure with train=False, or put this layer alone into "
+                "evaluation mode"
+            )
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats:
+            raise ValueError(f"{where} updates its statistics in training mode; measure with train=False")
+        dropout = isinstance(module, nn.modules.dropout._DropoutNd)
+        rate = module.p if dropout else getattr(module, "dropout", 0.0)
+        if isinstance(rate, float) and rate > 0:
+            raise ValueError(
+                f"{where} drops entries at random (p={rate:g}) in training mode; measure with train=False, "
+                "or set its rate to 0"
+            )

@@ -16,7 +16,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
 __all__ = [
-    "Forward",
+    "Rows",
     "bytes_per_input",
     "jacobian_blocks",
     "jacobian_rows",
@@ -26,20 +26,31 @@ __all__ = [
     "vector_jacobian",
 ]
 
-Forward = Callable[[Tensor], Tensor]
+Rows = Callable[[Tensor], Tensor]
+"""A map from a batch of inputs (n, *shape) to rows of outputs (n, K)."""
 
 
 def leaf(x: Tensor) -> Tensor:
-    """A copy of the inputs to differentiate with respect to."""
-    return x.detach().clone().requires_grad_()
+    """The inputs, to differentiate with respect to; they share their memory."""
+    x = x.detach()
+    return (x.clone() if x.is_inference() else x).requires_grad_()
 
 
-def vector_jacobian(y: Tensor, x: Tensor, cotangent: Tensor, *, retain: bool = True) -> Tensor:
-    """Jᵀr for each input: cotangents r (n, K) give (n, *shape). Zero where y does not depend on x."""
-    (gradient,) = torch.autograd.grad(
-        y, x, cotangent, retain_graph=retain, allow_unused=True, materialize_grads=True
-    )
-    return gradient
+def vector_jacobian(
+    y: Tensor, x: Tensor, cotangent: Tensor, *, retain: bool = True, graph: bool = False, strict: bool = False
+) -> Tensor:
+    """Jᵀr for each input: cotangents r (n, K) give (n, *shape), to be differentiated again with `graph`.
+
+    Where y does not depend on x it is zero, or with `strict` a ValueError.
+    """
+    gradient: Tensor | None = None
+    if y.requires_grad or not strict:
+        (gradient,) = torch.autograd.grad(
+            y, x, cotangent, retain_graph=retain, create_graph=graph, allow_unused=True
+        )
+    if gradient is None and strict:
+        raise ValueError("x: the outputs do not depend on it")
+    return torch.zeros_like(x) if gradient is None else gradient
 
 
 def jacobian_rows(y: Tensor, x: Tensor) -> Iterator[Tensor]:
@@ -52,7 +63,7 @@ def jacobian_rows(y: Tensor, x: Tensor) -> Iterator[Tensor]:
         cotangent[:, k] = 0
 
 
-def jacobian_blocks(forward: Forward, x: Tensor, y: Tensor, rows: int = 64) -> Iterator[Tensor]:
+def jacobian_blocks(forward: Rows, x: Tensor, y: Tensor, rows: int = 64) -> Iterator[Tensor]:
     """The Jacobian of each input in blocks of rows, shape (n, b, *shape).
 
     One row at a time by backward passes. Where there are more outputs than entries of an input, all of it
@@ -72,7 +83,7 @@ def _wide(x: Tensor, outputs: int) -> bool:
     return outputs > 2 * x[0].numel()
 
 
-def _columns(forward: Forward, x: Tensor, y: Tensor) -> Tensor | None:
+def _columns(forward: Rows, x: Tensor, y: Tensor) -> Tensor | None:
     """J of each input, shape (n, K, D), a column at a time; None if an operation has no forward mode."""
     J = y.new_empty(*y.shape, x[0].numel())
     for d in range(J.shape[2]):
@@ -85,7 +96,7 @@ def _columns(forward: Forward, x: Tensor, y: Tensor) -> Tensor | None:
     return J
 
 
-def _forward_mode(forward: Forward, x: Tensor, u: Tensor) -> Tensor | None:
+def _forward_mode(forward: Rows, x: Tensor, u: Tensor) -> Tensor | None:
     """J u, shape (n, K), or None where an operation has no forward mode."""
     with warnings.catch_warnings():
         # Torch scripts its own derivatives when the first dual number is made, by a function that it
@@ -102,7 +113,7 @@ def _forward_mode(forward: Forward, x: Tensor, u: Tensor) -> Tensor | None:
             return None
 
 
-def jacobian_vector(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
+def jacobian_vector(forward: Rows, x: Tensor, u: Tensor) -> Tensor:
     """J u for each input, shape (n, K), for u of the shape of x.
 
     By forward-mode differentiation; where an operation has none, as the derivative of the linear map r ↦ Jᵀr.
@@ -116,7 +127,7 @@ def jacobian_vector(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
     return _by_two_products(forward, x, u) if image is None else image
 
 
-def _by_two_products(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
+def _by_two_products(forward: Rows, x: Tensor, u: Tensor) -> Tensor:
     x = leaf(x)
     y = forward(x)
     r = torch.zeros_like(y, requires_grad=True)
@@ -135,7 +146,7 @@ def _by_two_products(forward: Forward, x: Tensor, u: Tensor) -> Tensor:
     return image.detach()
 
 
-def bytes_per_input(forward: Forward, x: Tensor, *, vectors: int = 0, whole: bool = False) -> int:
+def bytes_per_input(forward: Rows, x: Tensor, *, vectors: int = 0, whole: bool = False) -> int:
     """Bytes that one more input takes in a pass: for its graph, for J, and for ``vectors`` draws.
 
     J takes a few rows at a time, or, with ``whole``, all of them and the copies that a decomposition makes.
@@ -149,7 +160,7 @@ def bytes_per_input(forward: Forward, x: Tensor, *, vectors: int = 0, whole: boo
     return max(1, 2 * graph + 8 * rows * size + 8 * outputs)
 
 
-def _saved_bytes(forward: Forward, x: Tensor) -> tuple[int, int]:
+def _saved_bytes(forward: Rows, x: Tensor) -> tuple[int, int]:
     """Bytes that the graph of a pass keeps for the backward pass, and the number of outputs."""
     storages: dict[int, int] = {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +9,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from overt._utils.tensors import is_finite
+from overt.networks.distributed import check_not_sharded
+from overt.networks.jacobian import leaf, vector_jacobian
 from overt.networks.probes import draw_probes
 from overt.networks.second_order import (
     MIXING,
-    check_not_sharded,
     check_twice_differentiable,
     deterministic,
     graph_of_its_own,
 )
 from overt.networks.target import Target
 
-__all__ = ["Products", "check_inputs", "is_finite"]
+__all__ = ["Products", "random_product"]
 
 
 @dataclass(eq=False)
@@ -62,16 +63,14 @@ class Products:
             check_not_sharded(self.model)
         with graph_of_its_own():
             if y is None:
-                x = leaf(x, used)
+                x = leaf(x[:used])
                 y = self._own_pass(x, seed)
             else:
                 y = self._given(x, y)
             self.checked = True
-            if not y.requires_grad:
-                raise ValueError("x: the outputs do not depend on it")
             y = y[:used]
             generator = torch.Generator().manual_seed(seed)
-            found = [self._product(x, y, generator, wanted) for _ in range(probes)]
+            found = [random_product(y, x, generator, graph=wanted)[: len(y)] for _ in range(probes)]
         g = torch.cat(found).flatten(1) if len(found) > 1 else found[0].flatten(1)
         if not (is_finite(g) and is_finite(y)):
             raise ValueError("the model's Jacobian is not finite on this batch; is the loss still finite?")
@@ -90,37 +89,17 @@ class Products:
         with _in_words():
             return self.target.mapped(y, len(y))
 
-    def _product(self, x: Tensor, y: Tensor, generator: torch.Generator, graph: bool) -> Tensor:
-        v = draw_probes(len(y), y.shape[1], generator=generator, like=y)
-        found = torch.autograd.grad(y, x, v, retain_graph=True, create_graph=graph, allow_unused=True)[0]
-        if found is None:
-            raise ValueError("x: the outputs do not depend on it")
-        return found[: len(y)]
 
+def random_product(y: Tensor, x: Tensor, generator: torch.Generator, *, graph: bool) -> Tensor:
+    """J(x)ᵀ v for each input, of the shape of x, v being drawn by `draw_probes`.
 
-def check_inputs(x: object) -> Tensor:
-    """`x` if it is a batch of floating-point inputs."""
-    if x is None:
-        raise TypeError("x: this penalty needs the batch of inputs: penalty(x)")
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x: expected a floating-point tensor, got {kind}; pass embeddings for token ids")
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(f"x: expected a batch (n, ...) of one input or more, got shape {tuple(x.shape)}")
-    return x
-
-
-def leaf(x: Tensor, used: int) -> Tensor:
-    """The first inputs of a batch, to differentiate with respect to."""
-    x = x[:used].detach()
-    return (x.clone() if x.is_inference() else x).requires_grad_()
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether no entry is NaN or infinite, by the sum: much cheaper than looking at each."""
-    tensor = tensor.detach()
-    wide = torch.float32 if tensor.dtype.itemsize < 4 else tensor.dtype
-    return math.isfinite(float(tensor.sum(dtype=wide))) or bool(torch.isfinite(tensor).all())
+    Raises
+    ------
+    ValueError
+        The outputs do not depend on x.
+    """
+    v = draw_probes(len(y), y.shape[1], generator=generator, like=y)
+    return vector_jacobian(y, x, v, graph=graph, strict=True)
 
 
 @contextmanager

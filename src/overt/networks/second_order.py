@@ -13,14 +13,7 @@ from torch.nn import functional as tf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-__all__ = [
-    "check_not_sharded",
-    "check_twice_differentiable",
-    "deterministic",
-    "eager",
-    "graph_of_its_own",
-    "plain_module",
-]
+__all__ = ["MIXING", "check_twice_differentiable", "deterministic", "eager", "graph_of_its_own"]
 
 MIXING = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd, nn.MultiheadAttention)
@@ -112,28 +105,6 @@ def graph_of_its_own(wanted: bool = True) -> Iterator[None]:
     """Gradients on, under ``no_grad`` and ``inference_mode`` too."""
     with torch.inference_mode(False), torch.set_grad_enabled(wanted):
         yield
-
-
-def plain_module(model: nn.Module) -> nn.Module:
-    """The module in a wrapper: a second pass confuses DDP's, and a compiled one has no second derivative."""
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        return plain_module(model.module)
-    inner = getattr(model, "_orig_mod", None)
-    return plain_module(inner) if isinstance(inner, nn.Module) else model
-
-
-def check_not_sharded(*models: nn.Module) -> None:
-    """ValueError for parameters that FSDP takes away before the second derivative needs them."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is None:
-        return
-    kinds = (fsdp.FSDPModule, fsdp.FullyShardedDataParallel)
-    for model in models:
-        if any(isinstance(module, kinds) for module in model.modules()):
-            raise ValueError(
-                f"model: {type(model).__name__} is sharded by FSDP, which frees gathered parameters after "
-                "the first derivative, while this penalty differentiates twice; use DistributedDataParallel"
-            )
 
 
 def check_twice_differentiable(y: Tensor) -> None:

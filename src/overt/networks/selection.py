@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import nn
+
+from overt._utils.checks import check_number, message
 
 __all__ = [
     "Owners",
@@ -15,6 +15,7 @@ __all__ = [
     "check_layer_weights",
     "check_selectors",
     "chosen",
+    "selector_name",
     "unmatched",
     "weight_of",
 ]
@@ -36,10 +37,11 @@ def check_selectors(value: object, name: str) -> tuple[Selector, ...]:
                 f"'encoder.*', or its type, {type(item).__name__}"
             )
         if not (isinstance(item, str) or callable(item)):
-            raise TypeError(
-                f"{name}: expected names or patterns such as 'encoder.*', types of modules, functions of "
-                f"(name, module), or a list of these; got {item!r}"
+            expected = (
+                "names or patterns such as 'encoder.*', types of modules, functions of (name, module), or a "
+                "list of these"
             )
+            raise TypeError(message(name, expected, item))
     return tuple(values)
 
 
@@ -48,12 +50,10 @@ def check_layer_weights(value: object) -> dict[Selector, float]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise TypeError(f"layer_weights must map selectors to numbers ≥ 0, got {type(value).__name__}")
+        raise TypeError(message("layer_weights", "a mapping from selectors to numbers ≥ 0", value))
     for selector, weight in value.items():
         check_selectors(selector, "layer_weights")
-        number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-        if not (number and math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"layer_weights: {selector!r} needs a finite number ≥ 0, got {weight!r}")
+        check_number(weight, f"layer_weights[{selector!r}]", least=0)
     return {selector: float(weight) for selector, weight in value.items()}
 
 
@@ -88,3 +88,8 @@ def _matches_one(name: str, module: nn.Module, selector: Selector) -> bool:
     if isinstance(selector, type):
         return isinstance(module, selector)
     return bool(selector(name, module))
+
+
+def selector_name(selector: object) -> str:
+    """A selector, or another function, as text."""
+    return selector if isinstance(selector, str) else getattr(selector, "__qualname__", repr(selector))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from overt._utils.checks import check_callable, check_choice
+from overt.networks.modules import Forward, Model, unwrapped
+
 __all__ = ["OutputMap", "Outputs", "Target"]
 
 Outputs = Literal["logits", "probabilities", "margin"]
 OutputMap = Outputs | Callable[[Any], Tensor]
-Model = nn.Module | Callable[[Tensor], Any]
 
 
 class Target:
@@ -22,7 +24,7 @@ class Target:
     Parameters
     ----------
     model
-        Module or function of a batch.
+        Module or function of a batch; wrappers of it are looked through.
     outputs
         ``"logits"``: the output as it is; ``"probabilities"``: its softmax over the last dimension;
         ``"margin"``: its largest entry minus the second largest; or a function of what the model, or the
@@ -43,18 +45,13 @@ class Target:
         model: Model,
         outputs: OutputMap = "logits",
         layer: str | None = None,
-        forward: Callable[[Any, Tensor], Any] | None = None,
+        forward: Forward | None = None,
     ) -> None:
-        if not callable(model):
-            raise TypeError(f"model: expected a torch.nn.Module or a function, got {type(model).__name__}")
-        if not callable(outputs) and outputs not in get_args(Outputs):
-            raise ValueError(
-                f"outputs: expected one of {', '.join(get_args(Outputs))} or a function, got {outputs!r}"
-            )
-        self.model = model
-        self.outputs = outputs
+        check_callable(model, "model", remedy="give a torch.nn.Module or a function of a batch")
+        self.model = unwrapped(model)
+        self.outputs = outputs if callable(outputs) else check_choice(outputs, "outputs", Outputs)
         self.forward = forward
-        self.layer = None if layer is None else _find_layer(model, layer)
+        self.layer = None if layer is None else _find_layer(self.model, layer)
         self._name = layer
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -1,19 +1,36 @@
-"""The weights of a model as matrices, one for each layer."""
+"""The weights of a model as they act: the one place that says which matrices a network has.
+
+Measures and penalties both read a model's weights here, so that what is measured is what is penalized.
+
+- A parameter of two dimensions is a matrix.
+- The kernel (out, in/groups, k_1, …) of a convolution is, for each group, the matrix
+  (out/groups, in/groups·k_1·…): what one output position does to its patch is their block diagonal. A
+  transposed convolution holds (in, out/groups, …), whose groups lie along the first dimension as well.
+- Any other parameter of three dimensions (E, m, n) is a batch of E matrices, such as the experts of a
+  mixture. One of more dimensions is taken for a kernel, one with a single dimension above 1 for a vector.
+- A weight that is computed (``torch.nn.utils.parametrizations``, the older weight and spectral
+  normalization, pruning) counts as its layer uses it in evaluation; what it is computed from does not.
+- The two factors of a low-rank adapter are one matrix, their product; see `overt.networks.adapters`.
+- A weight that is shared counts once, and answers to each of its names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
-from torch.nn.utils.prune import BasePruningMethod
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.utils.parametrize import is_parametrized
 
-from overt.networks.guard import untouched
+from overt.linalg import Factored
+from overt.networks.adapters import Adapter, adapters_of, idle_factors
+from overt.networks.guard import evaluated, untouched
+from overt.networks.modules import named_modules
+from overt.networks.selection import Owners
 
 __all__ = ["CONVOLUTIONS", "TRANSPOSED", "Convolution", "Weight", "acting", "weights_of"]
 
@@ -22,50 +39,93 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weight:
-    """One weight of a model, as a matrix or as several that act side by side.
+    """One weight of a model: a matrix, several that act side by side, a batch of them, or an adapter.
 
     Attributes
     ----------
-    name
-        As in ``model.named_parameters()``; of a weight that is computed from other parameters, the name of
-        the module and the weight.
-    matrix
-        Detached, of shape (groups, m, n): a kernel (out, in/groups, …) is (groups, out/groups, in/groups·…),
-        and everything else has one group. The operator on one position is the block diagonal of the groups.
-    module
-        Where the weight is held.
+    owners
+        Every name of it, with the module that holds it under that name; the first is the one to report.
+    attribute : str
+        Its name in the first module.
+    parameters : tuple of Tensor
+        What it is made of: itself, or what it is computed from.
+    compute : callable
+        The tensor as the layer uses it, with its graph; of an adapter the factors of its matrix.
+    adapter : Adapter or None
     """
 
-    name: str
-    matrix: Tensor
-    module: nn.Module
+    owners: Owners
+    attribute: str
+    parameters: tuple[Tensor, ...]
+    compute: Callable[[], Tensor | Factored]
+    adapter: Adapter | None = None
+
+    @property
+    def name(self) -> str:
+        """As in ``model.named_parameters()``; of a computed weight that of the module and the weight."""
+        return self.owners[0][0]
+
+    @property
+    def convolution(self) -> Convolution | None:
+        """The convolution whose kernel it is, if it is one."""
+        kinds = (*CONVOLUTIONS, *TRANSPOSED)
+        found = next((module for _, module in self.owners if isinstance(module, kinds)), None)
+        return found if self.attribute == "weight" else None
+
+    @property
+    def groups(self) -> int:
+        """Number of matrices that act side by side."""
+        return 1 if self.convolution is None else int(self.convolution.groups)
+
+    def tensor(self) -> Tensor | Factored:
+        """Detached, as it acts in evaluation; the model is left as it is."""
+        if self.parameters and self.owners[0][1]._parameters.get(self.attribute) is self.parameters[0]:
+            return self.parameters[0].detach()
+        with torch.no_grad(), untouched(self.owners[0][1], "as is"):
+            W = self.compute()
+            return Factored(W.U.detach(), W.V.detach()) if isinstance(W, Factored) else W.detach()
+
+    def parts(self, W: Tensor) -> list[tuple[str, Tensor]]:
+        """The matrices in a dense tensor, each with its name, in its own shape: one alone unless a batch.
+
+        Nothing for a vector in the shape of a matrix, and for an empty tensor.
+        """
+        if W.ndim < 2 or W.numel() == 0 or not W.is_floating_point():
+            return []
+        if W.ndim == 2 or self.convolution is not None:
+            return [(self.name, W)]
+        if W.numel() == max(W.shape):
+            return []
+        if W.ndim > 3:
+            return [(self.name, W)]
+        if len(W) == 1:
+            return [(self.name, W[0])]
+        return [(f"{self.name}[{i}]", part) for i, part in enumerate(W.unbind(0))]
+
+    def blocks(self, part: Tensor) -> Tensor:
+        """One of the `parts` as matrices that act side by side, shape (groups, m, n)."""
+        return part.reshape(self.groups, -1, part.shape[1:].numel())
 
 
-def weights_of(model: nn.Module) -> Iterator[Weight]:
-    """Each weight of two or more dimensions, once and as it acts, see `acting`.
+def weights_of(model: nn.Module) -> list[Weight]:
+    """Each adapter of a model, and each weight of two or more dimensions, shared ones once.
 
     Raises
     ------
     ValueError
         A parameter is not initialized yet.
     """
-    seen: set[Hashable] = set()
-    for prefix, module in model.named_modules():
-        if isinstance(module, nn.utils.parametrize.ParametrizationList):
+    adapters = adapters_of(model)
+    found: dict[Hashable, Weight] = {a.name: _of_adapter(a) for a in adapters}
+    factors = {id(p) for a in adapters for p in a.parameters} | idle_factors(model)
+    for key, weight in _each(model):
+        if not factors.isdisjoint(map(id, weight.parameters)):
             continue
-        for name, weight, identity in _weights_in(module):
-            if identity in seen:
-                continue
-            seen.add(identity)
-            full = f"{prefix}.{name}" if prefix else name
-            if is_lazy(weight):
-                raise ValueError(
-                    f"model: {full} is not initialized (a lazy layer); run one forward pass first"
-                )
-            if weight.ndim >= 2 and weight.is_floating_point():
-                yield Weight(full, _as_matrices(module, weight.detach()), module)
+        first = found.get(key)
+        found[key] = weight if first is None else replace(first, owners=(*first.owners, *weight.owners))
+    return list(found.values())
 
 
 def acting(module: nn.Module, name: str) -> Tensor:
@@ -75,46 +135,73 @@ def acting(module: nn.Module, name: str) -> Tensor:
     put on it (weight and spectral normalization in their older form, pruning). Such a hook sets the attribute
     in each forward pass, so that the attribute is out of date once an optimizer has made a step.
     """
-    parameter = module._parameters.get(name)
-    if parameter is not None:
-        return parameter.detach()
-    compute = _hooked(module).get(name)
-    with untouched(module), torch.no_grad():
-        weight: Tensor = getattr(module, name) if compute is None else compute(module)
-        return weight.detach()
+    for _, weight in _held_by(module, ""):
+        if weight.attribute == name:
+            return cast(Tensor, weight.tensor())
+    found: Tensor = getattr(module, name)
+    return found.detach()
 
 
-def _hooked(module: nn.Module) -> dict[str, Callable[[nn.Module], Tensor]]:
-    """How the hooks of ``torch.nn.utils`` compute the weights of a module, by the names of the weights."""
-    found: dict[str, Callable[[nn.Module], Tensor]] = {}
-    for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, WeightNorm):
-            found[hook.name] = hook.compute_weight
-        elif isinstance(hook, SpectralNorm):
-            found[hook.name] = partial(hook.compute_weight, do_power_iteration=False)
-        elif isinstance(hook, BasePruningMethod):
-            found[hook._tensor_name] = hook.apply_mask
-    return found
+def _of_adapter(adapter: Adapter) -> Weight:
+    # The layer that it adapts has the familiar type.
+    base = getattr(adapter.module, "base_layer", None)
+    modules = (adapter.module, base) if isinstance(base, nn.Module) else (adapter.module,)
+    owners = tuple((adapter.name, module) for module in modules)
+    return Weight(owners, "", adapter.parameters, adapter.matrix, adapter)
 
 
-def _weights_in(module: nn.Module) -> Iterator[tuple[str, Tensor, Hashable]]:
-    """Name and weight of all that a module holds itself, and what is the same for tied weights."""
-    if nn.utils.parametrize.is_parametrized(module):
-        held = module.parametrizations
-        assert isinstance(held, nn.ModuleDict)
-        for name in held:
-            yield name, acting(module, name), id(held[name])
+def _each(model: nn.Module) -> Iterator[tuple[Hashable, Weight]]:
+    inside: set[int] = set()
+    for prefix, module in named_modules(model):
+        if id(module) in inside:
+            continue
+        if is_parametrized(module):
+            inside.update(id(part) for part in cast(nn.ModuleDict, module.parametrizations).modules())
+        yield from _held_by(module, f"{prefix}." if prefix else "")
+
+
+def _held_by(module: nn.Module, path: str) -> Iterator[tuple[Hashable, Weight]]:
+    """The weights that a module holds itself, each with what is the same for shared ones."""
     hooked = _hooked(module)
-    for name in hooked:
-        yield name, acting(module, name), (id(module), name)
-    sources = {f"{name}{suffix}" for name in hooked for suffix in ("_orig", "_g", "_v")}
-    for name, parameter in module._parameters.items():
-        if parameter is not None and name not in sources:
-            yield name, parameter, id(parameter)
+    sources = {id(p) for parameters, _ in hooked.values() for p in parameters}
+    for name, p in module.named_parameters(recurse=False):
+        if isinstance(p, UninitializedTensorMixin):
+            raise ValueError(
+                f"model: {path}{name} is not initialized (a lazy layer); run one forward pass first"
+            )
+        if p.ndim >= 2 and id(p) not in sources:
+            yield (id(p),), Weight(((f"{path}{name}", module),), name, (p,), partial(getattr, module, name))
+    for name, (parameters, compute) in hooked.items():
+        key = tuple(map(id, parameters)) or (id(module), name)
+        yield key, Weight(((f"{path}{name}", module),), name, parameters, compute)
+    if is_parametrized(module):
+        for name, chain in cast(nn.ModuleDict, module.parametrizations).items():
+            parameters = tuple(chain.parameters())
+            key = tuple(map(id, parameters)) or (id(chain),)
+            compute = partial(_parametrized, module, name)
+            yield key, Weight(((f"{path}{name}", module),), name, parameters, compute)
 
 
-def _as_matrices(module: nn.Module, weight: Tensor) -> Tensor:
-    groups = int(module.groups) if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)) else 1
-    # A transposed convolution holds (in, out/groups, …): its groups lie along the first dimension as well.
-    rows = weight.flatten(1)
-    return rows.reshape(groups, -1, rows.shape[1])
+def _parametrized(module: nn.Module, name: str) -> Tensor:
+    """The tensor, its parametrization in evaluation mode: spectral normalization would go on iterating."""
+    with evaluated(cast(Any, module.parametrizations)[name]):
+        return cast(Tensor, getattr(module, name))
+
+
+def _hooked(module: nn.Module) -> dict[str, tuple[tuple[Tensor, ...], Callable[[], Tensor]]]:
+    """What the hooks of ``torch.nn.utils`` compute before each forward pass, by the names of the weights."""
+    found = {}
+    for hook in cast(Any, module)._forward_pre_hooks.values():
+        if hasattr(hook, "compute_weight"):
+            # Spectral normalization makes no step of its power iteration unless it is asked to.
+            name, compute = hook.name, partial(hook.compute_weight, module)
+            if hasattr(hook, "n_power_iterations"):
+                compute = partial(compute, do_power_iteration=False)
+        elif hasattr(hook, "apply_mask"):
+            name, compute = hook._tensor_name, partial(hook.apply_mask, module)
+        else:
+            continue
+        known = module._parameters
+        parameters = tuple(p for end in ("orig", "g", "v") if (p := known.get(f"{name}_{end}")) is not None)
+        found[name] = (parameters, compute)
+    return found

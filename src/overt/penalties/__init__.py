@@ -1,13 +1,18 @@
 """Explicit penalties: modules that add a functional of a model's matrices to any training loop."""
 
 from overt.networks.adapters import adapters_of, truncate_adapters
+from overt.networks.end_to_end import product_of
 from overt.penalties.base import Penalty
 from overt.penalties.composition import CompositionPenalty
-from overt.penalties.end_to_end import product_of
 from overt.penalties.jacobian import JacobianPenalty
-from overt.penalties.jacobian_report import CompositionReport, JacobianReport, ParameterReport
+from overt.penalties.reports import (
+    CompositionReport,
+    JacobianReport,
+    LayerReport,
+    ParameterReport,
+    SpectralReport,
+)
 from overt.penalties.spectral import SpectralPenalty
-from overt.penalties.spectral_report import LayerReport, SpectralReport
 from overt.penalties.vector import VectorPenalty
 
 __all__ = [

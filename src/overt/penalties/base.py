@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["Penalty"]
+from overt._utils.checks import check_number, optional
+from overt.networks.modules import check_module
+
+__all__ = ["Penalty", "check_norm_guard"]
 
 
 class Penalty(nn.Module):
@@ -35,8 +36,7 @@ class Penalty(nn.Module):
 
     def __init__(self, model: nn.Module, weight: float) -> None:
         super().__init__()
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        check_module(model)
         if any(is_lazy(p) for p in model.parameters()):
             raise ValueError(
                 f"model: parameters of {type(model).__name__} are uninitialized (a lazy layer such as "
@@ -58,7 +58,7 @@ class Penalty(nn.Module):
 
     @weight.setter
     def weight(self, value: float) -> None:
-        self._weight = check_weight(value)
+        self._weight = check_number(value, "weight", least=0, remedy="0 switches the penalty off")
 
     def value(self, product: Tensor | None = None) -> Tensor:
         """The penalty without its weight, a 0-d tensor.
@@ -97,23 +97,6 @@ class Penalty(nn.Module):
         return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
 
-def check_weight(value: object) -> float:
-    """`value` as a finite float ≥ 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"weight must be a number ≥ 0, got {value!r}")
-    number = float(value)
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"weight must be a finite number ≥ 0, got {value}; 0 switches the penalty off")
-    return number
-
-
-def check_norm_cap(value: object) -> float | None:
-    """`value` as a finite positive float, or None."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"norm_cap must be a positive number or None, got {value!r}")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"norm_cap must be a finite positive number or None (no cap), got {value}")
-    return number
+def check_norm_guard(value: object, name: str) -> float | None:
+    """`value` as a finite positive float, or None: a cap on a norm, or its floor."""
+    return optional(check_number, value, name, above=0)

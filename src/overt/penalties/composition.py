@@ -7,20 +7,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from overt.networks.probes import draw_probes
-from overt.networks.products import check_inputs, is_finite, leaf
-from overt.networks.second_order import (
-    check_not_sharded,
-    deterministic,
-    eager,
-    graph_of_its_own,
-    plain_module,
-)
-from overt.penalties.arguments import number_in, whole_number
+from overt._utils.checks import check_choice, check_number, check_seed
+from overt._utils.tensors import is_finite
+from overt.networks.batches import check_inputs
+from overt.networks.distributed import check_not_sharded
+from overt.networks.jacobian import leaf
+from overt.networks.modules import check_module, unwrapped
+from overt.networks.probes import seed_of_call
+from overt.networks.products import random_product
+from overt.networks.second_order import deterministic, eager, graph_of_its_own
 from overt.penalties.base import Penalty
-from overt.penalties.jacobian_report import CompositionReport, Gradients, parameter_reports
+from overt.penalties.reports import CompositionReport, Gradients, parameter_reports
 
 __all__ = ["CompositionPenalty"]
+
+
+Estimator = Literal["vjp", "denoising"]
 
 
 class CompositionPenalty(Penalty):
@@ -69,19 +71,16 @@ class CompositionPenalty(Penalty):
         outer: nn.Module,
         weight: float = 1e-2,
         *,
-        estimator: Literal["vjp", "denoising"] = "vjp",
+        estimator: Estimator = "vjp",
         sigma: float = 1e-2,
         seed: int = 0,
     ) -> None:
         super().__init__(inner, weight)
-        if not isinstance(outer, nn.Module):
-            raise TypeError(f"outer must be a torch.nn.Module, got {type(outer).__name__}")
-        if estimator not in ("vjp", "denoising"):
-            raise ValueError(f"estimator must be 'vjp' or 'denoising', got {estimator!r}")
+        check_module(outer, "outer")
         self._outer = (outer,)
-        self.estimator = estimator
-        self.sigma = number_in(sigma, "sigma", 0, float("inf"), low_open=True, high_open=True)
-        self.seed = whole_number(seed, "seed", least=0)
+        self.estimator: Estimator = check_choice(estimator, "estimator", Estimator)
+        self.sigma = check_number(sigma, "sigma", above=0)
+        self.seed = check_seed(seed)
         self._copied = False
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
@@ -117,13 +116,13 @@ class CompositionPenalty(Penalty):
         """E‖J_h‖_F² and E‖J_g‖_F² on a batch, with the draws of the call of that number."""
         x = check_inputs(x)
         wanted = torch.is_grad_enabled()
-        seed = (self.seed * 1_000_003 + call * 1009) % 2**63
+        seed = seed_of_call(self.seed, call)
         generator = torch.Generator().manual_seed(seed)
-        h, g = plain_module(self.model), plain_module(self._outer[0])
+        h, g = unwrapped(self.model), unwrapped(self._outer[0])
         denoising = self.estimator == "denoising"
         with graph_of_its_own(wanted or not denoising), deterministic(h, g, seed=seed, device=x.device):
             if not denoising:
-                x = leaf(x, len(x))
+                x = leaf(x)
                 check_not_sharded(h, g)
             z = _output(h(x.clone()), "inner")
             before = z._version
@@ -161,7 +160,7 @@ class CompositionPenalty(Penalty):
         with torch.enable_grad():
             inner, outer = self.terms(x, max(0, int(self.calls) - 1))
             value = (inner + outer) / 2
-        parts = {"inner": plain_module(self.model), "outer": plain_module(self._outer[0])}
+        parts = {"inner": unwrapped(self.model), "outer": unwrapped(self._outer[0])}
         parameters = {
             f"{part}.{name}": p for part, module in parts.items() for name, p in module.named_parameters()
         }
@@ -193,11 +192,5 @@ def _output(y: object, which: str) -> Tensor:
 
 def _frobenius(y: Tensor, x: Tensor, generator: torch.Generator, graph: bool) -> Tensor:
     """E‖J‖_F² of the map from x to y, by one vector–Jacobian product."""
-    y = y.reshape(len(y), -1)
-    v = draw_probes(len(y), y.shape[1], generator=generator, like=y)
-    g = None
-    if y.requires_grad:
-        (g,) = torch.autograd.grad(y, x, v, retain_graph=True, create_graph=graph, allow_unused=True)
-    if g is None:
-        raise ValueError("x: the outputs do not depend on it")
+    g = random_product(y.reshape(len(y), -1), x, generator, graph=graph)
     return g.flatten(1).square().sum(1).mean()

@@ -81,14 +81,14 @@ class Evaluator:
         if self._by_functional(layers[0], matrices[0]):
             function = self.solver.functional.of_matrix
             if not self.solver.functional.named:
-                return [function(W.dense() if isinstance(W, Factored) else W) for W in matrices]
+                return [function(_wide(layer.dense())) for layer in layers]
             return [function(matrices[0])] if len(matrices) == 1 else list(function(_stack(matrices)))
         tangents = self._tangents_group(layers, matrices)
         return [cast(Any, tangent)(W) for tangent, W in zip(tangents, matrices, strict=True)]
 
     def _by_functional(self, layer: Layer, W: Tensor | Factored) -> bool:
         """Whether ``overt.functional`` does it: an SVD, outside of compiled code, which it would break."""
-        if layer.kind == "operator" or torch.compiler.is_compiling():
+        if layer.in_blocks or torch.compiler.is_compiling():
             return not self.solver.functional.named
         if isinstance(W, Factored):
             return True
@@ -103,10 +103,12 @@ class Evaluator:
                 return self.solver.factored_tangents(stacked)
             raise ValueError("every > 1: a callable cannot be kept for low-rank adapters; name a functional")
         _check(stacked)
-        if layers[0].kind == "operator":
-            layer = layers[0]
-            return [self.solver.operator_tangent(W, layer.grid, dict(layer.geometry)) for W in stacked]
-        return self.solver.tangents(stacked)
+        first = layers[0]
+        if not first.in_blocks:
+            return self.solver.tangents(stacked)
+        if self.solver.functional.named:
+            return [self.solver.block_tangent(W, first.blocks, first.copies) for W in stacked]
+        raise ValueError("every > 1: a callable cannot be kept for grouped convolutions; name a functional")
 
 
 def _groups(layers: Sequence[Layer]) -> list[list[int]]:

@@ -9,17 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_integer, check_number, check_seed
 from overt.linalg import Basis, make_basis
 from overt.linalg.decompositions import full_precision
-from overt.networks.processes import own_rows, process_number, rows_of_all
-from overt.networks.products import Products, check_inputs
-from overt.networks.second_order import eager, graph_of_its_own, plain_module
+from overt.networks.batches import check_inputs
+from overt.networks.distributed import own_rows, process_number, rows_of_all
+from overt.networks.probes import seed_of_call
+from overt.networks.products import Products
+from overt.networks.second_order import eager, graph_of_its_own
 from overt.networks.target import OutputMap, Target
-from overt.penalties.arguments import number_in, whole_number
 from overt.penalties.base import Penalty
 from overt.penalties.bases import basis_name, check_basis
-from overt.penalties.jacobian_report import Gradients, JacobianReport, jacobian_report
 from overt.penalties.moments import BasisMoments, Moments, eigen_moments
+from overt.penalties.reports import Gradients, JacobianReport, jacobian_report
 
 __all__ = ["JacobianPenalty"]
 
@@ -138,24 +140,24 @@ class JacobianPenalty(Penalty):
         seed: int = 0,
     ) -> None:
         super().__init__(model, weight)
-        self.p = number_in(p, "p", 0, 2, low_open=True)
+        self.p = check_number(p, "p", above=0, most=2)
         if normalized and self.p == 2:
             raise ValueError("normalized with p=2 is the constant 1; choose p < 2")
         self.normalized = bool(normalized)
-        self.share = number_in(share, "share", 0, 1, low_open=True)
-        self.momentum = number_in(momentum, "momentum", 0, 1, high_open=True)
-        self.floor = number_in(floor, "floor", 0, 1, low_open=True)
-        self.every = whole_number(every, "every")
-        self.probes = whole_number(probes, "probes")
-        self.rank = whole_number(rank, "rank")
-        self.refresh = whole_number(refresh, "refresh")
+        self.share = check_number(share, "share", above=0, most=1)
+        self.momentum = check_number(momentum, "momentum", least=0, below=1)
+        self.floor = check_number(floor, "floor", above=0, most=1)
+        self.every = check_integer(every, "every", least=1)
+        self.probes = check_integer(probes, "probes", least=1)
+        self.rank = check_integer(rank, "rank", least=1)
+        self.refresh = check_integer(refresh, "refresh", least=1)
         self.basis = basis
         self.dims = dims
         check_basis(basis, dims)
         self.outputs = outputs
         self.layer = layer
-        self._products = Products(Target(plain_module(model), outputs, layer), model)
-        self.seed = whole_number(seed, "seed", least=0)
+        self._products = Products(Target(model, outputs, layer), model)
+        self.seed = check_seed(seed)
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("input_shape", torch.zeros(0, dtype=torch.int64))
         self.moments: Moments | None = None
@@ -237,7 +239,8 @@ class JacobianPenalty(Penalty):
             value = self._averaged(moments, g, own_rows if self.moments is None else None)
         last = int(self.calls) - 1
         included = self.weight * self.every if last >= 0 and last % self.every == 0 else 0.0
-        return jacobian_report(self, value, moments, included, gradients)
+        parameters = dict(self._products.target.model.named_parameters())
+        return jacobian_report(value, parameters, moments, self.weight, included, gradients)
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain data."""
@@ -252,8 +255,7 @@ class JacobianPenalty(Penalty):
         }
 
     def _rows(self, x: Tensor, y: Tensor | None) -> Tensor:
-        # A function of seed, call and process: a resumed run draws what it would have drawn.
-        seed = (self.seed * 1_000_003 + int(self.calls) * 1009 + process_number()) % 2**63
+        seed = seed_of_call(self.seed, int(self.calls), process_number())
         shape, first = tuple(x.shape[1:]), tuple(self.input_shape.tolist())
         if self.moments is not None and shape != first:
             raise ValueError(f"x: inputs had shape {first} at first, now {shape}")

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.nn.modules.conv import _ConvNd
 
 from overt.linalg import Factored, svd
 from overt.linalg.convolution import kernel_blocks, operator_norm_factor, periodic_grid
-from overt.linalg.decompositions import full_precision
-from overt.linalg.gram import spectral_decomposition
+from overt.linalg.decompositions import full_precision, thin_svd
 from overt.linalg.spectrum import widen
-from overt.networks.adapters import Adapter, adapters_of
 from overt.networks.distributed import computed, is_sharded, whole
-from overt.networks.penalty_weights import Matrix, matrices_of, owners_of_adapter
 from overt.networks.selection import Selector, chosen, weight_of
+from overt.networks.weights import Weight, weights_of
 
 __all__ = ["Layer", "layers_of", "product_layer"]
 
-Kind = Literal["matrix", "operator", "factored"]
+Kind = Literal["matrix", "grouped", "operator", "factored"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +34,16 @@ class Layer:
         Of the parameter, of the adapter, or ``"product"``.
     weight : float
         Factor of its term.
-    kind : "matrix", "operator" or "factored"
+    kind : "matrix", "grouped", "operator" or "factored"
+        ``"grouped"``: the block diagonal of the matrices of a grouped convolution.
     tensors : tuple of Tensor
         The matrix as the model uses it; or the factors U and V, with a scaling applied to U.
     parameters : tuple of Tensor
         What it is made of.
     grid, geometry
-        Of a convolution that is penalized as an operator.
+        Of a convolution that is penalized as an operator, or of its groups.
+    member : int or None
+        Which matrix of a parameter that is a batch of them.
     """
 
     name: str
@@ -53,25 +53,55 @@ class Layer:
     parameters: tuple[Tensor, ...]
     grid: tuple[int, ...] = ()
     geometry: tuple[tuple[str, Any], ...] = ()
+    member: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(m, n) of the matrix; of an operator the shape of its kernel."""
+        """(m, n) of the matrix; of a convolution with groups or as an operator the shape of its kernel."""
         if self.kind == "factored":
             return (self.tensors[0].shape[-2], self.tensors[1].shape[-2])
-        return tuple(self.tensors[0].shape) if self.kind == "operator" else _flat_shape(self.tensors[0])
+        return _flat_shape(self.tensors[0]) if self.kind == "matrix" else tuple(self.tensors[0].shape)
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the matrix is block-diagonal, with a kernel for its blocks."""
+        return self.kind in ("grouped", "operator")
 
     @property
     def moves(self) -> bool:
         """Whether a parameter of it is trained."""
         return any(p.requires_grad for p in self.parameters)
 
+    def part_of(self, gradient: Tensor | None) -> Tensor | None:
+        """What of a parameter's gradient belongs to this matrix: all of it unless it is one of a batch."""
+        return gradient if gradient is None or self.member is None else gradient[self.member]
+
     def matrix(self) -> Tensor | Factored:
-        """(m, n) as a tensor or factors, whole and attached to the graph; of an operator its kernel."""
+        """(m, n) as a tensor or factors, whole, with its graph; of a matrix in blocks its kernel."""
         first, *rest = (whole(t) for t in self.tensors)
         if self.kind == "factored":
             return Factored(first, rest[0])
-        return first if self.kind == "operator" or first.ndim == 2 else first.flatten(1)
+        return first if self.in_blocks or first.ndim == 2 else first.flatten(1)
+
+    def dense(self) -> Tensor:
+        """(m, n) as a tensor, whatever it is held as."""
+        W = self.matrix()
+        if isinstance(W, Factored):
+            return W.dense()
+        return torch.block_diag(*self.blocks(W)) if self.in_blocks else W
+
+    def blocks(self, kernel: Tensor) -> Tensor:
+        """The blocks (…, m, n) of a matrix in blocks, of a kernel of its shape."""
+        if self.kind == "operator":
+            return kernel_blocks(kernel, self.grid, **dict(self.geometry))
+        groups = dict(self.geometry)["groups"]
+        return kernel.reshape(groups, -1, kernel.shape[1:].numel())
+
+    @property
+    def copies(self) -> float:
+        """‖blocks‖_F / ‖kernel‖_F."""
+        stride = dict(self.geometry).get("stride", 1)
+        return operator_norm_factor(self.grid, stride) if self.kind == "operator" else 1.0
 
     def norm(self) -> Tensor:
         """‖W‖_F, 0-d, differentiable, with gradient 0 at the zero matrix."""
@@ -85,9 +115,7 @@ class Layer:
             if is_sharded(W)
             else torch.linalg.vector_norm(widen(W))
         )
-        if self.kind == "operator":
-            norm = norm * operator_norm_factor(self.grid, dict(self.geometry)["stride"])
-        return cast(Tensor, norm)
+        return cast(Tensor, norm if self.kind != "operator" else norm * self.copies)
 
     def term(self, value: Tensor, cap: float | None, floor: float | None) -> Tensor:
         """weight · value · max(1, ‖W‖_F / cap) · min(1, ‖W‖_F / floor), a guard that is None being 1."""
@@ -100,15 +128,12 @@ class Layer:
         return value if self.weight == 1.0 else self.weight * value
 
     def spectrum(self) -> Tensor:
-        """Singular values, detached, in descending order but for those of an operator."""
+        """Singular values, detached, in descending order but for those of a matrix in blocks."""
         W = self.matrix()
         if isinstance(W, Factored):
             return svd(Factored(W.U.detach(), W.V.detach()))[1]
         W = widen(W.detach())
-        if self.kind == "operator":
-            blocks = kernel_blocks(W, self.grid, **dict(self.geometry))
-            return spectral_decomposition(blocks)[1].flatten()
-        return svd(W)[1]
+        return thin_svd(self.blocks(W))[1].flatten() if self.in_blocks else svd(W)[1]
 
 
 def product_layer(W: Tensor) -> Layer:
@@ -125,51 +150,55 @@ def layers_of(
     grid: int | Sequence[int] = 16,
 ) -> list[Layer]:
     """The layers of a model as it is now, in the order of its parameters, without those of weight 0."""
-    layers: list[Layer] = []
-    adapters = adapters_of(model)
-    inside = {id(p) for a in adapters for p in a.parameters}
-    for adapter in adapters:
-        owners = owners_of_adapter(adapter)
-        if chosen(owners, select):
-            layers.append(_adapter_layer(adapter, weight_of(owners, weights)))
-    for matrix in matrices_of(model):
-        if not any(id(p) in inside for p in matrix.parameters) and chosen(matrix.owners, select):
-            layers += _matrix_layer(matrix, weight_of(matrix.owners, weights), operators, grid)
+    layers = [
+        layer
+        for weight in weights_of(model)
+        if chosen(weight.owners, select)
+        for layer in _layers(weight, weight_of(weight.owners, weights), operators, grid)
+    ]
     # A frozen matrix cannot follow a penalty. All frozen, the value is still of interest.
     moving = [layer for layer in layers if layer.moves]
     return [layer for layer in (moving or layers) if layer.weight > 0]
 
 
-def _adapter_layer(adapter: Adapter, weight: float) -> Layer:
-    A, B = adapter.parameters
-    # W = scaling · B A = U Vᵀ with U = scaling · B and V = Aᵀ.
-    U, V = widen(whole(B)) * adapter.scaling, widen(whole(A)).mT
-    return Layer(adapter.name, weight, "factored", (U, V), (A, B))
+def _layers(weight: Weight, factor: float, operators: bool, grid: int | Sequence[int]) -> Iterator[Layer]:
+    """One layer for each matrix of a weight."""
+    if weight.adapter is not None:
+        A, B = weight.parameters
+        # W = scaling · B A = U Vᵀ with U = scaling · B and V = Aᵀ.
+        U, V = widen(whole(B)) * weight.adapter.scaling, widen(whole(A)).mT
+        yield Layer(weight.name, factor, "factored", (U, V), weight.parameters)
+        return
+    parts = weight.parts(_value(weight))
+    for i, (name, W) in enumerate(parts):
+        member = i if len(parts) > 1 else None
+        kind, geometry, size = _geometry(weight, W, operators, grid)
+        yield Layer(name, factor, kind, (W,), weight.parameters, size, geometry, member)
 
 
-def _matrix_layer(
-    matrix: Matrix, weight: float, operators: bool, grid: int | Sequence[int]
-) -> tuple[Layer, ...]:
-    """One layer, or none for a parametrized vector."""
-    name, W, parameters = matrix.owners[0][0], _value(matrix), matrix.parameters
-    if W.ndim < 2 or W.numel() == 0:
-        return ()
-    module = next((m for _, m in matrix.owners if isinstance(m, _ConvNd)), None)
-    if not operators or module is None or matrix.attribute != "weight":
-        return (Layer(name, weight, "matrix", (W,), parameters),)
-    stride, dilation = tuple(module.stride), tuple(module.dilation)
+def _geometry(
+    weight: Weight, W: Tensor, operators: bool, grid: int | Sequence[int]
+) -> tuple[Kind, tuple[tuple[str, Any], ...], tuple[int, ...]]:
+    conv = weight.convolution
+    if conv is None:
+        return "matrix", (), ()
+    groups = ("groups", weight.groups)
+    if not operators:
+        return ("matrix", (), ()) if weight.groups == 1 else ("grouped", (groups,), ())
+    stride, dilation = tuple(conv.stride), tuple(conv.dilation)
     size = periodic_grid(W, grid, stride=stride, dilation=dilation)
-    geometry = (("stride", stride), ("dilation", dilation), ("groups", module.groups))
-    return (Layer(name, weight, "operator", (W,), parameters, size, geometry),)
+    return "operator", (("stride", stride), ("dilation", dilation), groups), size
 
 
-def _value(matrix: Matrix) -> Tensor:
-    """The matrix as its layer uses it: a parameter, sharded as it is, or what is computed from whole ones."""
-    module = matrix.owners[0][1]
-    if module._parameters.get(matrix.attribute) is not None:
-        return matrix.compute()
-    with full_precision(matrix.parameters[0].device):
-        return computed(module, matrix.compute)
+def _value(weight: Weight) -> Tensor:
+    """The tensor as its layer uses it: a parameter, sharded as it is, or what is computed from whole ones."""
+    module = weight.owners[0][1]
+    if module._parameters.get(weight.attribute) is not None:
+        W = cast(Tensor, weight.compute())
+        # The matrices of a batch are cut from the whole tensor: its shards may lie along any dimension.
+        return whole(W) if W.ndim == 3 and weight.convolution is None else W
+    with full_precision(next((p.device for p in weight.parameters), torch.device("cpu"))):
+        return computed(module, cast(Callable[[], Tensor], weight.compute))
 
 
 def _root(square: Tensor) -> Tensor:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from overt.linalg import Factored, rank_tolerance
-from overt.linalg.convolution import kernel_blocks, operator_norm_factor
-from overt.linalg.decompositions import full_precision
-from overt.linalg.gram import factored_decomposition, gram_spectrum, spectral_decomposition
+from overt.linalg.decompositions import factored_decomposition, full_precision, thin_svd
+from overt.linalg.gram import gram_spectrum
 from overt.linalg.polar import has_fast_bfloat16, polar_iteration
 from overt.linalg.polar_coefficients import Quintic, polar_coefficients
 from overt.penalties.functionals import Form, Functional
@@ -89,7 +88,7 @@ class Solver:
                 offset = direction.new_zeros(W.shape[0])
             else:
                 by_gram = method == "gram"
-                U, S, Vh = (*self._by_gram(W), None) if by_gram else spectral_decomposition(W)
+                U, S, Vh = (*self._by_gram(W), None) if by_gram else thin_svd(W)
                 m, n = W.shape[-2:]
                 weights, offset, form = self._weights(S, rank_tolerance(S, m, n))
                 if Vh is None:
@@ -109,12 +108,17 @@ class Solver:
             left, right = U * weights.unsqueeze(-2), Vh.mT
             return [FactoredTangent(a, b, o, form) for a, b, o in zip(left, right, offset, strict=True)]
 
-    def operator_tangent(self, kernel: Tensor, grid: tuple[int, ...], geometry: dict[str, Any]) -> Tangent:
-        """Of a detached convolution kernel, as the operator on periodic signals of a size."""
+    def block_tangent(self, kernel: Tensor, blocks_of: Callable[[Tensor], Tensor], copies: float) -> Tangent:
+        """Of a detached kernel, as the block-diagonal matrix whose blocks are a linear function of it.
 
-        def blocks_of(k: Tensor) -> Tensor:
-            return kernel_blocks(k, grid, **geometry)
-
+        Parameters
+        ----------
+        kernel : Tensor
+        blocks_of : callable
+            From a kernel to its blocks (…, m, n).
+        copies : float
+            ‖blocks‖_F / ‖kernel‖_F, the same for all kernels.
+        """
         with torch.no_grad(), full_precision(kernel.device):
             blocks = blocks_of(kernel)
             form = self.functional.polar_form
@@ -122,17 +126,15 @@ class Solver:
                 direction = polar_iteration(blocks, self.coefficients)
                 offset = kernel.new_zeros(())
             else:
-                U, S, Vh = spectral_decomposition(blocks)
+                U, S, Vh = thin_svd(blocks)
                 spectrum = S.reshape(1, -1).sort(descending=True)
                 tolerance = rank_tolerance(spectrum.values, blocks.shape[-2], blocks.shape[-1])
                 weights, offsets, form = self._weights(spectrum.values, tolerance)
                 back = torch.zeros_like(weights).scatter(-1, spectrum.indices, weights).reshape(S.shape)
                 direction, offset = (U * back.unsqueeze(-2)) @ Vh, offsets[0]
-            # ⟨D, blocks⟩ = ⟨pulled back, kernel⟩, and ‖blocks‖_F is a constant times ‖kernel‖_F.
+            # ⟨D, blocks⟩ = ⟨pulled back, kernel⟩.
             pulled = torch.func.vjp(blocks_of, kernel)[1](direction)[0]
-            if form != "linear":
-                pulled = pulled / operator_norm_factor(grid, geometry.get("stride", 1))
-            return Tangent(pulled, offset, form)
+            return Tangent(pulled if form == "linear" else pulled / copies, offset, form)
 
     def _by_gram(self, W: Tensor) -> tuple[Tensor, Tensor]:
         # Where "auto" comes to a Gram matrix, bfloat16 was meant for the iteration.

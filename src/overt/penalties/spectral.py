@@ -8,18 +8,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_choice, check_integer, check_sizes
 from overt.linalg import Factored
-from overt.networks.selection import Selector, check_layer_weights, check_selectors
-from overt.penalties.arguments import check_grid, check_norm_floor, one_of, selector_name, whole_number
-from overt.penalties.base import Penalty, check_norm_cap
-from overt.penalties.checks import check_model, check_settings
-from overt.penalties.end_to_end import end_to_end, product_of
+from overt.networks.end_to_end import end_to_end, product_of
+from overt.networks.selection import Selector, check_layer_weights, check_selectors, selector_name
+from overt.penalties.base import Penalty, check_norm_guard
+from overt.penalties.checks import check_layers, check_names, check_settings
 from overt.penalties.evaluation import Evaluator
 from overt.penalties.functionals import SCALE_INVARIANT, resolve
 from overt.penalties.kept import split
 from overt.penalties.layers import Layer, layers_of, product_layer
 from overt.penalties.methods import Method, make_solver
-from overt.penalties.spectral_report import SpectralReport, spectral_report
+from overt.penalties.reports import Gradients, SpectralReport, spectral_report
 
 __all__ = ["SCALE_INVARIANT", "SpectralPenalty"]
 
@@ -162,26 +162,39 @@ class SpectralPenalty(Penalty):
         polar_steps: int = POLAR_STEPS,
     ) -> None:
         super().__init__(model, weight)
-        self.of: Of = one_of(of, Of, "of")
-        self.conv: Conv = one_of(conv, Conv, "conv")
+        self.of: Of = check_choice(of, "of", Of)
+        self.conv: Conv = check_choice(conv, "conv", Conv)
         self.functional = functional
         self.options = dict(options or {})
         self._function = resolve(functional, self.options)
-        self._norm_cap = check_norm_cap(norm_cap)
-        self._norm_floor = check_norm_floor(norm_floor)
+        self._norm_cap = check_norm_guard(norm_cap, "norm_cap")
+        self._norm_floor = check_norm_guard(norm_floor, "norm_floor")
         self.layers = None if layers is None else check_selectors(layers, "layers")
         self.layer_weights = check_layer_weights(layer_weights)
-        self.grid = check_grid(grid)
-        self.method: Method = one_of(method, Method, "method")
-        self.precision: Precision | None = precision and one_of(precision, Precision, "precision")
-        self.polar_steps = whole_number(polar_steps, "polar_steps")
-        check_settings(self)
+        several = isinstance(grid, (list, tuple))
+        self.grid = check_sizes(grid, "grid") if several else check_integer(grid, "grid", least=1)
+        self.method: Method = check_choice(method, "method", Method)
+        self.precision: Precision | None = precision and check_choice(precision, "precision", Precision)
+        self.polar_steps = check_integer(polar_steps, "polar_steps", least=1)
+        check_settings(
+            self._function,
+            of=self.of,
+            method=self.method,
+            conv=self.conv,
+            precision=self.precision,
+            norm_guards={"norm_cap": self._norm_cap, "norm_floor": self._norm_floor},
+            selectors={"layers": layers is not None, "layer_weights": self.layer_weights},
+        )
         dtype = None if precision is None else getattr(torch, precision)
         solver = make_solver(self._function, self.method, self.polar_steps, dtype)
-        self._evaluator = Evaluator(solver, whole_number(every, "every"))
-        if of == "product":
+        self._evaluator = Evaluator(solver, check_integer(every, "every", least=1))
+        if self.of == "product":
             product_of(model)  # refuses a model without an end-to-end map
-        check_model(self)
+        else:
+            check_names(model, layers=self.layers, layer_weights=self.layer_weights)
+        with torch.no_grad():
+            found = self.penalized()
+        check_layers(found, model, self._function, self.layers, self.layer_weights)
 
     @property
     def norm_cap(self) -> float | None:
@@ -190,7 +203,7 @@ class SpectralPenalty(Penalty):
 
     @norm_cap.setter
     def norm_cap(self, value: float | None) -> None:
-        self._norm_cap = check_norm_cap(value)
+        self._norm_cap = check_norm_guard(value, "norm_cap")
 
     @property
     def norm_floor(self) -> float | None:
@@ -199,7 +212,7 @@ class SpectralPenalty(Penalty):
 
     @norm_floor.setter
     def norm_floor(self, value: float | None) -> None:
-        self._norm_floor = check_norm_floor(value)
+        self._norm_floor = check_norm_guard(value, "norm_floor")
 
     @property
     def every(self) -> int:
@@ -208,7 +221,7 @@ class SpectralPenalty(Penalty):
 
     @every.setter
     def every(self, value: int) -> None:
-        self._evaluator.every = whole_number(value, "every")
+        self._evaluator.every = check_integer(value, "every", least=1)
 
     def refresh(self) -> None:
         """Make new decompositions at the next call: for another run, or after weights were loaded."""
@@ -240,7 +253,7 @@ class SpectralPenalty(Penalty):
         layers = self.penalized(product)
         return self.weight * self._sum(layers, self._evaluator.amortized(layers))
 
-    def report(self, *, gradients: Literal["objective", "loss"] = "objective") -> SpectralReport:
+    def report(self, *, gradients: Gradients = "objective") -> SpectralReport:
         """What the penalty does to each layer: value, norm, effective rank, and its share of the gradient.
 
         Parameters
@@ -249,11 +262,10 @@ class SpectralPenalty(Penalty):
             What the parameters' ``.grad`` hold: the gradient of loss plus penalty, or that of the loss alone.
             Call this between ``backward`` and the optimizer's step. Without gradients the share is None.
         """
-        return spectral_report(self, gradients)
-
-    def terms(self, layers: Sequence[Layer]) -> list[Tensor]:
-        """weight of the layer × guarded f(W), without the penalty's weight, for each of some layers."""
-        return self._guarded(layers, self._evaluator.exact(layers))
+        with torch.enable_grad():
+            layers = self.penalized()
+            terms = self._guarded(layers, self._evaluator.exact(layers))
+            return spectral_report(layers, terms, self.weight, gradients)
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain data; those added later only where they are not the default."""

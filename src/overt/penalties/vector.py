@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_number, optional
 from overt._utils.tensors import require_finite
 from overt.linalg.spectrum import widen
-from overt.penalties.base import Penalty, check_norm_cap
-from overt.penalties.end_to_end import end_to_end, product_of
+from overt.networks.end_to_end import end_to_end, product_of
+from overt.penalties.base import Penalty, check_norm_guard
 
 __all__ = ["VectorPenalty"]
 
@@ -72,11 +72,11 @@ class VectorPenalty(Penalty):
         norm_cap: float | None = None,
     ) -> None:
         super().__init__(model, weight)
-        self.p = _check_power(p, "p")
-        self.q = None if q is None else _check_power(q, "q")
+        self.p = check_number(p, "p", above=0)
+        self.q = optional(check_number, q, "q", above=0)
         if self.q is not None and self.q <= self.p:
             raise ValueError(f"q must be larger than p for the ratio to favour sparsity, got p={p}, q={q}")
-        self.norm_cap = check_norm_cap(norm_cap)
+        self.norm_cap = check_norm_guard(norm_cap, "norm_cap")
         if norm_cap is not None and q is None:
             raise ValueError(
                 "norm_cap is for the ratio; with q=None the penalty grows with w by itself, leave it out"
@@ -106,15 +106,6 @@ class VectorPenalty(Penalty):
     def describe(self) -> dict[str, Any]:
         """The settings as plain data."""
         return {**super().describe(), "p": self.p, "q": self.q, "norm_cap": self.norm_cap}
-
-
-def _check_power(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a positive number, got {value!r}")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be a finite positive number, got {value}")
-    return number
 
 
 def _unit(w: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from overt._utils.tensors import compute_dtype
-from overt.linalg import require_finite, singular_values
+from overt._utils.checks import check_choice, check_sizes, is_integer, message
+from overt._utils.tensors import compute_dtype, require_finite
+from overt.linalg import singular_values
+from overt.linalg.convolution import operator_spectrum
 from overt.measures.spectrum import Spectrum
 from overt.networks.guard import untouched
 from overt.networks.weights import CONVOLUTIONS, TRANSPOSED, Convolution, acting
@@ -85,17 +87,20 @@ def convolution_spectrum(
     tensor([2.0000, 1.4142, 1.4142, 0.0000])
     """
     if not isinstance(conv, (*CONVOLUTIONS, *TRANSPOSED)):
-        raise TypeError(f"conv must be an nn.Conv1d/2d/3d or its transposed form, got {type(conv).__name__}")
-    if boundary not in get_args(Boundary):
-        raise ValueError(f"boundary must be one of {', '.join(get_args(Boundary))}, got {boundary!r}")
-    size = _check_size(input_size, len(conv.kernel_size))
+        raise TypeError(message("conv", "an nn.Conv1d, nn.Conv2d, nn.Conv3d or a transposed one", conv))
+    check_choice(boundary, "boundary", Boundary)
+    size = check_sizes(
+        (input_size,) * len(conv.kernel_size) if is_integer(input_size) else input_size,
+        "input_size",
+        length=len(conv.kernel_size),
+    )
     kernel = acting(conv, "weight")
     require_finite(kernel, "conv.weight")
     dtype = compute_dtype(kernel.dtype)
     if boundary == "own":
         with untouched(conv):
             return Spectrum(singular_values(_dense(conv, size).to(dtype)))
-    stride = _numbers(conv.stride)
+    stride, dilation = tuple(conv.stride), tuple(conv.dilation)
     if isinstance(conv, TRANSPOSED):  # the grid of the convolution that it transposes
         size = tuple(n * s for n, s in zip(size, stride, strict=True))
     if boundary == "bound":
@@ -103,80 +108,15 @@ def convolution_spectrum(
             raise ValueError(
                 f'boundary="bound" needs stride 1, got {stride}; use boundary="own" or "circular"'
             )
-        reach = zip(size, _numbers(conv.dilation), kernel.shape[2:], strict=True)
+        reach = zip(size, dilation, kernel.shape[2:], strict=True)
         size = tuple(n + d * (k - 1) for n, d, k in reach)
     if any(n % s for n, s in zip(size, stride, strict=True)):
         raise ValueError(
             f"input_size {size} is not a multiple of the stride {stride}, so no circular operator has it; "
             'crop or pad the size, or use boundary="own"'
         )
-    return Spectrum(_circular(kernel.to(dtype), conv.groups, size, stride, _numbers(conv.dilation)))
-
-
-def _numbers(setting: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (setting,) if isinstance(setting, int) else tuple(setting)
-
-
-def _check_size(input_size: object, dims: int) -> tuple[int, ...]:
-    sizes = (input_size,) * dims if isinstance(input_size, int) else input_size
-    if (
-        not isinstance(sizes, (tuple, list))
-        or len(sizes) != dims
-        or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes)
-    ):
-        raise ValueError(f"input_size must be a positive int or {dims} of them, got {input_size!r}")
-    return tuple(sizes)
-
-
-def _circular(
-    kernel: Tensor, groups: int, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> Tensor:
-    """Singular values of the circular operator, descending."""
-    blocks = _fold(_on_grid(kernel, size, dilation), size, stride)
-    per_group = blocks.reshape(groups, -1, *blocks.shape[1:])  # (groups, out, in, *coarse, aliases)
-    coarse = per_group.shape[3:-1]
-    matrices = per_group.movedim((1, 2), (-3, -2)).flatten(-2)  # (groups, *coarse, out, in·aliases)
-    matrices = matrices / math.sqrt(math.prod(stride))
-    # A real kernel has K̂(−ω) = conj K̂(ω): half of the last axis is enough, and its inner part counts twice.
-    half = coarse[-1] // 2 + 1
-    matrices = matrices.narrow(-3, 0, half)
-    values = _complex_singular_values(matrices)
-    twice = values.narrow(-2, 1, coarse[-1] - half)
-    both = torch.cat([values.flatten(), twice.flatten()])
-    return both.sort(descending=True).values
-
-
-def _on_grid(kernel: Tensor, size: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
-    """The kernel on the grid of the input; taps that are spread beyond it wrap around."""
-    grid = kernel
-    for axis, (n, d) in enumerate(zip(size, dilation, strict=True), start=2):
-        places = torch.arange(grid.shape[axis], device=kernel.device) * d % n
-        shape = [*grid.shape[:axis], n, *grid.shape[axis + 1 :]]
-        grid = grid.new_zeros(shape).index_add_(axis, places, grid)
-    return grid
-
-
-def _fold(grid: Tensor, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """K̂ of shape (out, in, *coarse grid, aliases): the frequencies ω + j n/s that a stride makes one."""
-    dims = len(size)
-    spectrum = torch.fft.fftn(grid, dim=tuple(range(2, 2 + dims)))
-    shape: list[int] = [*grid.shape[:2]]
-    for n, s in zip(size, stride, strict=True):
-        shape += [s, n // s]
-    split = spectrum.reshape(shape)
-    fine = [2 + 2 * i for i in range(dims)]
-    folded: Tensor = split.movedim(fine, list(range(-dims, 0))).flatten(-dims)
-    return folded
-
-
-def _complex_singular_values(matrices: Tensor) -> Tensor:
-    """Singular values of complex matrices: those of [[X, −Y], [Y, X]], which has each of them twice."""
-    real, imaginary = matrices.real, matrices.imag
-    top = torch.cat([real, -imaginary], dim=-1)
-    bottom = torch.cat([imaginary, real], dim=-1)
-    doubled = singular_values(torch.cat([top, bottom], dim=-2))
-    single: Tensor = doubled[..., ::2]
-    return single
+    geometry: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": conv.groups}
+    return Spectrum(operator_spectrum(kernel.to(dtype), size, **geometry))
 
 
 def _dense(conv: Convolution, size: tuple[int, ...]) -> Tensor:

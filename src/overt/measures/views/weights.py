@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from overt._utils.tensors import compute_dtype
-from overt.linalg import singular_values
+from overt.linalg import Factored, singular_values
 from overt.measures.spectrum import Spectrum
 from overt.measures.views.convolution import Boundary, convolution_spectrum
-from overt.networks.guard import check_module, untouched
-from overt.networks.weights import CONVOLUTIONS, TRANSPOSED, acting, weights_of
+from overt.networks.guard import untouched
+from overt.networks.modules import check_module
+from overt.networks.weights import acting, weights_of
 
 __all__ = ["product_spectra", "weight_spectra"]
 
@@ -44,10 +45,13 @@ def weight_spectra(
 ) -> dict[str, Spectrum]:
     """Singular values of each weight of a model, by the name of the parameter.
 
-    Every parameter of two or more dimensions counts: linear layers, embeddings, projections of attention,
-    bare parameters. A tied weight appears once, under its first name. A weight that is computed (weight or
-    spectral normalization, pruning; as a parametrization or by the older hooks of ``torch.nn.utils``) appears
-    under its own name and is taken as it acts in evaluation.
+    These are the matrices that `overt.SpectralPenalty` penalizes. Every parameter of two or more dimensions
+    counts: linear layers, embeddings, projections of attention, bare parameters. A tied weight appears once,
+    under its first name. A weight that is computed (weight or spectral normalization, pruning; as a
+    parametrization or by the older hooks of ``torch.nn.utils``) appears under its own name and is taken as it
+    acts in evaluation. The factors of a low-rank adapter (LoRA) appear as their product, under the adapter's
+    name. A parameter of three dimensions that is no kernel is a batch of matrices, such as the experts of a
+    mixture: each appears on its own, as ``"experts.weight[0]"``.
 
     A convolution's kernel (out, in/groups, kh, kw) is taken as the matrix (out/groups, in/groups·kh·kw) of
     each group. **That is not the spectrum of the convolution as an operator**: it is the spectrum of what one
@@ -88,11 +92,16 @@ def weight_spectra(
     sizes = {name.removesuffix(".weight"): size for name, size in (input_sizes or {}).items()}
     spectra: dict[str, Spectrum] = {}
     for weight in weights_of(model):
-        layer = weight.name.removesuffix(".weight")
-        if layer in sizes and isinstance(weight.module, (*CONVOLUTIONS, *TRANSPOSED)):
-            spectra[weight.name] = convolution_spectrum(weight.module, sizes.pop(layer), boundary=boundary)
-        else:
-            spectra[weight.name] = _of(weight.matrix)
+        W = weight.tensor()
+        if isinstance(W, Factored):
+            spectra[weight.name] = Spectrum(singular_values(W))
+            continue
+        for name, part in weight.parts(W):
+            layer = name.removesuffix(".weight")
+            if weight.convolution is not None and layer in sizes:
+                spectra[name] = convolution_spectrum(weight.convolution, sizes.pop(layer), boundary=boundary)
+            else:
+                spectra[name] = _of(weight.blocks(part))
     if sizes:
         raise ValueError(
             f"input_sizes names {', '.join(sorted(sizes))}, which is no convolution here; the weights are "

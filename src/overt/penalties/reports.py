@@ -1,0 +1,353 @@
+"""What a penalty does to a model: the spectrum that it sees, and its force on each matrix or parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from overt import functional as F
+from overt._utils.checks import check_choice
+from overt.networks.distributed import is_sharded
+from overt.penalties.layers import Layer
+from overt.penalties.moments import Moments
+
+__all__ = [
+    "CompositionReport",
+    "Gradients",
+    "JacobianReport",
+    "LayerReport",
+    "ParameterReport",
+    "SpectralReport",
+    "jacobian_report",
+    "parameter_reports",
+    "spectral_report",
+]
+
+Gradients = Literal["objective", "loss"]
+"""What parameters hold in ``.grad``: the gradient of loss plus penalty, or that of the loss alone."""
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of a :class:`SpectralReport`.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        ``"matrix"``, ``"grouped"``, ``"operator"`` or ``"factored"``.
+    shape : tuple of int
+    weight : float
+        Of the penalty times that of the layer.
+    value : float
+        f(W) with its guards, without weights.
+    norm : float
+        ‖W‖_F.
+    effective_rank : float
+        exp of the entropy of σ/Σσ.
+    rank : int
+        Number of singular values above a hundredth of the largest.
+    force : float
+        ‖∂ penalty / ∂ parameters‖, weights included.
+    loss_gradient : float or None
+        ‖∂ loss / ∂ parameters‖; None where there is no gradient.
+    share : float or None
+        force / (force + loss_gradient): near 0 the penalty does nothing, near 1 it rules.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    weight: float
+    value: float
+    norm: float
+    effective_rank: float
+    rank: int
+    force: float
+    loss_gradient: float | None
+    share: float | None
+
+    HEAD = ("layer", "shape", "weight", "value", "norm", "eff. rank", "rank", "force", "share")
+
+    def cells(self) -> tuple[str, ...]:
+        """As a row of a table under `HEAD`."""
+        return (
+            self.name,
+            _product_sign(self.shape),
+            f"{self.weight:.3g}",
+            f"{self.value:.4g}",
+            f"{self.norm:.4g}",
+            f"{self.effective_rank:.2f}",
+            str(self.rank),
+            f"{self.force:.3g}",
+            _per_cent(self.share),
+        )
+
+
+@dataclass(frozen=True)
+class ParameterReport:
+    """One parameter of a report.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    norm : float
+        ‖W‖_F.
+    force : float
+        ‖∂ penalty / ∂ W‖, weight included, averaged over the calls that ``every`` leaves out.
+    loss_gradient : float or None
+        ‖∂ loss / ∂ W‖; None where there is no gradient.
+    share : float or None
+        force / (force + loss_gradient): near 0 the penalty does nothing, near 1 it rules.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    norm: float
+    force: float
+    loss_gradient: float | None
+    share: float | None
+
+    HEAD = ("parameter", "shape", "norm", "force", "share")
+
+    def cells(self) -> tuple[str, ...]:
+        """As a row of a table under `HEAD`."""
+        shape = _product_sign(self.shape)
+        return (self.name, shape, f"{self.norm:.4g}", f"{self.force:.3g}", _per_cent(self.share))
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Rows, printed as a table."""
+
+    rows: tuple[Any, ...]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The rows as plain data."""
+        return [asdict(row) for row in self.rows]
+
+    def _head(self) -> tuple[str, ...]:
+        return ParameterReport.HEAD
+
+    def __str__(self) -> str:
+        lines = [self._head(), *(row.cells() for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines
+        )
+
+
+@dataclass(frozen=True)
+class SpectralReport(_Report):
+    """What a `SpectralPenalty` does, layer by layer.
+
+    Attributes
+    ----------
+    rows : tuple of LayerReport
+    """
+
+    def _head(self) -> tuple[str, ...]:
+        return LayerReport.HEAD
+
+
+@dataclass(frozen=True)
+class JacobianReport(_Report):
+    """What a `JacobianPenalty` does.
+
+    Attributes
+    ----------
+    rows : tuple of ParameterReport
+    weight, value : float
+        The penalty is weight × value.
+    norm : float
+        √tr M̄, the root mean square of ‖J(x)‖_F.
+    effective_rank : float
+        exp of the entropy of σ/Σσ, σ being `JacobianPenalty.spectrum`.
+    rank : int
+        Number of σ above a hundredth of the largest.
+    cut_off : float
+        Share of tr M̄ outside of the directions that are kept, spread evenly over the others; 0 but for the
+        eigen basis of large inputs. For p < 2 a per cent of it weighs: raise ``rank`` until it is gone.
+    """
+
+    weight: float
+    value: float
+    norm: float
+    effective_rank: float
+    rank: int
+    cut_off: float
+
+    def __str__(self) -> str:
+        facts = f"norm {self.norm:.4g}  eff. rank {self.effective_rank:.2f}  rank {self.rank}"
+        cut_off = f"  cut off {self.cut_off:.1%}" if self.cut_off else ""
+        first = f"weight {self.weight:.3g}  value {self.value:.4g}  {facts}{cut_off}"
+        return f"{first}\n{super().__str__()}"
+
+
+@dataclass(frozen=True)
+class CompositionReport(_Report):
+    """What a `CompositionPenalty` does.
+
+    Attributes
+    ----------
+    rows : tuple of ParameterReport
+    weight, value : float
+        The penalty is weight × value, the mean of the two terms.
+    inner, outer : float
+        E‖J_h‖_F² and E‖J_g‖_F². The bound is tight only where they are equal.
+    """
+
+    weight: float
+    value: float
+    inner: float
+    outer: float
+
+    def __str__(self) -> str:
+        first = f"weight {self.weight:.3g}  value {self.value:.4g}"
+        return f"{first}  inner {self.inner:.4g}  outer {self.outer:.4g}\n{super().__str__()}"
+
+
+def spectral_report(
+    layers: Sequence[Layer], terms: Sequence[Tensor], weight: float, gradients: Gradients
+) -> SpectralReport:
+    """The report of a penalty that adds weight × Σ terms, one term with its graph for each layer."""
+    check_choice(gradients, "gradients", Gradients)
+    return SpectralReport(
+        tuple(_layer_row(layer, term, weight, gradients) for layer, term in zip(layers, terms, strict=True))
+    )
+
+
+def jacobian_report(
+    value: Tensor,
+    parameters: Mapping[str, nn.Parameter],
+    moments: Moments,
+    weight: float,
+    included: float,
+    gradients: Gradients,
+) -> JacobianReport:
+    """The report of a penalty that adds weight × value, with the averages of M; see `parameter_reports`."""
+    s = moments.spectrum().detach()
+    return JacobianReport(
+        rows=parameter_reports(value, parameters, weight, included, gradients),
+        weight=weight,
+        value=float(value.detach()),
+        norm=math.sqrt(float(moments.trace())),
+        effective_rank=float(F.effective_rank(singular_values=s)),
+        rank=_rank(s),
+        cut_off=float(moments.cut_off()),
+    )
+
+
+def parameter_reports(
+    value: Tensor,
+    parameters: Mapping[str, nn.Parameter],
+    weight: float,
+    included: float,
+    gradients: Gradients,
+) -> tuple[ParameterReport, ...]:
+    """A row for each parameter that is trained.
+
+    Parameters
+    ----------
+    value
+        The penalty without its weight, with its graph.
+    parameters
+        By name.
+    weight
+        Of the penalty.
+    included
+        What `value` was multiplied by in the objective whose gradients the parameters hold.
+    gradients
+        Whether they hold those of the objective or of the loss alone.
+    """
+    check_choice(gradients, "gradients", Gradients)
+    moving = {name: p for name, p in parameters.items() if p.requires_grad}
+    found: Sequence[Tensor | None] = [None] * len(moving)
+    if moving and value.requires_grad:
+        found = torch.autograd.grad(value, list(moving.values()), allow_unused=True)
+    factor = included if gradients == "objective" else 0.0
+    rows = []
+    for (name, p), g in zip(moving.items(), found, strict=True):
+        force = weight * _norm([g])
+        loss_gradient = None if p.grad is None else _norm([p.grad if g is None else p.grad - factor * g])
+        norm = _norm([p.detach()])
+        rows.append(
+            ParameterReport(name, tuple(p.shape), norm, force, loss_gradient, _share(force, loss_gradient))
+        )
+    return tuple(rows)
+
+
+def _layer_row(layer: Layer, term: Tensor, weight: float, gradients: Gradients) -> LayerReport:
+    # The end-to-end matrix is no parameter: the force on it is all that can be said.
+    moving = [p for p in layer.parameters or (layer.tensors[0],) if p.requires_grad]
+    forces: Sequence[Tensor | None] = ()
+    if moving:
+        forces = torch.autograd.grad(weight * term, moving, retain_graph=True, allow_unused=True)
+    pairs = [
+        (layer.part_of(p.grad if p.is_leaf else None), layer.part_of(g))
+        for p, g in zip(moving, forces, strict=True)
+    ]
+    force = _norm(g for _, g in pairs)
+    loss_gradient = None
+    if layer.parameters and pairs and all(grad is not None for grad, _ in pairs):
+        included = gradients == "objective"
+        loss_gradient = _norm(
+            grad - g if included and g is not None else grad for grad, g in pairs if grad is not None
+        )
+    with torch.no_grad():
+        s = layer.spectrum()
+        norm = float(layer.norm())
+    return LayerReport(
+        layer.name,
+        layer.kind,
+        layer.shape,
+        weight * layer.weight,
+        float(term.detach()) / layer.weight,
+        norm,
+        float(F.effective_rank(singular_values=s)),
+        _rank(s),
+        force,
+        loss_gradient,
+        _share(force, loss_gradient),
+    )
+
+
+def _rank(s: Tensor) -> int:
+    """Number of singular values above a hundredth of the largest."""
+    return int((s > 1e-2 * s.max()).sum()) if s.numel() else 0
+
+
+def _share(force: float, loss_gradient: float | None) -> float | None:
+    total = force + (loss_gradient or 0.0)
+    return None if loss_gradient is None or total == 0 else force / total
+
+
+def _norm(tensors: Iterable[Tensor | None]) -> float:
+    """Norm of several tensors together, each of which may be shared by processes, or missing."""
+    total = 0.0
+    for tensor in tensors:
+        if tensor is not None:
+            wide = tensor.float() if tensor.dtype.itemsize < 4 else tensor
+            square = wide.square().sum()
+            total += float(cast(Any, square).full_tensor() if is_sharded(square) else square)
+    return math.sqrt(total)
+
+
+def _product_sign(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _per_cent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"

@@ -1,0 +1,258 @@
+"""Which matrices a network has: measures and penalties give one answer, and a dense oracle says which."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.utils.prune
+from torch import nn
+
+import overt
+from overt import functional as F
+from overt.measures import convolution_spectrum, weight_spectra
+from overt.networks import weights_of
+from overt.networks.weights import acting
+from overt.penalties import truncate_adapters
+
+FUNCTIONALS = {
+    "nuclear_norm": {},
+    "normalized_nuclear_norm": {},
+    "effective_rank": {},
+    "stable_rank": {},
+    "schatten_norm": {"p": 0.5},
+}
+
+
+class Experts(nn.Module):
+    """As a mixture of experts holds them: one parameter that is a batch of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(5, 6, 4))
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+        self.positions = nn.Parameter(torch.randn(1, 7, 6))
+
+
+class Adapted(nn.Module):
+    """A layer with two low-rank adapters, of which one is switched on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer = nn.Linear(6, 5)
+        self.lora_A = nn.ModuleDict({name: nn.Linear(6, 2, bias=False) for name in ("on", "off")})
+        self.lora_B = nn.ModuleDict({name: nn.Linear(2, 5, bias=False) for name in ("on", "off")})
+        self.scaling = {"on": 0.5, "off": 1.0}
+        self.active_adapters = ["on"]
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head, self.inner = nn.Embedding(7, 4), nn.Linear(4, 7), nn.Linear(4, 4)
+        self.head.weight = self.embedding.weight
+        self.again = self.inner
+
+
+def pruned(layer: nn.Module) -> nn.Module:
+    return nn.utils.prune.l1_unstructured(layer, "weight", 0.4)
+
+
+CORPUS = {
+    "depthwise": lambda: nn.Conv2d(6, 6, 3, groups=6),
+    "depthwise with a multiplier": lambda: nn.Conv1d(4, 8, 3, groups=4),
+    "grouped": lambda: nn.Conv2d(6, 4, 3, groups=2),
+    "grouped, strided, dilated": lambda: nn.Conv2d(4, 8, (3, 2), groups=4, stride=2, dilation=2),
+    "grouped in 3-D": lambda: nn.Conv3d(4, 6, 2, groups=2),
+    "transposed": lambda: nn.ConvTranspose2d(3, 5, 2, stride=2),
+    "transposed and grouped": lambda: nn.ConvTranspose2d(6, 4, 3, groups=2, stride=2, dilation=2),
+    "dilated": lambda: nn.Conv1d(3, 4, 3, dilation=3),
+    "pointwise": lambda: nn.Conv2d(3, 5, 1),
+    "linear and embedding": lambda: nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 3)),
+    "bilinear": lambda: nn.Bilinear(3, 4, 2),
+    "recurrent": lambda: nn.LSTM(3, 4, num_layers=2),
+    "attention": lambda: nn.MultiheadAttention(8, 2),
+    "experts": Experts,
+    "adapted": Adapted,
+    "tied": Tied,
+    "weight norm, grouped": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 6, 3, groups=2)),
+    "spectral norm": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(5, 4)),
+    "orthogonal": lambda: nn.utils.parametrizations.orthogonal(nn.Linear(5, 4)),
+    "older spectral norm": lambda: nn.utils.spectral_norm(nn.Conv2d(4, 4, 3, groups=2)),
+    "pruned": lambda: pruned(nn.Conv2d(4, 6, 3, groups=2)),
+    "wrapped": lambda: nn.DataParallel(nn.Sequential(nn.Conv1d(4, 4, 3, groups=4), nn.Linear(3, 3))),
+}
+
+
+@pytest.fixture(params=CORPUS)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return CORPUS[request.param]().double()
+
+
+@pytest.mark.parametrize("name", FUNCTIONALS)
+def test_what_is_measured_is_what_is_penalized(model, name):
+    options = FUNCTIONALS[name]
+    spectra = weight_spectra(model)
+    penalty = overt.SpectralPenalty(model, name, options=options)
+    measured = {n: getattr(F, name)(singular_values=s.values, **options) for n, s in spectra.items()}
+    layers = penalty.penalized()
+    assert {layer.name for layer in layers} <= set(spectra)
+    torch.testing.assert_close(penalty.value(), sum(measured[layer.name] for layer in layers))
+    for layer in layers:
+        values = layer.spectrum().sort(descending=True).values
+        torch.testing.assert_close(values, spectra[layer.name].values, rtol=1e-10, atol=1e-12)
+
+
+def test_looking_leaves_no_trace(model):
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    weight_spectra(model)
+    overt.SpectralPenalty(model).penalty()
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+GROUPED = [name for name in CORPUS if "group" in name or "depthwise" in name]
+
+
+def patch_operator(conv: nn.Module, kernel: torch.Tensor) -> torch.Tensor:
+    """The dense matrix of what one position of a convolution does, from the definition of groups."""
+    groups = conv.groups
+    size = kernel.shape[0] // groups
+    return torch.block_diag(*(kernel[g * size : (g + 1) * size].flatten(1) for g in range(groups)))
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("functional", FUNCTIONALS)
+@pytest.mark.parametrize("case", GROUPED)
+def test_a_grouped_kernel_is_the_block_diagonal_of_its_groups(case, functional, every):
+    torch.manual_seed(1)
+    conv, options = CORPUS[case]().double(), FUNCTIONALS[functional]
+    penalty = overt.SpectralPenalty(conv, functional, weight=1.0, options=options, every=every)
+    value = penalty.penalty()
+    parameters = [p for p in conv.parameters() if p.ndim > 1]
+    found = torch.autograd.grad(value, parameters)
+    kernel = penalty.penalized()[0].tensors[0]  # the parameter itself, or what is computed from some
+    expected = getattr(F, functional)(patch_operator(conv, kernel), **options)
+    torch.testing.assert_close(value, expected)
+    for g, truth in zip(found, torch.autograd.grad(expected, parameters), strict=True):
+        torch.testing.assert_close(g, truth, rtol=1e-6, atol=1e-8)
+
+
+def test_a_callable_sees_the_block_diagonal():
+    torch.manual_seed(2)
+    conv = nn.Conv2d(6, 4, 3, groups=2).double()
+    penalty = overt.SpectralPenalty(conv, lambda W: F.nuclear_norm(W) + W.shape[0] + W.shape[1], weight=1.0)
+    dense = patch_operator(conv, conv.weight)
+    assert dense.shape == (4, 54)
+    torch.testing.assert_close(penalty.value(), F.nuclear_norm(dense) + 58)
+
+
+def circular_operator(conv: nn.Module, kernel: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """The dense matrix of the circular convolution that `conv` (or its transpose) stands for, tap by tap."""
+    groups, (rows, columns) = conv.groups, (kernel.shape[0], kernel.shape[1] * conv.groups)
+    coarse = tuple(n // s for n, s in zip(size, conv.stride, strict=True))
+    matrix = torch.zeros(rows, *coarse, columns, *size, dtype=kernel.dtype)
+    for o in range(rows):
+        for c in range(kernel.shape[1]):
+            column = (o // (rows // groups)) * kernel.shape[1] + c
+            for tap in torch.cartesian_prod(*map(torch.arange, kernel.shape[2:])).reshape(-1, len(size)):
+                for place in torch.cartesian_prod(*map(torch.arange, coarse)).reshape(-1, len(size)):
+                    at = tuple(
+                        int((p * s + t * d) % n)
+                        for p, s, t, d, n in zip(place, conv.stride, tap, conv.dilation, size, strict=True)
+                    )
+                    matrix[(o, *place.tolist(), column, *at)] += kernel[(o, c, *tap.tolist())]
+    return matrix.reshape(rows * coarse[0] * (coarse[1] if len(coarse) > 1 else 1), -1)
+
+
+OPERATORS = [
+    lambda: nn.Conv1d(4, 6, 3, groups=2),
+    lambda: nn.Conv1d(3, 3, 4, groups=3, stride=2, dilation=2),
+    lambda: nn.Conv2d(2, 4, (3, 2), groups=2, stride=(2, 1)),
+    lambda: nn.ConvTranspose1d(4, 6, 3, groups=2, stride=2),
+    lambda: nn.Conv2d(2, 3, 2, dilation=(1, 2)),
+]
+
+
+@pytest.mark.parametrize("make", OPERATORS)
+def test_the_operator_of_a_convolution_against_its_dense_matrix(make):
+    torch.manual_seed(3)
+    conv = make().double()
+    dims = conv.weight.ndim - 2
+    grid = (8, 6)[:dims]
+    dense = torch.linalg.svdvals(circular_operator(conv, conv.weight.detach(), grid))
+    transposed = isinstance(conv, nn.ConvTranspose1d)
+    size = tuple(n // s for n, s in zip(grid, conv.stride, strict=True)) if transposed else grid
+    measured = convolution_spectrum(conv, size).values
+    assert measured.shape == dense.shape
+    torch.testing.assert_close(measured, dense, rtol=1e-10, atol=1e-10)
+    (layer,) = overt.SpectralPenalty(conv, conv="operator", grid=grid).penalized()
+    torch.testing.assert_close(
+        layer.spectrum().sort(descending=True).values, dense, rtol=1e-10, atol=1e-10
+    )
+
+
+def test_experts_count_one_by_one_and_vectors_in_disguise_do_not():
+    torch.manual_seed(4)
+    model = Experts().double()
+    names = [f"up[{i}]" for i in range(5)]
+    penalty = overt.SpectralPenalty(model, "normalized_nuclear_norm", layers="up", weight=1.0)
+    assert [layer.name for layer in penalty.penalized()] == names
+    assert list(weight_spectra(model)) == [*names, "positions"]
+    expected = sum(F.normalized_nuclear_norm(W) for W in model.up)
+    torch.testing.assert_close(penalty.value(), expected)
+    (found,) = torch.autograd.grad(penalty.penalty(), model.up)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, model.up)[0], rtol=1e-6, atol=1e-9)
+    model.up.grad = torch.zeros_like(model.up)
+    model.up.grad[2] = 1.0
+    rows = penalty.report(gradients="loss").rows
+    assert [row.loss_gradient > 0 for row in rows] == [False, False, True, False, False]
+
+
+def test_experts_keep_their_directions_across_a_checkpoint():
+    torch.manual_seed(5)
+    model = Experts().double()
+    penalty = overt.SpectralPenalty(model, every=10, weight=1.0, layers="up")
+    penalty.penalty()
+    with torch.no_grad():
+        model.up += 0.1 * torch.randn_like(model.up)
+    restored = overt.SpectralPenalty(model, every=10, weight=1.0, layers="up")
+    restored.load_state_dict(penalty.state_dict())
+    assert restored.penalty().item() == penalty.penalty().item()
+    assert abs(restored.penalty().item() - restored.value().item()) > 1e-6  # the directions are the old ones
+
+
+def test_an_adapter_is_its_product_and_one_that_is_switched_off_is_nothing():
+    torch.manual_seed(6)
+    model = Adapted().double()
+    spectra = weight_spectra(model)
+    assert list(spectra) == ["on", "base_layer.weight"]
+    dense = 0.5 * model.lora_B["on"].weight @ model.lora_A["on"].weight
+    torch.testing.assert_close(spectra["on"].values, torch.linalg.svdvals(dense)[:2])
+    (layer, _) = overt.SpectralPenalty(model).penalized()
+    torch.testing.assert_close(layer.spectrum(), spectra["on"].values)
+    truncate_adapters(model, 0.0)
+    torch.testing.assert_close(weight_spectra(model)["on"].values, spectra["on"].values)
+
+
+def test_a_computed_weight_is_read_as_it_acts_now():
+    torch.manual_seed(7)
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)).double()
+    with torch.no_grad():
+        layer.parametrizations.weight.original0 *= 3
+    (weight,) = weights_of(layer)
+    torch.testing.assert_close(weight.tensor(), layer.weight.detach())
+    torch.testing.assert_close(acting(layer, "weight"), layer.weight.detach())
+    assert acting(layer, "bias") is not layer.bias
+    assert not weight.tensor().requires_grad
+
+
+def test_names_do_not_tell_of_wrappers_and_of_nothing_else():
+    inner = nn.ModuleDict({"module": nn.Linear(3, 3), "other": nn.Linear(3, 2)})
+    assert [w.name for w in weights_of(inner)] == ["module.weight", "other.weight"]
+    assert [w.name for w in weights_of(nn.DataParallel(inner))] == ["module.weight", "other.weight"]
+    inside = nn.Sequential(nn.DataParallel(nn.Linear(3, 3)), torch.compile(nn.Linear(3, 3), backend="eager"))
+    assert [w.name for w in weights_of(inside)] == ["0.weight", "1.weight"]
