@@ -187,7 +187,7 @@ def test_a_basis_that_is_made_already_is_taken_and_what_is_none_refused():
         JacobianPenalty(model, basis=made, dims=(0,))
     with pytest.raises(ValueError, match="made for inputs of shape"):
         JacobianPenalty(model, basis=made).penalty(x)
-    with pytest.raises(TypeError, match=r"basis: expected a name, a matrix as a torch\.Tensor"):
+    with pytest.raises(TypeError, match=r"basis must be a name, a matrix as a torch\.Tensor"):
         JacobianPenalty(model, basis=torch.eye(6).numpy())
 
 
@@ -204,12 +204,15 @@ def test_outputs_that_cannot_be_meant_are_refused_with_a_remedy_that_there_is():
     x = inputs(4, 6)
     for form in (lambda y: (y, y), lambda y: {"a": y}):
         model = Several(form).double()
-        with pytest.raises(TypeError, match=r"pick the tensor with outputs=lambda y: y\[0\]$"):
+        with pytest.raises(TypeError, match=r"pick the tensor with outputs=lambda y: y\[0\], or with forward="):
             JacobianPenalty(model).penalty(x)
         with pytest.raises(TypeError, match="inner: expected a module that returns a tensor"):
             CompositionPenalty(model, nn.Identity()).penalty(x)
     pair = Several(lambda y: (y, y)).double()
-    JacobianPenalty(pair, outputs=lambda y: y[0]).penalty(x).backward()
+    picked = JacobianPenalty(pair, outputs=lambda y: y[0]).penalty(x)
+    called = JacobianPenalty(pair, forward=lambda model, x: model(x)[1]).penalty(x)
+    assert picked.item() == called.item()
+    picked.backward()
     with pytest.raises(ValueError, match="do not depend"):
         JacobianPenalty(Several(torch.Tensor.detach).double()).penalty(x)
     rectified = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 3)).double()

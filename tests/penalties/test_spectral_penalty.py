@@ -225,11 +225,11 @@ def test_a_replaced_layer_counts():
 @pytest.mark.parametrize(
     ("functional", "options", "message"),
     [
-        ("schatten_norm", None, r"p: missing.*options=\{'p': …\}"),
-        ("schatten_norm", {"p": -1}, r"p: expected a number above 0, got -1.*options=\{'p': …\}"),
+        ("schatten_norm", None, r"p must be .* got None.*options=\{'p': …\}"),
+        ("schatten_norm", {"p": -1}, r"p must be a number > 0, got -1.*options=\{'p': …\}"),
         ("schatten_norm", {"p": "1"}, r"options=\{'p': …\}"),
-        ("normalized_schatten_norm", {"p": 1}, r"q: missing.*options=\{'p': …, 'q': …\}"),
-        ("log_det", None, r"eps: missing.*options=\{'eps': …\}"),
+        ("normalized_schatten_norm", {"p": 1}, r"q must be .* got None.*options=\{'p': …, 'q': …\}"),
+        ("log_det", None, r"eps must be .* got None.*options=\{'eps': …\}"),
     ],
 )
 def test_options_are_checked_at_once(functional, options, message):

@@ -31,6 +31,7 @@ def test_the_plain_loop_releases_and_refits(capsys):
     assert released < held < nothing
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the libraries about each other
 def test_a_penalty_counts_once_a_step_of_the_trainer(tmp_path):
     """Its gradient does not depend on how many passes are accumulated into one step."""

@@ -12,7 +12,7 @@ from torch import nn
 from overt.linalg import Factored
 from overt.models import DeepLinear
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
-from overt.training import train
+from overt.training import Recording, train
 from overt.training.gradient_flow import gradient_flow, singular_value_velocity
 
 F64 = torch.float64
@@ -37,6 +37,7 @@ class Vector(nn.Module):
         return self.w
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["DOP853", "RK45", "LSODA", "Radau", "BDF"])
 def test_linear_flow_is_exact(method):
     target = torch.tensor([[1.0, -2.0, 3.0]], dtype=F64)
@@ -62,6 +63,7 @@ def test_logistic_growth_of_two_factors():
     assert [float(W) for W in flow.records] == pytest.approx(exact, rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_small_steps_come_to_the_flow(depth):
     """Gradient descent of rate η after T/η steps, with an error that halves with η."""
@@ -75,7 +77,7 @@ def test_small_steps_come_to_the_flow(depth):
             optimizer="gd",
             lr=lr,
             max_steps=round(end / lr),
-            record_per_decade=1,
+            recording=Recording(per_decade=1),
         )
         gaps.append(float((result.W - flow.records[-1]).norm()))
     assert gaps[1] < 0.02 * float(flow.records[-1].norm())
@@ -189,6 +191,7 @@ def deviation(rates, states, depth, leading=3):
     return float((np.abs(rates - formula) / scale).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_velocity_is_that_of_the_flow(depth):
     """Within 2 % over the whole trajectory; the formula of any other depth is far outside."""
@@ -199,12 +202,14 @@ def test_velocity_is_that_of_the_flow(depth):
         assert deviation(rates, states, other) > 0.1
 
 
+@pytest.mark.slow
 def test_velocity_in_sensing():
     data = matrix_sensing((6, 6), rank=1, n_measurements=25, seed=1)
     rates, states = measured(3, data=data, leading=2)
     assert deviation(rates, states, 3, leading=2) < 0.02
 
 
+@pytest.mark.slow
 def test_exponent_read_from_the_flow():
     """A wrong exponent with the right factor is seen as well."""
     rates, states = measured(3)
@@ -223,6 +228,7 @@ def test_exponent_read_from_the_flow():
     assert min(exponents[1:]) > 0.1
 
 
+@pytest.mark.slow
 def test_unbalanced_layers_do_not_follow_it():
     rates, states = measured(2, init="gaussian")
     assert deviation(rates, states, 2) > 0.1
@@ -253,5 +259,5 @@ def test_zero_stays_zero_unless_flat():
     ],
 )
 def test_velocity_refuses(arguments, word):
-    with pytest.raises(ValueError, match=word):
+    with pytest.raises((TypeError, ValueError), match=word):
         singular_value_velocity(**({"W": torch.eye(3), "gradient": torch.eye(3), "depth": 2} | arguments))

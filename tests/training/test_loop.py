@@ -14,7 +14,7 @@ from overt import functional as F
 from overt.models import DeepDiagonal, DeepLinear
 from overt.penalties import SpectralPenalty, VectorPenalty
 from overt.problems import CompletionProblem, linear_regression, matrix_completion, matrix_sensing
-from overt.training import Constant, State, Warmup, log_spaced, train
+from overt.training import Constant, Recording, State, Stopping, Warmup, log_spaced, train
 
 
 def completion(**options):
@@ -49,9 +49,10 @@ class Square:
 # ---- one loop for every problem --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_completion_converges_and_the_trace_says_what_happened():
     problem, model = completion(), deep(6, 8, 8)
-    result = train(model, problem, lr=1e-2, max_steps=3000, leading=4, tolerance=1e-10)
+    result = train(model, problem, lr=1e-2, max_steps=3000, recording=Recording(leading=4), tolerance=1e-10)
     assert result.status == "converged", result.message
     assert result.converged
     assert result.trace.column("step") == sorted({*result.trace.column("step")})
@@ -71,9 +72,11 @@ def test_completion_converges_and_the_trace_says_what_happened():
         assert last[name] == pytest.approx(float(getattr(F, name)(W)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_sensing_converges():
     problem = matrix_sensing((6, 5), rank=1, n_measurements=28, seed=0)
-    result = train(deep(5, 6, 6), problem, lr=1e-2, max_steps=4000, error_targets=(1e-1,), tolerance=1e-4)
+    targets = Recording(error_targets=(1e-1,))
+    result = train(deep(5, 6, 6), problem, lr=1e-2, max_steps=4000, recording=targets, tolerance=1e-4)
     assert result.status == "converged", result.message
     assert problem.error(result.W) < 0.1
     assert 0.1 in result.hits
@@ -106,6 +109,7 @@ def test_gd_on_underdetermined_regression_finds_the_least_norm():
     torch.testing.assert_close(result.W, torch.linalg.pinv(problem.X) @ problem.y, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_deep_diagonal_from_small_init_is_sparser_than_the_least_norm():
     problem = linear_regression(40, n_samples=25, nonzeros=3, seed=0)
     model = DeepDiagonal(40, 2, 1e-6, dtype=torch.float64)
@@ -121,6 +125,7 @@ def test_anything_with_shape_loss_and_error_can_be_trained_on():
     torch.testing.assert_close(result.W, torch.ones(2, 2), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_small_deep_network_recovers_a_low_rank_matrix_and_depth_one_does_not():
     problem = matrix_completion((30, 30), rank=2, n_observed=400, seed=0)
     flat = train(deep(30, 30, scale=1e-3), problem, lr=1e-2, max_steps=1500, tolerance=1e-8)
@@ -134,10 +139,12 @@ def test_a_small_deep_network_recovers_a_low_rank_matrix_and_depth_one_does_not(
 # ---- with a penalty --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_objective_is_loss_plus_penalty_and_ends_by_stalling():
     problem, model = completion(), deep(6, 8, scale=1e-3)
     penalty = SpectralPenalty(model, of="product", weight=0.05)
-    result = train(model, problem, lr=1e-2, penalty=penalty, max_steps=20_000, stall_steps=500)
+    stopping = Stopping(stall_steps=500)
+    result = train(model, problem, lr=1e-2, penalty=penalty, max_steps=20_000, stopping=stopping)
     assert result.status == "converged"
     assert "has not fallen" in result.message
     row = result.trace[-1]
@@ -165,6 +172,7 @@ def test_penalty_of_the_weights_of_a_deep_network():
     assert row["objective"] == pytest.approx(row["loss"] + penalty.penalty().item(), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_vector_penalty_makes_a_sparse_solution():
     problem = linear_regression(20, n_samples=14, nonzeros=2, seed=0)
     model = Vector(1e-3 * torch.ones(20, dtype=torch.float64))
@@ -201,7 +209,7 @@ def test_lr_schedule_scales_the_steps():
         lr=0.1,
         lr_schedule=Warmup(10),
         max_steps=2,
-        check_every=1,
+        recording=Recording(check_every=1),
         callback=lambda state: seen.append(state.W.clone()),
     )
     torch.testing.assert_close(seen[1], -0.1 * 0.1 * gradient)
@@ -213,7 +221,8 @@ def test_lr_schedule_scales_the_steps():
 
 def test_divergence_by_a_growing_loss():
     problem, model = completion(), deep(6, 8, scale=1.0)
-    result = train(model, problem, optimizer="gd", lr=100.0, max_steps=10_000, blow_up=math.inf)
+    stopping = Stopping(blow_up=math.inf)
+    result = train(model, problem, optimizer="gd", lr=100.0, max_steps=10_000, stopping=stopping)
     assert result.status == "diverged"
     assert "the training loss grew" in result.message
     assert "lower lr" in result.message
@@ -245,7 +254,8 @@ def test_divergence_by_a_nan_that_the_loss_does_not_see():
 
     for penalty in (None, SpectralPenalty(model, of="product", weight=1e-3)):
         model.weights[0].data.fill_(0.1)
-        result = train(model, problem, penalty=penalty, max_steps=50, check_every=5, callback=poison)
+        recording = Recording(check_every=5)
+        result = train(model, problem, penalty=penalty, max_steps=50, recording=recording, callback=poison)
         assert result.status == "diverged"
         assert "finite" in result.message
         assert bool(torch.isfinite(result.W).all())
@@ -260,14 +270,16 @@ def test_divergence_by_a_spike_goes_back_to_a_state_without_it():
         if state.step == 20:
             model.weights[0].data[row, col] = 150 * largest
 
-    result = train(model, problem, max_steps=100, check_every=10, callback=spike)
+    options = {"recording": Recording(check_every=10), "callback": spike}
+    result = train(model, problem, max_steps=100, **options)
     assert result.status == "diverged"
     assert "largest entry" in result.message
     assert float(result.W.abs().max()) < 100 * largest
     model = deep(6, 8)
-    assert train(model, problem, max_steps=50, check_every=10, callback=spike, blow_up=1e6).status == "budget"
+    assert train(model, problem, max_steps=50, stopping=Stopping(blow_up=1e6), **options).status == "budget"
 
 
+@pytest.mark.slow
 def test_the_published_blow_up_is_noticed_or_prevented():
     """With few observations the penalty alone grows a spike; with a norm cap it does not."""
     problem = matrix_completion((10, 10), rank=1, n_observed=22, seed=0)
@@ -322,18 +334,19 @@ def test_callback_sees_the_state_and_can_stop():
         assert state.singular_values().shape == (6,)
         return state.step == 20
 
-    result = train(deep(6, 8), completion(), max_steps=100, check_every=10, callback=watch)
+    recording = Recording(check_every=10)
+    result = train(deep(6, 8), completion(), max_steps=100, recording=recording, callback=watch)
     assert (result.status, result.steps) == ("stopped", 20)
     assert [state.step for state in states] == [0, 10, 20]
     assert result.trace[-1]["step"] == 20
     assert 1 < states[0].effective_rank() <= 6
 
 
+@pytest.mark.slow
 def test_error_targets_are_hit_in_order():
     problem = completion()
-    result = train(
-        deep(6, 8, 8, 8), problem, lr=1e-2, max_steps=3000, error_targets=[0.05, 0.5, 1e-9], check_every=5
-    )
+    recording = Recording(error_targets=[0.05, 0.5, 1e-9], check_every=5)
+    result = train(deep(6, 8, 8, 8), problem, lr=1e-2, max_steps=3000, recording=recording)
     (step_half, seconds_half), (step, seconds) = result.hits[0.5], result.hits[0.05]
     assert 0 < step_half < step <= result.steps
     assert 0 < seconds_half < seconds <= result.seconds
@@ -341,16 +354,19 @@ def test_error_targets_are_hit_in_order():
     assert 1e-9 not in result.hits
 
 
+@pytest.mark.slow
 def test_the_clock_leaves_out_what_is_not_training():
     def slow(state: State) -> None:
         time.sleep(0.1)
 
     started = time.perf_counter()
-    result = train(deep(6, 8), completion(), max_steps=20, check_every=5, callback=slow)
+    recording = Recording(check_every=5)
+    result = train(deep(6, 8), completion(), max_steps=20, recording=recording, callback=slow)
     assert time.perf_counter() - started >= 0.5
     assert result.seconds <= time.perf_counter() - started - 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lbfgs", "muon", "grouprmsprop", "momentum", "adafactor"])
 def test_every_kind_of_optimizer_goes_through_the_loop(optimizer):
     result = train(deep(6, 8, 8, scale=0.1), completion(), optimizer=optimizer, lr=0.05, max_steps=60)
@@ -396,18 +412,17 @@ def test_progress_shows_step_loss_and_rank(capsys):
         ({"max_steps": -1}, ValueError, "max_steps must be an integer ≥ 0, got -1"),
         ({"max_steps": 1.5}, TypeError, "max_steps must be an integer"),
         ({"max_seconds": -1.0}, ValueError, "max_seconds"),
-        ({"lr": 0.0}, ValueError, "lr must be finite and positive"),
-        ({"lr": math.nan}, ValueError, "lr must be finite"),
+        ({"lr": 0.0}, ValueError, "lr must be a finite number > 0, got 0.0"),
+        ({"lr": math.nan}, ValueError, "lr must be a finite number"),
         ({"tolerance": -1.0}, ValueError, "tolerance must be a number ≥ 0"),
         ({"tolerance": math.nan}, ValueError, "tolerance"),
-        ({"blow_up": 0.0}, ValueError, "blow_up must be a number > 0"),
-        ({"check_every": 0}, ValueError, "check_every"),
-        ({"leading": 0}, ValueError, "leading"),
-        ({"record_per_decade": 0}, ValueError, "record_per_decade"),
-        ({"error_targets": (0.0,)}, ValueError, "error_targets"),
         ({"optimizer": "adan"}, ValueError, "unknown optimizer"),
         ({"optimizer_options": {"beta": 1}}, ValueError, "has no option beta"),
-        ({"penalty": 3}, TypeError, "penalty must have a method"),
+        ({"penalty": 3}, TypeError, r"must be an object with a weight and a method penalty\(W\), got 3"),
+        ({"optimizer_options": 3}, TypeError, "optimizer_options must be a mapping"),
+        ({"stopping": {}}, TypeError, r"stopping must be an overt\.training\.Stopping, got {}"),
+        ({"recording": 3}, TypeError, r"recording must be an overt\.training\.Recording, got 3"),
+        ({"checkpoint": 3}, TypeError, "checkpoint must be the path of a file, got 3"),
         ({"schedule": Constant(1.0)}, ValueError, "there is no penalty"),
         ({"callback": 3}, TypeError, "callback must be callable"),
         ({"lr_schedule": 3}, TypeError, "lr_schedule must be callable"),
@@ -419,11 +434,34 @@ def test_wrong_arguments_are_refused_in_words(arguments, error, message):
         train(deep(6, 8), completion(), **{"max_steps": 1, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("build", "arguments", "error", "message"),
+    [
+        (Stopping, {"blow_up": 0.0}, ValueError, "blow_up must be a number > 0"),
+        (Stopping, {"stall_steps": 0}, ValueError, "stall_steps must be an integer ≥ 1"),
+        (Stopping, {"stall_tolerance": "small"}, TypeError, "stall_tolerance must be a number ≥ 0"),
+        (Recording, {"check_every": 0}, ValueError, "check_every"),
+        (Recording, {"leading": 0}, ValueError, "leading"),
+        (Recording, {"per_decade": 0}, ValueError, "per_decade"),
+        (Recording, {"per_decade": 1.5}, TypeError, "per_decade must be an integer"),
+        (Recording, {"checkpoint_seconds": -1}, ValueError, "checkpoint_seconds must be a number ≥ 0"),
+        (Recording, {"error_targets": (0.0,)}, ValueError, "error_targets"),
+        (Recording, {"error_targets": math.inf}, ValueError, "error_targets must be a finite number"),
+        (Recording, {"error_targets": "abc"}, TypeError, "error_targets must be a .* > 0, got 'abc'"),
+        (Recording, {"error_targets": None}, TypeError, "error_targets must be a .* > 0, got None"),
+        (Recording, {"error_targets": [0.1, "a"]}, TypeError, "error_targets must be a .*, got 'a'"),
+    ],
+)
+def test_wrong_ways_to_stop_and_to_record(build, arguments, error, message):
+    with pytest.raises(error, match=message):
+        build(**arguments)
+
+
 def test_what_does_not_fit_is_refused_in_words():
     problem = completion()
     with pytest.raises(ValueError, match=r"has shape \(6, 8\) but the problem asks for \(8, 6\)"):
         train(deep(8, 6), problem)
-    with pytest.raises(TypeError, match=r"float32 but the problem holds torch\.float64"):
+    with pytest.raises(TypeError, match=r"must have the dtype .* torch\.float64, got torch\.float32"):
         train(deep(6, 8, dtype=torch.float32), problem)
     with pytest.raises(TypeError, match="model must be"):
         train(problem, problem)
@@ -437,7 +475,7 @@ def test_what_does_not_fit_is_refused_in_words():
     with pytest.raises(TypeError, match="schedule must be"):
         train(model, problem, penalty=SpectralPenalty(model), schedule=0.1)
     model.weights[0].data[0, 0] = math.inf
-    with pytest.raises(ValueError, match="starts with NaN or infinite"):
+    with pytest.raises(ValueError, match="NaN or infinite at the start"):
         train(model, problem)
 
 
@@ -458,7 +496,7 @@ def test_an_error_of_the_problem_itself_is_not_taken_for_a_divergence():
 def test_a_problem_of_zeros_has_a_unit_of_loss():
     rows, cols = torch.tensor([0, 1]), torch.tensor([0, 1])
     problem = CompletionProblem(rows, cols, torch.zeros(2, dtype=torch.float64), (2, 2))
-    result = train(deep(2, 2, scale=1e-9), problem, max_steps=10, blow_up=1e12)
+    result = train(deep(2, 2, scale=1e-9), problem, max_steps=10, stopping=Stopping(blow_up=1e12))
     assert result.status in {"converged", "diverged"}
 
 
@@ -472,26 +510,24 @@ def test_a_saturated_optimizer_has_not_converged():
 
 def test_a_checkpoint_is_a_file(tmp_path):
     for folder in (tmp_path, str(tmp_path), ""):
-        with pytest.raises(ValueError, match=r"checkpoint must name a file, but '.+' is a folder"):
+        with pytest.raises(ValueError, match=r"must be the path of a file, got '.+'; that is a folder"):
             train(deep(6, 8), completion(), checkpoint=folder, max_steps=1)
 
 
+@pytest.mark.slow
 def test_one_error_target():
-    options = {"lr": 1e-2, "max_steps": 500, "check_every": 5}
-    one = train(deep(6, 8), completion(), error_targets=0.9, **options)
+    recording = Recording(error_targets=0.9, check_every=5)
+    one = train(deep(6, 8), completion(), lr=1e-2, max_steps=500, recording=recording)
     assert list(one.hits) == [0.9]
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"error_targets": "abc"}, TypeError, "error_targets must be a number > 0, got 'abc'"),
-        ({"error_targets": None}, TypeError, "error_targets must be a number > 0, got None"),
-        ({"error_targets": [0.1, "a"]}, TypeError, "error_targets must be a number > 0, got 'a'"),
         ({"optimizer_options": {"lr": 0.1}}, ValueError, "give it as lr="),
-        ({"lr_schedule": lambda step: -1.0}, ValueError, "lr_schedule must give a finite factor ≥ 0"),
-        ({"lr_schedule": lambda step: math.nan}, ValueError, "lr_schedule must give a finite factor ≥ 0"),
-        ({"lr_schedule": lambda step: math.inf}, ValueError, "lr_schedule must give a finite factor ≥ 0"),
+        ({"lr_schedule": lambda step: -1.0}, ValueError, r"lr_schedule\(0\) must be a finite number ≥ 0"),
+        ({"lr_schedule": lambda step: math.nan}, ValueError, r"lr_schedule\(0\) must be a finite number ≥ 0"),
+        ({"lr_schedule": lambda step: math.inf}, ValueError, r"lr_schedule\(0\) must be a finite number ≥ 0"),
     ],
 )
 def test_more_wrong_arguments(arguments, error, message):
@@ -501,7 +537,7 @@ def test_more_wrong_arguments(arguments, error, message):
 
 @pytest.mark.parametrize("problem", [None, 3, torch.zeros(8, 6), Square])
 def test_what_is_no_problem(problem):
-    with pytest.raises(TypeError, match="problem must have shape, loss, error"):
+    with pytest.raises(TypeError, match="problem must be an object with shape, loss, error"):
         train(deep(6, 8), problem)
 
 
@@ -510,7 +546,7 @@ def test_a_penalty_needs_a_weight():
         def penalty(self, W: Tensor) -> Tensor:
             return W.sum()
 
-    with pytest.raises(TypeError, match="penalty must have a number weight, which Weightless has not"):
+    with pytest.raises(TypeError, match=r"penalty\.weight must be a finite number ≥ 0, got None"):
         train(deep(6, 8), completion(), penalty=Weightless())
 
 
@@ -530,16 +566,16 @@ def test_numbers_of_numpy(tmp_path):
         "max_steps": i(20),
         "max_seconds": i(60),
         "tolerance": f(0),
-        "stall_tolerance": f(0),
-        "stall_steps": i(10),
-        "blow_up": i(100),
-        "record_per_decade": i(5),
-        "leading": i(3),
-        "error_targets": np.array([0.1, 0.01]),
-        "check_every": i(5),
-        "checkpoint_seconds": i(0),
+        "stopping": Stopping(f(0), i(10), i(100)),
+        "recording": Recording(i(5), i(3), np.array([0.1, 0.01]), i(5), i(0)),
     }
-    own = {name: list(v) if name == "error_targets" else v.item() for name, v in options.items()}
+    own = {
+        **{name: options[name].item() for name in ("lr", "max_steps", "max_seconds", "tolerance")},
+        "stopping": Stopping(0, 10, 100),
+        "recording": Recording(5, 3, [0.1, 0.01], 5, 0),
+    }
+    assert options["stopping"] == own["stopping"]
+    assert options["recording"] == own["recording"]
     path = tmp_path / "run"
     result = train(deep(6, 8), completion(), checkpoint=path, **options)
     resumed = train(deep(6, 8), completion(), checkpoint=path, **own)

@@ -60,7 +60,7 @@ def test_no_gradient_no_step(name):
 @pytest.mark.parametrize("name", ["signdescent", "normalizedgd"])
 def test_names_and_refusals(name):
     assert name in optimizer_names()
-    with pytest.raises(ValueError, match="lr must be finite and positive"):
+    with pytest.raises(ValueError, match="lr must be a finite number > 0"):
         make_optimizer(name, start(), -1.0)
     with pytest.raises(ValueError, match="has no option momentum"):
         make_optimizer(name, start(), 0.1, momentum=0.9)

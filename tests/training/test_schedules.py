@@ -13,14 +13,23 @@ from hypothesis import strategies as st
 from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
 from overt.problems import matrix_completion
-from overt.training import Constant, Geometric, HoldUntilCollapse, Schedule, Warmup, train
+from overt.training import (
+    Constant,
+    Geometric,
+    HoldUntilCollapse,
+    Schedule,
+    Stopping,
+    Warmup,
+    log_spaced,
+    train,
+)
 
 COLLAPSED = torch.tensor([5.0, 4.0, 1e-3, 1e-3, 1e-4, 0.0])
 OPEN = torch.tensor([5.0, 4.0, 1.0, 0.5, 0.3, 0.1])
 
 
 @pytest.mark.parametrize("schedule", [Constant(0.1), Geometric(1.0, 0.1, 10), HoldUntilCollapse()])
-def test_all_follow_the_protocol(schedule):
+def test_what_all_schedules_do(schedule):
     assert isinstance(schedule, Schedule)
     schedule.reset()
     assert schedule.observe(0, OPEN, 1.0) is False
@@ -30,6 +39,34 @@ def test_all_follow_the_protocol(schedule):
     with pytest.raises(ValueError, match="state"):
         schedule.load_state_dict({"other": 1})
     assert " at 0x" not in repr(schedule)
+
+
+class Steps(Schedule):
+    """One of a user's own: the weight is all that it says."""
+
+    def weight(self, step):
+        return 0.1 if step < 5 else 0.0
+
+
+def test_a_schedule_of_ones_own_overrides_the_weight_alone():
+    problem = matrix_completion((6, 6), rank=1, n_observed=25, seed=0)
+    model = DeepLinear((6, 6), scale=1e-3, seed=0, dtype=torch.float64)
+    penalty = SpectralPenalty(model, of="product")
+    result = train(model, problem, penalty=penalty, schedule=Steps(), max_steps=8)
+    found = dict(zip(result.trace.column("step"), result.trace.column("weight"), strict=True))
+    assert found == {step: 0.1 if step < 5 else 0.0 for step in log_spaced(8)}
+    with pytest.raises(TypeError, match="abstract"):
+        Schedule()
+
+
+def test_only_a_schedule_is_one():
+    class Lookalike:
+        reset = weight = observe = state_dict = load_state_dict = None
+
+    model = DeepLinear((6, 6), seed=0)
+    problem = matrix_completion((6, 6), rank=1, n_observed=25, seed=0, dtype=torch.float32)
+    with pytest.raises(TypeError, match=r"schedule must be a Schedule such as HoldUntilCollapse\(\), got"):
+        train(model, problem, penalty=SpectralPenalty(model), schedule=Lookalike())
 
 
 def test_geometric_is_geometric():
@@ -136,7 +173,7 @@ def test_interrupted_observation_goes_on():
     ],
 )
 def test_a_wrong_state_is_refused(state):
-    with pytest.raises(ValueError, match="no state of HoldUntilCollapse"):
+    with pytest.raises(ValueError, match="not a state of HoldUntilCollapse"):
         HoldUntilCollapse().load_state_dict(state)
 
 
@@ -145,7 +182,6 @@ def test_a_wrong_state_is_refused(state):
     [
         lambda: Constant(-1.0),
         lambda: Constant(math.nan),
-        lambda: Constant("1"),
         lambda: Geometric(0.0, 1.0, 5),
         lambda: Geometric(1.0, math.inf, 5),
         lambda: Geometric(1.0, 0.1, 0),
@@ -162,6 +198,22 @@ def test_a_wrong_state_is_refused(state):
 )
 def test_wrong_arguments_are_refused(build):
     with pytest.raises(ValueError, match="must be"):
+        build()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Constant("1"),
+        lambda: Constant(True),
+        lambda: Geometric(1.0, 0.1, 2.5),
+        lambda: Warmup(total="9"),
+        lambda: HoldUntilCollapse(patience=1.5),
+        lambda: HoldUntilCollapse(hold="0.1"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(build):
+    with pytest.raises(TypeError, match="must be"):
         build()
 
 
@@ -185,8 +237,7 @@ def test_a_schedule_that_never_ends_leaves_the_budget():
     problem = matrix_completion((6, 6), rank=1, n_observed=25, seed=0)
     model = DeepLinear((6, 6), scale=1e-3, seed=0, dtype=torch.float64)
     penalty = SpectralPenalty(model, of="product", weight=0.05)
-    result = train(
-        model, problem, penalty=penalty, schedule=Geometric(0.1, 0.01, 20), max_steps=40, stall_steps=1
-    )
+    schedule, stopping = Geometric(0.1, 0.01, 20), Stopping(stall_steps=1)
+    result = train(model, problem, penalty=penalty, schedule=schedule, max_steps=40, stopping=stopping)
     assert result.status == "budget"
     assert result.trace.column("weight")[-1] == pytest.approx(0.01)

@@ -44,7 +44,7 @@ def test_json_restores_every_bit(rows):
     ],
 )
 def test_anything_else_is_refused(text):
-    with pytest.raises(ValueError, match="no trace"):
+    with pytest.raises(ValueError, match="not a trace"):
         Trace.from_json(text)
 
 
@@ -61,7 +61,7 @@ def test_log_spaced_steps(max_steps, per_decade):
 
 @pytest.mark.parametrize("arguments", [(-1,), (1.5,), (10, 0), (True,)])
 def test_log_spaced_refuses_nonsense(arguments):
-    with pytest.raises(ValueError, match="must be an integer"):
+    with pytest.raises((TypeError, ValueError), match="must be an integer"):
         log_spaced(*arguments)
 
 

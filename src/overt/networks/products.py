@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +75,7 @@ class Products:
         return g.float() if g.dtype in (torch.float16, torch.bfloat16) else g
 
     def _own_pass(self, x: Tensor, seed: int) -> Tensor:
-        with deterministic(self.model, seed=seed, device=x.device), _in_words():
+        with deterministic(self.model, seed=seed, device=x.device):
             return self.target(x)
 
     def _given(self, x: Tensor, y: Tensor) -> Tensor:
@@ -86,8 +84,7 @@ class Products:
             raise ValueError("y: the activations of a layer are penalized; leave y out")
         if not self.checked:
             check_twice_differentiable(y)
-        with _in_words():
-            return self.target.mapped(y, len(y))
+        return self.target.mapped(y, len(y))
 
 
 def random_product(y: Tensor, x: Tensor, generator: torch.Generator, *, graph: bool) -> Tensor:
@@ -100,17 +97,6 @@ def random_product(y: Tensor, x: Tensor, generator: torch.Generator, *, graph: b
     """
     v = draw_probes(len(y), y.shape[1], generator=generator, like=y)
     return vector_jacobian(y, x, v, graph=graph, strict=True)
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except TypeError as error:
-        words, remedy, _ = str(error).partition(", or with forward=")
-        if not remedy:
-            raise
-        raise TypeError(words) from error  # the other remedy is one of `overt.measure` alone
 
 
 def _check_given(model: nn.Module, x: Tensor, y: Tensor) -> None:

@@ -81,6 +81,9 @@ class Penalty(nn.Module):
         """The same as `penalty`."""
         return self.penalty(product)
 
+    def reset(self) -> None:
+        """Forget what is kept from one call to the next: another run begins. Here nothing is kept."""
+
     def describe(self) -> dict[str, Any]:
         """The settings as plain data, from which a stored run can be told apart from another."""
         return {"penalty": type(self).__name__, "weight": self._weight}

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from overt.linalg import Basis, make_basis
+from overt.linalg.bases import is_eigen
 
 __all__ = ["basis_name", "check_basis"]
 
 
 def check_basis(basis: object, dims: tuple[int, ...] | None) -> None:
     """TypeError or ValueError for what is neither ``"eigen"`` nor a basis."""
-    if isinstance(basis, Basis):
-        if dims is not None:
-            raise ValueError("dims: a Basis comes with its dimensions; leave dims out")
-    elif isinstance(basis, Tensor):
+    if is_eigen(cast(Any, basis), dims):
+        return
+    if isinstance(basis, Basis) and dims is not None:
+        raise ValueError("dims: a Basis comes with its dimensions; leave dims out")
+    if isinstance(basis, Tensor):
         make_basis(basis, basis.shape[1:], dims=dims)
-    elif not isinstance(basis, str):
-        raise TypeError(
-            f"basis: expected a name, a matrix as a torch.Tensor or a Basis, got {type(basis).__name__}"
-        )
-    elif basis != "eigen":
-        make_basis(basis, (1,))
-    elif dims is not None:
-        raise ValueError("dims: the eigen basis has no dimensions to choose; leave it out")
+    elif not isinstance(basis, Basis):
+        make_basis(cast(Any, basis), (1,))
 
 
 def basis_name(basis: str | Tensor | Basis) -> str:

@@ -14,9 +14,11 @@ from overt.linalg import Basis, make_basis
 from overt.linalg.decompositions import full_precision
 from overt.networks.batches import check_inputs
 from overt.networks.distributed import own_rows, process_number, rows_of_all
+from overt.networks.modules import Forward
 from overt.networks.probes import seed_of_call
 from overt.networks.products import Products
 from overt.networks.second_order import eager, graph_of_its_own
+from overt.networks.selection import selector_name
 from overt.networks.target import OutputMap, Target
 from overt.penalties.base import Penalty
 from overt.penalties.bases import basis_name, check_basis
@@ -59,6 +61,8 @@ class JacobianPenalty(Penalty):
     outputs, layer
         Which map is differentiated: ``"logits"``, ``"probabilities"``, ``"margin"`` or a function of the
         model's output; or the activations of the submodule named `layer`.
+    forward
+        How the model is called, ``forward(model, x)``; by default ``model(x)``.
     share
         Share of the batch that is used, from the front; at least one input.
     every
@@ -129,6 +133,7 @@ class JacobianPenalty(Penalty):
         normalized: bool = False,
         outputs: OutputMap = "logits",
         layer: str | None = None,
+        forward: Forward | None = None,
         share: float = 1.0,
         every: int = 1,
         probes: int = 1,
@@ -156,7 +161,8 @@ class JacobianPenalty(Penalty):
         check_basis(basis, dims)
         self.outputs = outputs
         self.layer = layer
-        self._products = Products(Target(model, outputs, layer), model)
+        self.call = forward
+        self._products = Products(Target(model, outputs, layer, forward), model)
         self.seed = check_seed(seed)
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("input_shape", torch.zeros(0, dtype=torch.int64))
@@ -246,11 +252,11 @@ class JacobianPenalty(Penalty):
         """The settings as plain data."""
         names = ["p", "normalized", "share", "every", "probes", "momentum", "floor"]
         names += ["rank", "refresh", "dims", "layer", "seed"]
-        outputs = getattr(self.outputs, "__qualname__", str(self.outputs))
         return {
             **super().describe(),
             "basis": basis_name(self.basis),
-            "outputs": outputs,
+            "outputs": selector_name(self.outputs),
+            **({} if self.call is None else {"forward": selector_name(self.call)}),
             **{name: getattr(self, name) for name in names},
         }
 

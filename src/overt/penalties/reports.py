@@ -33,63 +33,6 @@ Gradients = Literal["objective", "loss"]
 
 
 @dataclass(frozen=True)
-class LayerReport:
-    """One layer of a :class:`SpectralReport`.
-
-    Attributes
-    ----------
-    name : str
-    kind : str
-        ``"matrix"``, ``"grouped"``, ``"operator"`` or ``"factored"``.
-    shape : tuple of int
-    weight : float
-        Of the penalty times that of the layer.
-    value : float
-        f(W) with its guards, without weights.
-    norm : float
-        ‖W‖_F.
-    effective_rank : float
-        exp of the entropy of σ/Σσ.
-    rank : int
-        Number of singular values above a hundredth of the largest.
-    force : float
-        ‖∂ penalty / ∂ parameters‖, weights included.
-    loss_gradient : float or None
-        ‖∂ loss / ∂ parameters‖; None where there is no gradient.
-    share : float or None
-        force / (force + loss_gradient): near 0 the penalty does nothing, near 1 it rules.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    weight: float
-    value: float
-    norm: float
-    effective_rank: float
-    rank: int
-    force: float
-    loss_gradient: float | None
-    share: float | None
-
-    HEAD = ("layer", "shape", "weight", "value", "norm", "eff. rank", "rank", "force", "share")
-
-    def cells(self) -> tuple[str, ...]:
-        """As a row of a table under `HEAD`."""
-        return (
-            self.name,
-            _product_sign(self.shape),
-            f"{self.weight:.3g}",
-            f"{self.value:.4g}",
-            f"{self.norm:.4g}",
-            f"{self.effective_rank:.2f}",
-            str(self.rank),
-            f"{self.force:.3g}",
-            _per_cent(self.share),
-        )
-
-
-@dataclass(frozen=True)
 class ParameterReport:
     """One parameter of a report.
 
@@ -100,7 +43,7 @@ class ParameterReport:
     norm : float
         ‖W‖_F.
     force : float
-        ‖∂ penalty / ∂ W‖, weight included, averaged over the calls that ``every`` leaves out.
+        ‖∂ penalty / ∂ W‖, weights included, averaged over the calls that ``every`` leaves out.
     loss_gradient : float or None
         ‖∂ loss / ∂ W‖; None where there is no gradient.
     share : float or None
@@ -114,12 +57,54 @@ class ParameterReport:
     loss_gradient: float | None
     share: float | None
 
-    HEAD = ("parameter", "shape", "norm", "force", "share")
+    def cells(self) -> dict[str, str]:
+        """As a row of a table, by the heads of its columns."""
+        return {
+            "parameter": self.name,
+            "shape": "×".join(map(str, self.shape)),
+            "norm": f"{self.norm:.4g}",
+            "force": f"{self.force:.3g}",
+            "share": "–" if self.share is None else f"{self.share:.1%}",
+        }
 
-    def cells(self) -> tuple[str, ...]:
-        """As a row of a table under `HEAD`."""
-        shape = _product_sign(self.shape)
-        return (self.name, shape, f"{self.norm:.4g}", f"{self.force:.3g}", _per_cent(self.share))
+
+@dataclass(frozen=True)
+class LayerReport(ParameterReport):
+    """One matrix of a :class:`SpectralReport`: what a `ParameterReport` has, and more.
+
+    Attributes
+    ----------
+    kind : str
+        ``"matrix"``, ``"grouped"``, ``"operator"`` or ``"factored"``.
+    weight : float
+        Of the penalty times that of the layer.
+    value : float
+        f(W) with its guards, without weights.
+    effective_rank : float
+        exp of the entropy of σ/Σσ.
+    rank : int
+        Number of singular values above a hundredth of the largest.
+    """
+
+    kind: str
+    weight: float
+    value: float
+    effective_rank: float
+    rank: int
+
+    def cells(self) -> dict[str, str]:
+        """As a row of a table, by the heads of its columns."""
+        plain = super().cells()
+        return {
+            "layer": plain.pop("parameter"),
+            "shape": plain.pop("shape"),
+            "weight": f"{self.weight:.3g}",
+            "value": f"{self.value:.4g}",
+            "norm": plain.pop("norm"),
+            "eff. rank": f"{self.effective_rank:.2f}",
+            "rank": str(self.rank),
+            **plain,
+        }
 
 
 @dataclass(frozen=True)
@@ -138,11 +123,9 @@ class _Report:
         """The rows as plain data."""
         return [asdict(row) for row in self.rows]
 
-    def _head(self) -> tuple[str, ...]:
-        return ParameterReport.HEAD
-
     def __str__(self) -> str:
-        lines = [self._head(), *(row.cells() for row in self.rows)]
+        rows = [row.cells() for row in self.rows]
+        lines = [tuple(rows[0]), *(tuple(row.values()) for row in rows)] if rows else [("parameter",)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
             "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines
@@ -157,9 +140,6 @@ class SpectralReport(_Report):
     ----------
     rows : tuple of LayerReport
     """
-
-    def _head(self) -> tuple[str, ...]:
-        return LayerReport.HEAD
 
 
 @dataclass(frozen=True)
@@ -310,17 +290,17 @@ def _layer_row(layer: Layer, term: Tensor, weight: float, gradients: Gradients) 
         s = layer.spectrum()
         norm = float(layer.norm())
     return LayerReport(
-        layer.name,
-        layer.kind,
-        layer.shape,
-        weight * layer.weight,
-        float(term.detach()) / layer.weight,
-        norm,
-        float(F.effective_rank(singular_values=s)),
-        _rank(s),
-        force,
-        loss_gradient,
-        _share(force, loss_gradient),
+        name=layer.name,
+        shape=layer.shape,
+        norm=norm,
+        force=force,
+        loss_gradient=loss_gradient,
+        share=_share(force, loss_gradient),
+        kind=layer.kind,
+        weight=weight * layer.weight,
+        value=float(term.detach()) / layer.weight,
+        effective_rank=float(F.effective_rank(singular_values=s)),
+        rank=_rank(s),
     )
 
 
@@ -343,11 +323,3 @@ def _norm(tensors: Iterable[Tensor | None]) -> float:
             square = wide.square().sum()
             total += float(cast(Any, square).full_tensor() if is_sharded(square) else square)
     return math.sqrt(total)
-
-
-def _product_sign(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _per_cent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"

@@ -227,6 +227,10 @@ class SpectralPenalty(Penalty):
         """Make new decompositions at the next call: for another run, or after weights were loaded."""
         self._evaluator.forget()
 
+    def reset(self) -> None:
+        """The same as `refresh`."""
+        self.refresh()
+
     def penalized(self, product: Tensor | None = None) -> list[Layer]:
         """The layers that are penalized, with names, weights and shapes."""
         if self.of == "product":

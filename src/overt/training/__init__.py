@@ -3,11 +3,13 @@
 from overt.training.collapse import HoldUntilCollapse
 from overt.training.gradient_flow import Flow, gradient_flow, singular_value_velocity
 from overt.training.loop import TrainResult, train
-from overt.training.optimizers import GroupRMSprop, make_optimizer, optimizer_names
+from overt.training.optimizers import make_optimizer, optimizer_names
 from overt.training.release import HoldReleaseRefit
 from overt.training.schedules import Constant, Geometric, Schedule, Warmup
+from overt.training.settings import Recording, Stopping
 from overt.training.state import State
 from overt.training.trace import Trace, log_spaced
+from overt.training.update_rules import GroupRMSprop
 
 __all__ = [
     "Constant",
@@ -16,8 +18,10 @@ __all__ = [
     "GroupRMSprop",
     "HoldReleaseRefit",
     "HoldUntilCollapse",
+    "Recording",
     "Schedule",
     "State",
+    "Stopping",
     "Trace",
     "TrainResult",
     "Warmup",

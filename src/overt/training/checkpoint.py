@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-__all__ = ["load_checkpoint", "pack", "save_checkpoint", "unpack"]
+from overt._utils.files import write_whole
+
+__all__ = ["feed_tensor", "load_checkpoint", "pack", "save_checkpoint", "unpack"]
 
 _KEY = "overt.checkpoint"
 _VERSION = 1
@@ -26,13 +25,13 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], data: dict[str, Any]
 
     Raises
     ------
-    OSError
+    StoreError
         The file cannot be written (such as a full disk); what was there before is untouched.
     """
     owned = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
     body = json.dumps(data, allow_nan=False)
     header = {"version": _VERSION, "digest": _digest(owned, body), "body": body}
-    _write(path, serialize(owned, metadata={_KEY: json.dumps(header)}))
+    write_whole(path, serialize(owned, metadata={_KEY: json.dumps(header)}))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -50,7 +49,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
-        raise _refusal(path, f"it is damaged or no safetensors file ({error})") from None
+        raise _refusal(path, f"it is damaged or not a safetensors file ({error})") from None
     header = _parse(path, metadata.get(_KEY))
     if header.get("version") != _VERSION:
         raise _refusal(path, f"its version is {header.get('version')!r}, this release reads {_VERSION}")
@@ -86,7 +85,7 @@ def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
     """The value that `pack` took apart; ValueError if `packed` is something else."""
     if not isinstance(packed, dict) or len(packed) != 1:
-        raise ValueError("no packed state")
+        raise ValueError("not a packed state")
     ((kind, content),) = packed.items()
     if kind == "plain" and (content is None or isinstance(content, (bool, int, float, str))):
         return content
@@ -97,7 +96,7 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
     if kind in {"list", "tuple"} and isinstance(content, list):
         items = [unpack(item, tensors) for item in content]
         return tuple(items) if kind == "tuple" else items
-    raise ValueError(f"no packed state: {kind!r}")
+    raise ValueError(f"not a packed state: {kind!r}")
 
 
 def _is_pair(pair: object) -> bool:
@@ -107,22 +106,26 @@ def _is_pair(pair: object) -> bool:
 def _digest(tensors: dict[str, Tensor], body: str) -> str:
     digest = hashlib.sha256(body.encode())
     for name in sorted(tensors):
-        t = tensors[name]
-        digest.update(f"\0{name}\0{t.dtype}\0{tuple(t.shape)}\0".encode())
-        digest.update(t.reshape(-1).view(torch.uint8).numpy().tobytes())
+        feed_tensor(digest, name, tensors[name])
     return digest.hexdigest()
+
+
+def feed_tensor(digest: Any, name: str, t: Tensor) -> None:
+    """Let a checksum take in a tensor with its name, dtype and shape."""
+    digest.update(f"\0{name}\0{t.dtype}\0{tuple(t.shape)}\0".encode())
+    digest.update(t.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def _parse(path: Path, text: object) -> dict[str, Any]:
     def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     if not isinstance(text, str):
         raise _refusal(path, "it is not a checkpoint of this library")
     try:
         data = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise _refusal(path, f"its header is no JSON ({error})") from None
+        raise _refusal(path, f"its header is not JSON ({error})") from None
     if not isinstance(data, dict):
         raise _refusal(path, "its header is not a record")
     return data
@@ -130,28 +133,3 @@ def _parse(path: Path, text: object) -> dict[str, Any]:
 
 def _refusal(path: Path, reason: str) -> ValueError:
     return ValueError(f"cannot resume from {path}: {reason}; delete the file to start anew")
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from torch import Tensor
 
-from overt.training.schedules import check_nonnegative, check_positive_int, is_number
+from overt._utils.checks import check_integer, check_number, is_integer, is_number, optional
+from overt.training.schedules import Schedule
 
 __all__ = ["HoldUntilCollapse"]
 
 
-class HoldUntilCollapse:
+@dataclass(eq=False)
+class HoldUntilCollapse(Schedule):
     """Hold the weight until the spectrum has collapsed to some rank k, release it to 0 for some steps, stop.
 
     A weight that falls from the first step on fails, since the spectrum has to collapse first; one that
@@ -48,8 +51,8 @@ class HoldUntilCollapse:
 
     Raises
     ------
-    ValueError
-        An argument out of its range.
+    TypeError, ValueError
+        An argument of another kind, or out of its range.
 
     Examples
     --------
@@ -65,31 +68,26 @@ class HoldUntilCollapse:
 
     needs_spectrum = True
 
-    def __init__(
-        self,
-        gap: float = 1e-2,
-        patience: int = 10,
-        release_steps: int = 1000,
-        *,
-        drift: float = 0.01,
-        fit: float = 0.05,
-        hold: float | None = None,
-    ) -> None:
-        if not (is_number(gap) and 0 < gap < 1):
-            raise ValueError(f"gap must be in (0, 1), got {gap!r}")
-        for name, value in (("drift", drift), ("fit", fit)):
-            if not (is_number(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
-        if hold is not None:
-            check_nonnegative(hold, "hold")
-        self.gap, self.drift, self.fit, self.hold = float(gap), float(drift), float(fit), hold
-        self.patience = check_positive_int(patience, "patience")
-        self.release_steps = check_positive_int(release_steps, "release_steps", least=0)
+    gap: float = 1e-2
+    patience: int = 10
+    release_steps: int = 1000
+    _: KW_ONLY
+    drift: float = 0.01
+    fit: float = 0.05
+    hold: float | None = None
+
+    def __post_init__(self) -> None:
+        self.gap = check_number(self.gap, "gap", above=0, below=1)
+        self.patience = check_integer(self.patience, "patience", least=1)
+        self.release_steps = check_integer(self.release_steps, "release_steps", least=0)
+        self.drift = check_number(self.drift, "drift", above=0, finite=False)
+        self.fit = check_number(self.fit, "fit", above=0, finite=False)
+        self.hold = optional(check_number, self.hold, "hold", least=0)
         self.reset()
 
     def reset(self) -> None:
         """Forget an earlier run."""
-        self.rank: int | None = None
+        self.rank = None
         self.collapsed_at: int | None = None
         self._candidate: int | None = None
         self._count = 0
@@ -134,22 +132,8 @@ class HoldUntilCollapse:
         """Take back what `state_dict` gave."""
         integers = [state.get(name) for name in ("rank", "collapsed_at", "candidate")]
         count, level = state.get("count"), state.get("level")
-        if (
-            set(state) != set(self.state_dict())
-            or not all(value is None or _is_int(value) for value in integers)
-            or not (isinstance(count, int) and _is_int(count))
-            or not (isinstance(level, (int, float)) and is_number(level))
-        ):
-            raise ValueError(f"no state of HoldUntilCollapse: {state}")
+        known = set(state) == set(self.state_dict()) and all(v is None or is_integer(v) for v in integers)
+        if not (known and is_integer(count) and is_number(level)):
+            raise ValueError(f"not a state of HoldUntilCollapse: {state}")
         self.rank, self.collapsed_at, self._candidate = integers
         self._count, self._level = count, float(level)
-
-    def __repr__(self) -> str:
-        return (
-            f"HoldUntilCollapse(gap={self.gap!r}, patience={self.patience}, "
-            f"release_steps={self.release_steps}, drift={self.drift!r}, fit={self.fit!r}, hold={self.hold!r})"
-        )
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

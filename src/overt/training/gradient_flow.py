@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_choice, check_integer, check_number, check_numbers, is_number, message
 from overt.linalg import Factored, svd
-from overt.training.flow_state import FlowRecord, FlowState
+from overt.networks.modules import check_module
+from overt.penalties import product_of
+from overt.training.trainable import Trainable, trainable_parameters
 
 if TYPE_CHECKING:
-    from overt.training.loop import Trainable
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
 
 __all__ = ["Flow", "gradient_flow", "singular_value_velocity"]
 
 Method = Literal["DOP853", "RK45", "LSODA", "Radau", "BDF"]
 Status = Literal["end", "loss", "budget", "failed"]
+
+# By the status of scipy's solver, and "low".
+_ENDS: dict[str, tuple[Status, str]] = {
+    "low": ("loss", "the loss fell to until_loss"),
+    "failed": ("failed", "the solver gave up"),
+    "finished": ("end", "the last time was reached"),
+    "running": ("budget", "max_steps were made; raise it or rtol: stopped"),
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ def gradient_flow(
     Raises
     ------
     TypeError
-        The parameters are not in float64, or no ``nn.Module`` is given.
+        The parameters are not in float64, no ``nn.Module`` is given, or an option of another kind.
     ValueError
         Times that do not increase, an option out of its range, or a model without parameters to train.
 
@@ -118,17 +131,25 @@ def gradient_flow(
     >>> abs(float(flow.records[1]) - (1 - math.exp(-1))) < 1e-7
     True
     """
-    ends = _check(model, times, fractions, until_loss, method, rtol, max_steps)
-    state = FlowState(model, problem)
-    start = state.read()
+    check_module(model)
+    every_step, ends = is_number(times), _check_times(times)
+    shares = check_numbers(fractions, "fractions", above=0, most=1)
+    if not shares:
+        raise ValueError(message("fractions", "one number or several in (0, 1]", fractions))
+    until_loss = check_number(until_loss, "until_loss", least=0, finite=False)
+    check_choice(method, "method", Method)
+    rtol = check_number(rtol, "rtol", above=0, below=1)
+    max_steps = check_integer(max_steps, "max_steps", least=1)
+    path = _Path(model, problem, record)
+    start = path.read()
     if atol is None:
         atol = 1e-3 * rtol * max(float(np.abs(start).max()), float(np.finfo(np.float64).tiny) ** 0.5)
+    import scipy.integrate
+
     with np.errstate(over="ignore", invalid="ignore"):
-        solver = _solver(method)(state.velocity, 0.0, start, ends[-1], rtol=rtol, atol=atol)
-    keep = FlowRecord(state, record)
-    asked = None if isinstance(times, (int, float)) else ends
-    if asked is None or asked[0] == 0.0:
-        keep(0.0, start)
+        solver = getattr(scipy.integrate, method)(path.velocity, 0.0, start, ends[-1], rtol=rtol, atol=atol)
+    if every_step or ends[0] == 0.0:
+        path.keep(0.0, start)
     steps, said, low = 0, None, False
     while steps < max_steps and solver.status == "running" and not low:
         with np.errstate(over="ignore", invalid="ignore"):  # of trial steps that are then refused
@@ -136,25 +157,80 @@ def gradient_flow(
         steps += 1
         if solver.status == "failed":
             break
-        inside = list(_inside(solver.t_old, solver.t, asked, fractions))
+        inside = [t for t in ends if solver.t_old < t <= solver.t]
+        if every_step:
+            length = solver.t - solver.t_old
+            inside = [solver.t if share == 1.0 else solver.t_old + share * length for share in shares]
         interpolant = solver.dense_output() if any(t != solver.t for t in inside) else None
         for t in inside:
-            keep(t, solver.y if interpolant is None or t == solver.t else interpolant(t))
-        low = until_loss > 0 and state.loss(solver.y) <= until_loss
-    state.write(solver.y)
-    status, words = _how_it_ended(solver.status, low)
-    message = f"{words} at the time {solver.t:.3g} of {ends[-1]:.3g}{f': {said}' if said else ''}"
-    return Flow(keep.times, keep.losses, keep.records, status, message, steps, int(solver.nfev))
+            path.keep(t, solver.y if interpolant is None or t == solver.t else interpolant(t))
+        low = until_loss > 0 and path.loss(solver.y) <= until_loss
+    path.write(solver.y)
+    status, words = _ENDS["low" if low else solver.status]
+    said = f": {said}" if said else ""
+    words = f"{words} at the time {solver.t:.3g} of {ends[-1]:.3g}{said}"
+    return Flow(path.times, path.losses, path.records, status, words, steps, int(solver.nfev))
 
 
-def _how_it_ended(solver: str, low: bool) -> tuple[Status, str]:
-    if low:
-        return "loss", "the loss fell to until_loss"
-    if solver == "failed":
-        return "failed", "the solver gave up"
-    if solver == "finished":
-        return "end", "the last time was reached"
-    return "budget", "max_steps were made; raise it or rtol: stopped"
+class _Path:
+    """The parameters of a model as one vector, how they flow, and what was recorded on the way."""
+
+    def __init__(
+        self, model: nn.Module, problem: Trainable, record: Callable[[float, nn.Module], Any] | None
+    ) -> None:
+        self._model, self._problem, self._record = model, problem, record
+        self._product, self._params = product_of(model), trainable_parameters(model)
+        for p in self._params:
+            if p.dtype != torch.float64:
+                raise TypeError(f"model must have float64 parameters, got {p.dtype}; use model.double()")
+        self.times: list[float] = []
+        self.losses: list[float] = []
+        self.records: list[Any] = []
+
+    def read(self) -> Vector:
+        """The present parameters."""
+        vector: Vector = torch.cat([p.detach().reshape(-1).cpu() for p in self._params]).numpy().copy()
+        return vector
+
+    @torch.no_grad()
+    def write(self, vector: Vector) -> None:
+        """Put the parameters into the model."""
+        whole, start = torch.from_numpy(np.ascontiguousarray(vector)), 0
+        for p in self._params:
+            p.copy_(whole[start : start + p.numel()].view_as(p))
+            start += p.numel()
+
+    def velocity(self, t: float, vector: Vector) -> Vector:  # noqa: ARG002  (the flow is autonomous)
+        """−∇L(θ)."""
+        self.write(vector)
+        with torch.enable_grad():
+            grads = torch.autograd.grad(self._problem.loss(self._product()), self._params)
+        rate: Vector = torch.cat([g.reshape(-1).cpu() for g in grads]).numpy()
+        return -rate
+
+    @torch.no_grad()
+    def loss(self, vector: Vector) -> float:
+        """L(θ)."""
+        self.write(vector)
+        return float(self._problem.loss(self._product()))
+
+    def keep(self, t: float, vector: Vector) -> None:
+        """Record a time."""
+        self.losses.append(self.loss(vector))
+        self.times.append(float(t))
+        if self._record is not None:
+            self.records.append(self._record(float(t), self._model))
+            return
+        with torch.no_grad():
+            self.records.append(self._product().detach().clone())
+
+
+def _check_times(times: float | Sequence[float]) -> tuple[float, ...]:
+    """The times to record, or the last one; refused where they do not increase."""
+    ends = check_numbers(times, "times", least=0)
+    if not ends or ends[-1] == 0 or not all(a < b for a, b in pairwise(ends)):
+        raise ValueError(message("times", "increasing and end after 0", times))
+    return ends
 
 
 def singular_value_velocity(
@@ -185,7 +261,7 @@ def singular_value_velocity(
     Raises
     ------
     TypeError, ValueError
-        `depth` is not a positive int, `leading` out of its range, or the shapes differ.
+        `depth` or `leading` is no integer, or out of its range; the shapes differ.
 
     Examples
     --------
@@ -195,59 +271,11 @@ def singular_value_velocity(
     >>> singular_value_velocity(W, gradient, depth=2)
     tensor([ 4., -4.])
     """
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-        raise ValueError(f"depth must be an int ≥ 1, got {depth!r}")
+    depth = check_integer(depth, "depth", least=1)
     if tuple(W.shape) != tuple(gradient.shape):
         raise ValueError(f"gradient must have the shape {tuple(W.shape)} of W, got {tuple(gradient.shape)}")
     U, s, Vt = svd(W)
-    count = s.numel() if leading is None else leading
-    if not 1 <= count <= s.numel():
-        raise ValueError(f"leading must lie in 1 … {s.numel()}, got {leading}")
+    count = s.numel() if leading is None else check_integer(leading, "leading", least=1, most=s.numel())
     U, s, Vt = U[:, :count], s[:count], Vt[:count]
     slope = (U * (gradient @ Vt.mT)).sum(0)
     return -depth * s ** (2 - 2 / depth) * slope
-
-
-def _inside(
-    low: float, high: float, asked: Sequence[float] | None, fractions: Sequence[float]
-) -> Iterator[float]:
-    """The times to record in the step from `low` (exclusive) to `high`."""
-    if asked is not None:
-        yield from (t for t in asked if low < t <= high)
-    else:
-        yield from (high if share == 1.0 else low + share * (high - low) for share in fractions)
-
-
-def _solver(method: str) -> Any:
-    import scipy.integrate
-
-    return getattr(scipy.integrate, method)
-
-
-def _check(
-    model: nn.Module,
-    times: float | Sequence[float],
-    fractions: Sequence[float],
-    until_loss: float,
-    method: str,
-    rtol: float,
-    max_steps: int,
-) -> list[float]:
-    """Refuse what is out of range; the times as a list."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    ends = [float(times)] if isinstance(times, (int, float)) else [float(t) for t in times]
-    increase = all(a < b for a, b in itertools.pairwise(ends))
-    if not ends or not all(map(math.isfinite, ends)) or ends[0] < 0 or ends[-1] <= 0 or not increase:
-        raise ValueError(f"times must be finite, increasing, ≥ 0 and end after 0, got {times!r}")
-    if not fractions or not all(0 < share <= 1 for share in fractions):
-        raise ValueError(f"fractions must lie in (0, 1], got {fractions!r}")
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, got {method!r}")
-    if not until_loss >= 0:
-        raise ValueError(f"until_loss must be ≥ 0, got {until_loss}")
-    if not 0 < rtol < 1:
-        raise ValueError(f"rtol must lie in (0, 1), got {rtol}")
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"max_steps must be an int ≥ 1, got {max_steps!r}")
-    return ends

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from overt.networks.modules import check_module
 from overt.training.run import Run
 from overt.training.schedules import Schedule
-from overt.training.settings import Settings, targets_of
-from overt.training.state import State
+from overt.training.settings import Recording, Settings, Stopping, check_file
+from overt.training.state import State, Status
 from overt.training.trace import Trace
+from overt.training.trainable import Trainable
 
-__all__ = ["TrainResult", "Trainable", "train"]
+__all__ = ["TrainResult", "train"]
 
-Status = Literal["converged", "diverged", "budget", "stopped"]
-
-
-class Trainable(Protocol):
-    """What a problem must offer to be trained on.
-
-    More is used where it is there: ``y`` (its mean square is the unit of the loss, its dtype and device are
-    checked) and ``max_abs_observed`` (the unit of `blow_up`).
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the end-to-end tensor."""
-        ...
-
-    def loss(self, W: Tensor, /) -> Tensor:
-        """Training loss, a differentiable 0-d tensor ≥ 0."""
-        ...
-
-    def error(self, W: Tensor, /) -> float:
-        """Distance from the truth or from held-out values."""
-        ...
+_STOPPING, _RECORDING = Stopping(), Recording()
 
 
 @dataclass(frozen=True)
@@ -91,17 +72,11 @@ def train(
     max_steps: int = 10_000,
     max_seconds: float | None = None,
     tolerance: float = 1e-12,
-    stall_tolerance: float = 1e-6,
-    stall_steps: int = 5000,
-    blow_up: float = 100.0,
-    record_per_decade: int = 10,
-    leading: int = 20,
-    error_targets: float | Sequence[float] = (1e-2, 1e-4),
-    check_every: int = 25,
+    stopping: Stopping = _STOPPING,
+    recording: Recording = _RECORDING,
     callback: Callable[[State], bool | None] | None = None,
     progress: bool = False,
     checkpoint: str | Path | None = None,
-    checkpoint_seconds: float = 30.0,
 ) -> TrainResult:
     """Train `model` on the whole of `problem`, full batch, and say what happened.
 
@@ -115,8 +90,8 @@ def train(
         See `make_optimizer`. ``lr=None`` takes the optimizer's own default.
     penalty
         A ``SpectralPenalty``, a ``VectorPenalty`` or anything with ``weight`` and ``penalty(W)``, over this
-        model. What it keeps from one call to the next is of one run: its ``refresh()``, if there is one, is
-        called at the start, and the ``state_dict()`` of a module goes into the checkpoint.
+        model. The directions that a ``SpectralPenalty`` keeps are of one run: it begins each run anew, and
+        the ``state_dict()`` of a module goes into the checkpoint.
     schedule
         Of the penalty's weight, which has its old value again after the run. A schedule is reset by a run and
         then holds its outcome.
@@ -126,27 +101,17 @@ def train(
         The budget. Seconds are those of training, see `TrainResult`.
     tolerance
         Converged at a training loss ≤ tolerance × mean(y²), while no penalty is at work.
-    stall_tolerance, stall_steps
-        With a penalty of constant weight: converged once the objective has not fallen by this part of itself
-        for so many steps.
-    blow_up
-        Diverged if an entry is larger than this many times the largest observed one (for problems that
-        observe entries). A training loss that is not finite, or a million times the first one, is a
-        divergence always.
-    record_per_decade, leading
-        Density of the log-spaced steps that are recorded, and number of singular values in a row.
-    error_targets
-        One or several, for `TrainResult.hits`; looked at every `check_every` steps.
-    check_every
-        Steps between two checks: of the entries, the targets, the schedule, the callback.
+    stopping, recording
+        When else the run ends, see `Stopping`; what is recorded of it and how often, see `Recording`.
     callback
-        Called at each check and at the end with the `State`; True ends the run.
+        Called with the `State` at each check, every `Recording.check_every` steps, and at the end; True ends
+        the run.
     progress
         Show a live line with step, loss and effective rank on stderr.
-    checkpoint, checkpoint_seconds
-        File to which the run is saved, at most every so many seconds and at the end. If the file exists, the
-        run is taken up where it was: with a deterministic optimizer its trace (without seconds) ends the same
-        bit for bit. A finished run is returned as it was.
+    checkpoint
+        File to which the run is saved, every `Recording.checkpoint_seconds` and at the end. If the file
+        exists, the run is taken up where it was: with a deterministic optimizer its trace (without seconds)
+        ends the same bit for bit. A finished run is returned as it was.
 
     Raises
     ------
@@ -174,43 +139,36 @@ def train(
     >>> result.status, problem.error(result.W) < 0.05
     ('converged', True)
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    check_module(model)
     settings = Settings(
         optimizer=optimizer,
         lr=lr,
-        optimizer_options=dict(optimizer_options or {}),
+        optimizer_options={} if optimizer_options is None else optimizer_options,
         penalty=penalty,
         schedule=schedule,
         lr_schedule=lr_schedule,
         max_steps=max_steps,
         max_seconds=max_seconds,
         tolerance=tolerance,
-        stall_tolerance=stall_tolerance,
-        stall_steps=stall_steps,
-        blow_up=blow_up,
-        record_per_decade=record_per_decade,
-        leading=leading,
-        error_targets=targets_of(error_targets),
-        check_every=check_every,
+        stopping=stopping,
+        recording=recording,
         callback=callback,
         progress=progress,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
-        checkpoint_seconds=checkpoint_seconds,
+        checkpoint=check_file(checkpoint),
     )
     if torch.is_inference_mode_enabled():
         raise RuntimeError("train() needs gradients, which torch.inference_mode rules out; call it outside")
-    weight = getattr(penalty, "weight", None)
+    weight = None if penalty is None else penalty.weight
     try:
         with torch.enable_grad():
             run = Run(model, problem, settings)
             run.go()
-            run.finish()
     finally:
         if penalty is not None:
             penalty.weight = weight
     with torch.no_grad():
         W = run.product().detach().clone()
+    end = run.state
     return TrainResult(
-        W, run.trace, cast(Status, run.status), run.message, run.step, run.clock.seconds, dict(run.hits)
+        W, end.trace, cast(Status, end.status), end.message, end.step, end.seconds, dict(end.hits)
     )

@@ -3,97 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import math
-import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from overt.training.plain_optimizers import NormalizedGD, SignDescent
+from overt._utils.checks import check_number, message
+from overt._utils.tensors import is_finite
+from overt.training.state import Status
+from overt.training.update_rules import GroupRMSprop, NormalizedGD, SignDescent
 
-__all__ = ["GroupRMSprop", "make_optimizer", "optimizer_names"]
-
-
-class GroupRMSprop(Optimizer):
-    """Gradient descent whose one learning rate adapts to the size of the whole gradient.
-
-    v ← α v + (1 − α) Σ‖g‖², step −lr · g / (√(v / (1 − αᵗ)) + ε),
-
-    the sum being over all parameters of a group. Unlike RMSprop it keeps the direction of the gradient, so
-    that it follows gradient flow, only at another pace (Arora, Cohen, Hu & Luo 2019, "Implicit regularization
-    in deep matrix factorization", appendix on implementation, and the authors' code).
-
-    Parameters
-    ----------
-    params
-        Tensors, or groups as for any ``torch.optim`` optimizer.
-    lr
-        Positive: length of a step while the gradient keeps its size.
-    alpha
-        Decay of the average, in [0, 1).
-    eps
-        Added to the denominator, positive. The authors' default.
-
-    Raises
-    ------
-    ValueError
-        An argument out of its range.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from overt.training import GroupRMSprop
-    >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
-    >>> optimizer = GroupRMSprop([w], lr=1.0)
-    >>> (w**2).sum().backward()
-    >>> optimizer.step()
-    >>> w.data
-    tensor([2.4000, 3.2000])
-    """
-
-    def __init__(
-        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-6
-    ) -> None:
-        if not lr > 0:
-            raise ValueError(f"lr must be positive, got {lr}")
-        if not 0 <= alpha < 1:
-            raise ValueError(f"alpha must be in [0, 1), got {alpha}")
-        if not eps > 0:
-            raise ValueError(f"eps must be positive, got {eps}")
-        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; `closure`, if given, recomputes the loss and its gradient first."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            grads: list[Tensor] = [p.grad for p in params]
-            # The group's state lives with its first parameter: torch stores state by parameter only.
-            state = self.state[group["params"][0]]
-            norms = torch._foreach_norm(grads)
-            squared = (
-                norms[0] ** 2
-                if len(norms) == 1
-                else torch.stack([n.to(norms[0]) for n in norms]).square().sum()
-            )
-            if not state:
-                state["step"], state["square_avg"] = 0, torch.zeros_like(squared)
-            state["step"] += 1
-            state["square_avg"].mul_(group["alpha"]).add_(squared, alpha=1 - group["alpha"])
-            average = state["square_avg"] / (1 - group["alpha"] ** state["step"])
-            rate = (-group["lr"]) / (average.sqrt() + group["eps"])
-            for p, grad in zip(params, grads, strict=True):
-                p.addcmul_(grad, rate)
-        return loss
+__all__ = ["make_optimizer", "optimizer_names", "set_lrs", "standstill"]
 
 
 _ALIASES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
@@ -104,8 +26,7 @@ _ALIASES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "signdescent": (SignDescent, {}),
     "normalizedgd": (NormalizedGD, {}),
     # torch's L-BFGS takes steps without a line search and stops by itself at a gradient of 1e-7, which for a
-    # mean of
-    # squares is far from converged. The loop decides when to stop.
+    # mean of squares is far from converged. The loop decides when to stop.
     "lbfgs": (
         torch.optim.LBFGS,
         {"line_search_fn": "strong_wolfe", "tolerance_grad": 0.0, "tolerance_change": 0.0},
@@ -173,21 +94,25 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
     >>> make_optimizer("RMSprop", [w], lr=1e-3, alpha=0.9).defaults["alpha"]
     0.9
     """
+    catalogue = _catalogue()
+    known = f"known: {', '.join(sorted(catalogue))}"
     if not isinstance(name, str):
-        raise TypeError(
-            f"optimizer must be a name, got {type(name).__name__}; known: {', '.join(optimizer_names())}"
-        )
+        raise TypeError(message("optimizer", "a name", name, known))
     key = name.lower()
     if key in _REFUSED:
         raise ValueError(f"optimizer {name!r} is not offered: {_REFUSED[key]}")
-    if key not in _catalogue():
-        raise ValueError(f"unknown optimizer {name!r}; known: {', '.join(optimizer_names())}")
-    cls, preset = _catalogue()[key]
+    if key not in catalogue:
+        raise ValueError(f"unknown optimizer {name!r}; {known}")
+    cls, preset = catalogue[key]
     tensors = list(params)
     _check_tensors(name, cls, tensors)
-    arguments = {**preset, **_check_options(name, cls, options)}
+    valid = [option for option in inspect.signature(cls).parameters if option not in {"params", "lr"}]
+    if unknown := sorted(set(options) - set(valid)):
+        unknown_names, valid_names = ", ".join(unknown), ", ".join(valid)
+        raise ValueError(f"optimizer {name!r} has no option {unknown_names}; it takes: {valid_names}")
+    arguments = {**preset, **options}
     if lr is not None:
-        arguments["lr"] = check_lr(lr)
+        arguments["lr"] = check_number(lr, "lr", above=0)
     if issubclass(cls, _FUSED) and not {"foreach", "fused", "differentiable"} & set(arguments):
         arguments["fused"] = all(p.device.type in {"cpu", "cuda"} for p in tensors)
     try:
@@ -197,40 +122,23 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
 
 
 def set_lrs(optimizer: Optimizer, lrs: list[Any], factor: float, step: int) -> None:
-    """Give each group its learning rate times `factor`; ValueError if that is negative or not finite."""
-    if not 0 <= factor < math.inf:
-        raise ValueError(f"lr_schedule must give a finite factor ≥ 0, but gave {factor} at step {step}")
+    """Give each group its learning rate times `factor`; TypeError, ValueError if that is no number ≥ 0."""
+    factor = check_number(factor, f"lr_schedule({step})", least=0)
     for group, lr in zip(optimizer.param_groups, lrs, strict=True):
         group["lr"] = lr * factor
 
 
-def standstill(optimizer: Optimizer, since: int, step: int) -> tuple[str, str]:
+def standstill(optimizer: Optimizer, since: int, step: int) -> tuple[Status, str]:
     """What it means, as status and message, that no parameter moved: a minimum, or an overflow."""
     what = f"no parameter moved between the steps {since} and {step}"
-    if _is_finite(optimizer):
-        return "converged", what
-    why = "but gradients or the optimizer's state became NaN or infinite; lower the penalty's weight"
-    return "diverged", f"diverged at step {step}: {what}, {why}"
-
-
-def _is_finite(optimizer: Optimizer) -> bool:
-    """Whether all gradients and all that the optimizer keeps of them are finite."""
-    params = [p for group in optimizer.param_groups for p in group["params"]]
-    kept = [p.grad for p in params]
+    kept: list[object] = [p.grad for group in optimizer.param_groups for p in group["params"]]
     for entries in optimizer.state.values():
         for value in entries.values():
             kept += value if isinstance(value, list) else [value]
-    return all(bool(torch.isfinite(t).all()) for t in kept if isinstance(t, Tensor))
-
-
-def check_lr(lr: object) -> float:
-    """`lr` as a finite positive float."""
-    if isinstance(lr, bool) or not isinstance(lr, numbers.Real):
-        raise TypeError(f"lr must be a positive number, got {lr!r}")
-    number = float(lr)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"lr must be finite and positive, got {lr}")
-    return number
+    if all(is_finite(t) for t in kept if isinstance(t, Tensor)):
+        return "converged", what
+    why = "but gradients or the optimizer's state became NaN or infinite; lower the penalty's weight"
+    return "diverged", f"diverged at step {step}: {what}, {why}"
 
 
 def _check_tensors(name: str, cls: type[Optimizer], tensors: list[Tensor]) -> None:
@@ -246,13 +154,3 @@ def _check_tensors(name: str, cls: type[Optimizer], tensors: list[Tensor]) -> No
                 f"optimizer {name!r} orthogonalizes matrices, but a parameter has shape {tuple(p.shape)}; "
                 "use another optimizer, such as 'adam', for this model"
             )
-
-
-def _check_options(name: str, cls: type[Optimizer], options: dict[str, Any]) -> dict[str, Any]:
-    valid = [option for option in inspect.signature(cls).parameters if option not in {"params", "lr"}]
-    unknown = sorted(set(options) - set(valid))
-    if unknown:
-        raise ValueError(
-            f"optimizer {name!r} has no option {', '.join(unknown)}; it takes: {', '.join(valid)}"
-        )
-    return options

@@ -1,107 +1,87 @@
-"""Saving a run and taking it up again."""
+"""The checkpoint of one run: saving it and taking it up again."""
 
 from __future__ import annotations
 
-import math
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from overt._utils.tensors import is_finite
 from overt.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from overt.training.settings import Settings, fingerprint
-from overt.training.trace import Trace
+from overt.training.state import RunState
 
-if TYPE_CHECKING:
-    from overt.training.run import Run
-
-__all__ = ["Persistence"]
-
-_STATUSES = (None, "converged", "diverged", "budget", "stopped")
+__all__ = ["RunCheckpoint"]
 
 
-class Persistence:
-    """The checkpoint file of one run."""
+class RunCheckpoint:
+    """The file that `settings.checkpoint` names, if any: a run's state, and those of its parts.
 
-    def __init__(self, path: Path, config: dict[str, Any], every: float) -> None:
-        self._path, self._config, self._every = path, config, every
+    The parts are the model, the optimizer, the schedule and the penalty.
+    """
+
+    def __init__(self, settings: Settings, model: nn.Module, problem: Any, optimizer: Optimizer) -> None:
+        self._settings, self._model, self._optimizer = settings, model, optimizer
+        self._path = settings.checkpoint
+        self._config = {} if self._path is None else fingerprint(settings, model, problem)
         self._saved_at = time.monotonic()
         self._penalty_state: dict[str, Any] = {}
 
-    @classmethod
-    def of(cls, settings: Settings, model: nn.Module, problem: Any) -> Persistence | None:
-        """The file that the settings ask for, if any."""
-        if settings.checkpoint is None:
-            return None
-        return cls(settings.checkpoint, fingerprint(settings, model, problem), settings.checkpoint_seconds)
-
     def due(self) -> bool:
         """Whether the last file is older than asked for."""
-        return time.monotonic() - self._saved_at >= self._every
+        waited = time.monotonic() - self._saved_at
+        return self._path is not None and waited >= self._settings.recording.checkpoint_seconds
 
-    def keep_penalty(self, run: Run) -> None:
+    def keep_penalty(self, step: int) -> None:
         """Copy what the penalty keeps before it is evaluated at a step that may be stored.
 
         A resumed run evaluates that step again, and the penalty has to come to it as it came the first time.
         """
-        penalty = run.settings.penalty
-        if run.step % run.settings.check_every == 0 and isinstance(penalty, nn.Module):
+        penalty = self._settings.penalty
+        at_check = self._path is not None and step % self._settings.recording.check_every == 0
+        if at_check and isinstance(penalty, nn.Module):
             state = penalty.state_dict()
             self._penalty_state = {n: v.clone() if isinstance(v, Tensor) else v for n, v in state.items()}
 
-    def save(self, run: Run) -> None:
+    def save(self, state: RunState) -> None:
         """Write the run's present state."""
-        tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
+        if self._path is None:
+            return
+        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
+        schedule = self._settings.schedule
         data = {
             "config": self._config,
-            "step": run.step,
-            "status": run.status,
-            "message": run.message,
-            "seconds": run.clock.seconds,
-            "weight": run.weight,
-            "best": [run.best[0] if math.isfinite(run.best[0]) else None, run.best[1]],
-            "first_loss": run.first_loss,
-            "hits": [[target, step, seconds] for target, (step, seconds) in run.hits.items()],
-            "trace": list(run.trace),
-            "schedule": None if run.settings.schedule is None else run.settings.schedule.state_dict(),
+            **state.plain(),
+            "schedule": None if schedule is None else schedule.state_dict(),
             # The groups' settings are not stored: they follow from the arguments, which have to be the same.
-            "optimizer": pack(run.optimizer.state_dict()["state"], "optimizer", tensors),
+            "optimizer": pack(self._optimizer.state_dict()["state"], "optimizer", tensors),
             "penalty": pack(self._penalty_state, "penalty", tensors),
         }
         save_checkpoint(self._path, tensors, data)
         self._saved_at = time.monotonic()
 
-    def resume(self, run: Run) -> bool:
-        """Put the run into the stored state; False if there is none.
+    def resume(self) -> RunState | None:
+        """Put the parts into their stored states; the run's own state, None if nothing is stored.
 
         Raises
         ------
         ValueError
             The file is damaged, no checkpoint, or of a run with other arguments; the message says which.
         """
-        if not self._path.exists():
-            return False
+        if self._path is None or not self._path.exists():
+            return None
         tensors, data = load_checkpoint(self._path)
         self._check_config(data.get("config"))
+        faults = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OverflowError)
         try:
-            self._put_back(run, tensors, data)
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            IndexError,
-            RuntimeError,
-            OverflowError,
-        ) as error:
+            return self._put_back(tensors, data)
+        except faults as error:
             raise ValueError(
                 f"cannot resume from {self._path}: its contents are not those of a run ({error}); "
                 "delete the file to start anew"
             ) from None
-        return True
 
     def _check_config(self, stored: object) -> None:
         if stored == self._config:
@@ -115,34 +95,24 @@ class Persistence:
             "from the same seeds, choose another file, or delete this one"
         )
 
-    def _put_back(self, run: Run, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
+    def _put_back(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> RunState:
+        schedule, penalty = self._settings.schedule, self._settings.penalty
         model_state = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-        _check_like(model_state, run.model.state_dict())
+        _check_like(model_state, self._model.state_dict())
         optimizer_state = unpack(data["optimizer"], tensors)
         # Earlier checkpoints have none: the penalty then begins anew.
         penalty_state = unpack(data["penalty"], tensors) if "penalty" in data else None
-        _check_optimizer_state(optimizer_state, run.optimizer)
-        best, at = data["best"]
-        weight, seconds = _finite(data["weight"]), _finite(data["seconds"])
-        status, step = data["status"], _integer(data["step"])
-        if weight < 0 or status not in _STATUSES or not 0 <= step <= run.settings.max_steps:
-            raise ValueError(f"status {status!r} at step {step}, weight {weight}")
-        hits = {_finite(t): (_integer(s), _finite(seconds)) for t, s, seconds in data["hits"]}
-        trace = Trace.from_rows(data["trace"])
-        first_loss = None if data["first_loss"] is None else _finite(data["first_loss"])
-        best = (math.inf if best is None else _finite(best), _integer(at))
-        # Only now, with everything checked, is the run touched.
-        if run.settings.schedule is not None:
-            run.settings.schedule.load_state_dict(data["schedule"])
-        if isinstance(run.settings.penalty, nn.Module) and penalty_state is not None:
-            run.settings.penalty.load_state_dict(penalty_state)
-        run.model.load_state_dict(model_state)
-        groups = run.optimizer.state_dict()["param_groups"]
-        run.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
-        run.step, run.status, run.message = step, status, str(data["message"])
-        run.weight, run.best, run.first_loss = weight, best, first_loss
-        run.hits, run.trace = hits, trace
-        run.clock.set(seconds)
+        _check_optimizer_state(optimizer_state, self._optimizer)
+        state = RunState.from_plain(data, self._settings.max_steps)
+        # Only now, with everything checked, is a part touched.
+        if schedule is not None:
+            schedule.load_state_dict(data["schedule"])
+        if isinstance(penalty, nn.Module) and penalty_state is not None:
+            penalty.load_state_dict(penalty_state)
+        self._model.load_state_dict(model_state)
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+        return state
 
 
 def _check_like(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
@@ -151,7 +121,7 @@ def _check_like(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     for name, value in wanted.items():
         if given[name].shape != value.shape or given[name].dtype != value.dtype:
             raise ValueError(f"parameter {name} is {tuple(given[name].shape)} {given[name].dtype}")
-        if not bool(torch.isfinite(given[name]).all()):
+        if not is_finite(given[name]):
             raise ValueError(f"parameter {name} is not finite")
 
 
@@ -163,7 +133,7 @@ def _check_optimizer_state(state: object, optimizer: Optimizer) -> None:
     total = sum(p.numel() for p in params)
     for index, entries in state.items():
         if not isinstance(entries, dict):
-            raise ValueError("the optimizer's state is no record")
+            raise ValueError("the optimizer's state is not a record")
         for name, value in entries.items():
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, Tensor) and not _fits(item, params[index], total):
@@ -175,15 +145,3 @@ def _fits(value: Tensor, p: Tensor, total: int) -> bool:
     if value.numel() == 1 or value.shape == p.shape or value.shape == (total,):
         return True
     return value.ndim == p.ndim and all(a in {1, b} for a, b in zip(value.shape, p.shape, strict=True))
-
-
-def _finite(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number")
-    return float(value)
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is no integer")
-    return value

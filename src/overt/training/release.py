@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_integer, check_number, message, optional
 from overt.networks.distributed import is_sharded
 from overt.penalties import SpectralPenalty
 from overt.training.projection import FixedRank, can_project
-from overt.training.schedules import check_positive_int, is_number
 
 __all__ = ["HoldReleaseRefit"]
 
@@ -18,6 +19,7 @@ __all__ = ["HoldReleaseRefit"]
 _NEGLIGIBLE = 1e-3
 
 
+@dataclass(eq=False)
 class HoldReleaseRefit:
     """Hold a penalty until the ranks of its matrices stand still, then train on at these ranks without it.
 
@@ -103,34 +105,28 @@ class HoldReleaseRefit:
     ('done', {'weight': 1})
     """
 
-    def __init__(
-        self,
-        penalty: SpectralPenalty,
-        optimizer: torch.optim.Optimizer,
-        gap: float = 0.1,
-        patience: int = 10,
-        refit_steps: int | None = 1000,
-        *,
-        check_every: int = 25,
-        drift: float = 0.25,
-        fit: float | None = None,
-    ) -> None:
-        if not isinstance(penalty, SpectralPenalty):
-            raise TypeError(f"penalty must be a SpectralPenalty, got {type(penalty).__name__}")
+    penalty: SpectralPenalty = field(repr=False)
+    optimizer: InitVar[torch.optim.Optimizer]
+    gap: float = 0.1
+    patience: int = 10
+    refit_steps: int | None = 1000
+    _: KW_ONLY
+    check_every: int = 25
+    drift: float = 0.25
+    fit: float | None = None
+
+    def __post_init__(self, optimizer: torch.optim.Optimizer) -> None:
+        if not isinstance(self.penalty, SpectralPenalty):
+            raise TypeError(message("penalty", "a SpectralPenalty", self.penalty))
         if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
-            raise TypeError(
-                f"optimizer must be a torch.optim.Optimizer other than LBFGS, got {type(optimizer).__name__}"
-            )
-        if not (is_number(gap) and 0 < gap < 1):
-            raise ValueError(f"gap must be in (0, 1), got {gap!r}")
-        for name, value in (("drift", drift), ("fit", 1.0 if fit is None else fit)):
-            if not (is_number(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
-        self.penalty = penalty
-        self.gap, self.drift, self.fit = float(gap), float(drift), fit
-        self.patience = check_positive_int(patience, "patience")
-        self.check_every = check_positive_int(check_every, "check_every")
-        self.refit_steps = None if refit_steps is None else check_positive_int(refit_steps, "refit_steps")
+            expected = "a torch.optim.Optimizer other than LBFGS"
+            raise TypeError(f"optimizer must be {expected}, got a {type(optimizer).__name__}")
+        self.gap = check_number(self.gap, "gap", above=0, below=1)
+        self.patience = check_integer(self.patience, "patience", least=1)
+        self.refit_steps = optional(check_integer, self.refit_steps, "refit_steps", least=1)
+        self.check_every = check_integer(self.check_every, "check_every", least=1)
+        self.drift = check_number(self.drift, "drift", above=0, finite=False)
+        self.fit = optional(check_number, self.fit, "fit", above=0, finite=False)
         self._steps, self._count = 0, 0
         # Ranks and σ_k at the first of the checks that are counted.
         self._candidate: dict[str, int] = {}
@@ -140,7 +136,7 @@ class HoldReleaseRefit:
         self.ranks: dict[str, int] = {}
         self.uncollapsed: tuple[str, ...] = ()
         self.released_at: int | None = None
-        if any(is_sharded(t) for layer in penalty.penalized() for t in layer.parameters):
+        if any(is_sharded(t) for layer in self.penalty.penalized() for t in layer.parameters):
             raise ValueError(
                 "penalty: parameters that processes share (FSDP2) cannot be projected; use DDP, or set "
                 "penalty.weight = 0 by a rule of your own"
@@ -215,8 +211,8 @@ class HoldReleaseRefit:
             return 0
         s = [max(value, _NEGLIGIBLE * s[0]) for value in s]
         drops = [s[k] / s[k - 1] for k in range(1, len(s))]
-        least = min(drops, default=1.0)
-        rank = drops.index(least) + 1 if drops else 0
+        least = min(drops)
+        rank = drops.index(least) + 1
         return rank if least <= self.gap and 2 * rank < len(s) else None
 
     def _is_near(self, levels: dict[str, float]) -> bool:
@@ -257,7 +253,7 @@ class HoldReleaseRefit:
         rounding.
         """
         if set(state) != set(self.state_dict()):
-            raise ValueError(f"no state of HoldReleaseRefit: {state}")
+            raise ValueError(f"not a state of HoldReleaseRefit: {state}")
         self._steps, self._count = int(state["steps"]), int(state["count"])
         self._candidate, self._levels = dict(state["candidate"]), dict(state["levels"])
         self._peaks = dict(state["peaks"])
@@ -265,9 +261,3 @@ class HoldReleaseRefit:
         self._kept = {}
         if self.released_at is not None:
             self.penalty.weight = 0.0
-
-    def __repr__(self) -> str:
-        return (
-            f"HoldReleaseRefit(gap={self.gap!r}, patience={self.patience}, refit_steps={self.refit_steps}, "
-            f"check_every={self.check_every}, drift={self.drift!r}, fit={self.fit!r})"
-        )

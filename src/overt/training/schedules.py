@@ -3,62 +3,74 @@
 from __future__ import annotations
 
 import math
-import numbers
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from torch import Tensor
+
+from overt._utils.checks import check_integer, check_number, optional
 
 __all__ = ["Constant", "Geometric", "Schedule", "Warmup"]
 
 
-@runtime_checkable
-class Schedule(Protocol):
-    """The weight of a penalty over the steps of a run, possibly by what the run does."""
+class Schedule(ABC):
+    """The weight of a penalty over the steps of a run.
 
-    def reset(self) -> None:
-        """Forget an earlier run; called once before the first step."""
+    A subclass overrides `weight`. One that reacts to the run overrides `observe` as well, and where it keeps
+    a state, `reset`, `state_dict` and `load_state_dict`. Its repr must name its settings: a checkpoint is
+    tied to them.
 
+    Attributes
+    ----------
+    needs_spectrum : bool
+        Whether `observe` is given singular values; False by default, it then gets an empty tensor.
+    may_stall : bool
+        Whether a run has converged once its objective no longer falls; False by default, since the objective
+        changes with the weight.
+    rank : int or None
+        The rank at which the schedule ended the run, for the run's message.
+
+    Examples
+    --------
+    >>> from overt.training import Schedule
+    >>> class Halving(Schedule):
+    ...     def weight(self, step):
+    ...         return 0.5 ** (step // 1000)
+    >>> Halving().weight(2500)
+    0.25
+    """
+
+    needs_spectrum: ClassVar[bool] = False
+    may_stall: ClassVar[bool] = False
+    rank: int | None = None
+
+    @abstractmethod
     def weight(self, step: int) -> float | None:
         """Weight for the step from `step` to `step` + 1; None leaves the penalty's own."""
 
-    def observe(self, step: int, singular_values: Tensor, loss: float) -> bool:
-        """Look at the run, every ``check_every`` steps; True ends it.
+    def reset(self) -> None:  # noqa: B027  (most schedules have nothing to forget)
+        """Forget an earlier run; called once before the first step."""
+
+    def observe(self, step: int, singular_values: Tensor, loss: float) -> bool:  # noqa: ARG002
+        """Look at the run, every `Recording.check_every` steps; True ends it.
 
         `singular_values` descend; `loss` is the training loss divided by the mean of y².
         """
-
-    def state_dict(self) -> dict[str, Any]:
-        """What has to be stored to go on later, as JSON-able data."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; ValueError if it is something else."""
-
-
-class _Stateless:
-    """Shared by the schedules that depend on the step alone."""
-
-    needs_spectrum = False
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def observe(self, step: int, singular_values: Tensor, loss: float) -> bool:  # noqa: ARG002
-        """Never ends the run."""
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty."""
+        """What has to be stored to go on later, as JSON-able data."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Accepts only an empty state."""
+        """Take back what `state_dict` gave; ValueError if it is something else."""
         if state:
             raise ValueError(f"{type(self).__name__} has no state, got {state}")
 
 
 @dataclass(frozen=True)
-class Constant(_Stateless):
+class Constant(Schedule):
     """The same weight throughout.
 
     Examples
@@ -68,10 +80,12 @@ class Constant(_Stateless):
     0.02
     """
 
+    may_stall = True
+
     value: float
 
     def __post_init__(self) -> None:
-        check_nonnegative(self.value, "value")
+        object.__setattr__(self, "value", check_number(self.value, "value", least=0))
 
     def weight(self, step: int) -> float:  # noqa: ARG002
         """`value`."""
@@ -79,7 +93,7 @@ class Constant(_Stateless):
 
 
 @dataclass(frozen=True)
-class Geometric(_Stateless):
+class Geometric(Schedule):
     """From `start` to `end` by a constant factor a step, over `steps` steps, and `end` from then on.
 
     Examples
@@ -95,12 +109,9 @@ class Geometric(_Stateless):
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            value = getattr(self, name)
-            if not (is_number(value) and math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"{name} must be a finite positive number, got {value!r}; use Constant(0.0) for none"
-                )
-        check_positive_int(self.steps, "steps")
+            value = check_number(getattr(self, name), name, above=0, remedy="use Constant(0.0) for none")
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "steps", check_integer(self.steps, "steps", least=1))
 
     def weight(self, step: int) -> float:
         """start · (end / start)^{min(step, steps) / steps}."""
@@ -133,11 +144,10 @@ class Warmup:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        check_positive_int(self.steps, "steps", least=0)
-        if self.total is not None:
-            check_positive_int(self.total, "total", least=self.steps + 1)
-        if not (is_number(self.final) and 0 <= self.final <= 1):
-            raise ValueError(f"final must be in [0, 1], got {self.final!r}")
+        steps = check_integer(self.steps, "steps", least=0)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "total", optional(check_integer, self.total, "total", least=steps + 1))
+        object.__setattr__(self, "final", check_number(self.final, "final", least=0, most=1))
 
     def __call__(self, step: int) -> float:
         """Factor for the step from `step` to `step` + 1."""
@@ -147,23 +157,3 @@ class Warmup:
             return 1.0
         progress = min(1.0, (step - self.steps) / (self.total - self.steps))
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is a real number, one of numpy's included, and no bool."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def check_nonnegative(value: object, name: str) -> None:
-    """Refuse what is no finite number ≥ 0."""
-    if not (
-        isinstance(value, numbers.Real) and is_number(value) and math.isfinite(value) and float(value) >= 0
-    ):
-        raise ValueError(f"{name} must be a finite number ≥ 0, got {value!r}")
-
-
-def check_positive_int(value: object, name: str, *, least: int = 1) -> int:
-    """`value` if it is an integer ≥ `least`, else ValueError."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
-        raise ValueError(f"{name} must be an integer ≥ {least}, got {value!r}")
-    return int(value)

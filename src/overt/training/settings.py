@@ -5,21 +5,96 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import numbers
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_callable, check_integer, check_number, check_numbers, message, optional
 from overt.penalties import Penalty
-from overt.training.optimizers import check_lr
+from overt.training.checkpoint import feed_tensor
 from overt.training.schedules import Schedule
 from overt.training.state import State
 
-__all__ = ["Settings", "check_fit", "fingerprint"]
+__all__ = ["Recording", "Settings", "Stopping", "check_file", "fingerprint"]
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When a run ends other than by its budget and its tolerance.
+
+    Parameters
+    ----------
+    stall_tolerance, stall_steps
+        With a penalty of constant weight: converged once the objective has not fallen by this part of itself
+        for so many steps.
+    blow_up
+        Diverged if an entry is larger than this many times the largest observed one (for problems that
+        observe entries). A training loss that is not finite, or a million times the first one, is a
+        divergence always.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument of another kind, or out of its range.
+    """
+
+    stall_tolerance: float = 1e-6
+    stall_steps: int = 5000
+    blow_up: float = 100.0
+
+    def __post_init__(self) -> None:
+        _keep(
+            self,
+            stall_tolerance=check_number(self.stall_tolerance, "stall_tolerance", least=0, finite=False),
+            stall_steps=check_integer(self.stall_steps, "stall_steps", least=1),
+            blow_up=check_number(self.blow_up, "blow_up", above=0, finite=False),
+        )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is recorded of a run, and how often it is looked at.
+
+    Parameters
+    ----------
+    per_decade, leading
+        Density of the log-spaced steps that are recorded (see `log_spaced`), and number of singular values in
+        a row of the trace.
+    error_targets
+        One or several, for `TrainResult.hits`; looked at every `check_every` steps. Kept as a tuple of
+        floats, largest first, each once.
+    check_every
+        Steps between two checks: of the entries, the targets, the schedule, the callback.
+    checkpoint_seconds
+        Least time between two writings of the checkpoint.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument of another kind, or out of its range.
+    """
+
+    per_decade: int = 10
+    leading: int = 20
+    error_targets: float | Iterable[float] = (1e-2, 1e-4)
+    check_every: int = 25
+    checkpoint_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        targets = check_numbers(self.error_targets, "error_targets", above=0)
+        seconds = check_number(self.checkpoint_seconds, "checkpoint_seconds", least=0, finite=False)
+        _keep(
+            self,
+            per_decade=check_integer(self.per_decade, "per_decade", least=1),
+            leading=check_integer(self.leading, "leading", least=1),
+            error_targets=tuple(sorted(set(targets), reverse=True)),
+            check_every=check_integer(self.check_every, "check_every", least=1),
+            checkpoint_seconds=seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -30,130 +105,107 @@ class Settings:
     lr: float | None
     optimizer_options: Mapping[str, Any]
     penalty: Any
-    schedule: Any
+    schedule: Schedule | None
     lr_schedule: Callable[[int], float] | None
     max_steps: int
     max_seconds: float | None
     tolerance: float
-    stall_tolerance: float
-    stall_steps: int
-    blow_up: float
-    record_per_decade: int
-    leading: int
-    error_targets: tuple[float, ...]
-    check_every: int
+    stopping: Stopping
+    recording: Recording
     callback: Callable[[State], bool | None] | None
     progress: bool
     checkpoint: Path | None
-    checkpoint_seconds: float
 
     def __post_init__(self) -> None:
-        if self.lr is not None:
-            self._set("lr", check_lr(self.lr))
-        for name, least in (("max_steps", 0), ("stall_steps", 1), ("record_per_decade", 1), ("leading", 1)):
-            self._set(name, _check_int(getattr(self, name), name, least))
-        self._set("check_every", _check_int(self.check_every, "check_every", 1))
-        for name in ("tolerance", "stall_tolerance", "checkpoint_seconds"):
-            self._set(name, _check_number(getattr(self, name), name, zero=True))
-        self._set("blow_up", _check_number(self.blow_up, "blow_up", zero=False))
-        if self.max_seconds is not None:
-            self._set("max_seconds", _check_number(self.max_seconds, "max_seconds", zero=True))
-        self._check_parts()
-
-    def _set(self, name: str, value: float) -> None:
-        """Keep a number as Python's own, which the fingerprint of the run is written with."""
-        object.__setattr__(self, name, value)
-
-    def _check_parts(self) -> None:
-        if self.penalty is not None and not callable(getattr(self.penalty, "penalty", None)):
-            raise TypeError(f"penalty must have a method penalty(), got {type(self.penalty).__name__}")
-        if self.penalty is not None and not isinstance(getattr(self.penalty, "weight", None), numbers.Real):
-            raise TypeError(f"penalty must have a number weight, which {type(self.penalty).__name__} has not")
-        if "lr" in self.optimizer_options:
-            raise ValueError("optimizer_options must not hold the learning rate; give it as lr=")
-        if self.schedule is not None and not isinstance(self.schedule, Schedule):
-            raise TypeError(
-                f"schedule must be a schedule such as HoldUntilCollapse(), got {type(self.schedule).__name__}"
-            )
-        if self.schedule is not None and self.penalty is None:
-            raise ValueError(
-                "schedule sets the weight of a penalty, but there is no penalty; give one or leave it out"
-            )
-        for name in ("lr_schedule", "callback"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise TypeError(f"{name} must be callable, got {type(value).__name__}")
-        if self.checkpoint is not None and self.checkpoint.is_dir():
-            raise ValueError(f"checkpoint must name a file, but {str(self.checkpoint)!r} is a folder")
-        if self.checkpoint is not None and not self.checkpoint.parent.is_dir():
-            raise ValueError(
-                f"checkpoint: the folder {self.checkpoint.parent} does not exist; create it first"
-            )
-
-
-def check_fit(model: nn.Module, problem: Any, W: Tensor, penalty: Any) -> None:
-    """Refuse a model that does not fit the problem, and a penalty that watches another model.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See above; the message says what came and what to change.
-    """
-    parts = ("shape", "loss", "error")
-    if isinstance(problem, type) or not all(hasattr(problem, name) for name in parts):
-        name = problem.__name__ if isinstance(problem, type) else type(problem).__name__
-        raise TypeError(f"problem must have {', '.join(parts)}, as those of overt.problems, got {name}")
-    shape = tuple(problem.shape)
-    if tuple(W.shape) != shape:
-        raise ValueError(
-            f"the model's end-to-end tensor has shape {tuple(W.shape)} but the problem asks for {shape}; "
-            "for DeepLinear the sizes are (n, …, m)"
+        optional(check_callable, self.lr_schedule, "lr_schedule")
+        optional(check_callable, self.callback, "callback")
+        for name, kind in (("stopping", Stopping), ("recording", Recording)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(message(name, f"an overt.training.{kind.__name__}", getattr(self, name)))
+        _keep(
+            self,
+            lr=optional(check_number, self.lr, "lr", above=0),
+            optimizer_options=_check_options(self.optimizer_options),
+            max_steps=check_integer(self.max_steps, "max_steps", least=0),
+            max_seconds=optional(check_number, self.max_seconds, "max_seconds", least=0, finite=False),
+            tolerance=check_number(self.tolerance, "tolerance", least=0, finite=False),
         )
-    y = getattr(problem, "y", None)
-    if isinstance(y, Tensor) and y.dtype != W.dtype:
-        raise TypeError(
-            f"the model computes in {W.dtype} but the problem holds {y.dtype}; "
-            f"use problem.to(dtype={W.dtype}) or model.to({y.dtype})"
-        )
-    if isinstance(y, Tensor) and y.device != W.device:
-        raise ValueError(
-            f"the model is on {W.device} but the problem is on {y.device}; move one of them with .to()"
-        )
-    if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("the model has no parameter that requires a gradient: nothing to train")
-    if not bool(torch.isfinite(W.detach()).all()):
-        raise ValueError("the model starts with NaN or infinite parameters; initialize it anew")
-    if isinstance(penalty, Penalty) and penalty.model is not model:
-        raise ValueError("penalty watches another model than the one being trained; build it with this model")
+        _check_penalty(self.penalty, self.schedule)
+
+
+def _keep(record: object, **values: Any) -> None:
+    """Give a frozen record its checked values: Python's own numbers, which the fingerprint is made of."""
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+
+
+def _check_options(options: object) -> dict[str, Any]:
+    if not isinstance(options, Mapping):
+        raise TypeError(message("optimizer_options", "a mapping of names to values", options))
+    if "lr" in options:
+        raise ValueError("optimizer_options must not hold the learning rate; give it as lr=")
+    return dict(options)
+
+
+def check_file(path: object) -> Path | None:
+    """The file of a checkpoint: a path that is no folder, in a folder that exists."""
+    if path is None:
+        return None
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(message("checkpoint", "the path of a file", path))
+    file = Path(path)
+    if file.is_dir():
+        raise ValueError(message("checkpoint", "the path of a file", str(file), "that is a folder"))
+    if not file.parent.is_dir():
+        raise ValueError(f"checkpoint: the folder {file.parent} does not exist; create it first")
+    return file
+
+
+def _check_penalty(penalty: object, schedule: object) -> None:
+    if penalty is not None:
+        if not callable(getattr(penalty, "penalty", None)):
+            raise TypeError(message("penalty", "an object with a weight and a method penalty(W)", penalty))
+        check_number(getattr(penalty, "weight", None), "penalty.weight", least=0)
+    if schedule is None:
+        return
+    if not isinstance(schedule, Schedule):
+        raise TypeError(message("schedule", "a Schedule such as HoldUntilCollapse()", schedule))
+    if penalty is None:
+        raise ValueError("schedule sets the weight of a penalty, but there is no penalty; give one")
 
 
 def fingerprint(settings: Settings, model: nn.Module, problem: Any) -> dict[str, Any]:
     """The run's identity as flat JSON-able data; two runs with the same one have the same trace."""
-    skipped = {
-        "optimizer_options",
-        "penalty",
-        "schedule",
-        "lr_schedule",
-        "callback",
-        "progress",
-        "checkpoint",
+    recording = dataclasses.asdict(settings.recording)
+    del recording["checkpoint_seconds"]  # of no consequence for the trace, as max_seconds and progress
+    recording["record_per_decade"] = recording.pop("per_decade")  # as checkpoints call it
+    recording["error_targets"] = list(recording["error_targets"])
+    plain = {
+        "lr": settings.lr,
+        "max_steps": settings.max_steps,
+        "tolerance": settings.tolerance,
+        **dataclasses.asdict(settings.stopping),
+        **recording,
     }
-    skipped |= {"checkpoint_seconds", "max_seconds"}
-    plain = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.name not in skipped}
-    # JSON has no infinity.
-    plain = {name: repr(v) if v == math.inf else v for name, v in plain.items()}
-    describe = getattr(settings.penalty, "describe", None)
     return {
-        **plain,
+        # JSON has no infinity.
+        **{name: repr(value) if value == math.inf else value for name, value in plain.items()},
         "optimizer": settings.optimizer.lower(),
-        "error_targets": list(settings.error_targets),
         "optimizer_options": {key: repr(value) for key, value in sorted(settings.optimizer_options.items())},
-        "penalty": describe() if callable(describe) else _word_for(settings.penalty),
+        "penalty": _words_for_penalty(settings.penalty),
         "schedule": _word_for(settings.schedule),
         "lr_schedule": _word_for(settings.lr_schedule),
         "model": f"{type(model).__name__}, initial values {_digest_of(model.state_dict())}",
         "problem": f"{type(problem).__name__} {tuple(problem.shape)}, {_digest_of(_contents(problem))}",
     }
+
+
+def _words_for_penalty(penalty: Any) -> dict[str, Any] | None:
+    if penalty is None:
+        return None
+    if isinstance(penalty, Penalty):
+        return penalty.describe()
+    return {"penalty": _word_for(penalty), "weight": float(penalty.weight)}
 
 
 def _contents(problem: Any) -> dict[str, Any]:
@@ -172,8 +224,7 @@ def _digest_of(values: Mapping[str, Any]) -> str:
 
 def _feed(digest: Any, name: str, value: Any) -> None:
     if isinstance(value, Tensor):
-        digest.update(f"\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy())
+        feed_tensor(digest, name, value)
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
             _feed(digest, f"{name}.{i}", item)
@@ -188,30 +239,3 @@ def _word_for(thing: object) -> str | None:
     if type(thing).__repr__ is not object.__repr__ and " at 0x" not in repr(thing):
         return repr(thing)
     return f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
-
-
-def _check_int(value: object, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer ≥ {least}, got {value!r}")
-    number = int(value)
-    if number < least:
-        raise ValueError(f"{name} must be an integer ≥ {least}, got {value}")
-    return number
-
-
-def _check_number(value: object, name: str, *, zero: bool) -> float:
-    least = "≥ 0" if zero else "> 0"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number {least}, got {value!r}")
-    number = float(value)
-    if math.isnan(number) or number < 0 or (number == 0 and not zero):
-        raise ValueError(f"{name} must be a number {least}, got {value}")
-    return number
-
-
-def targets_of(values: float | Iterable[float]) -> tuple[float, ...]:
-    """`values`, a number or several, as floats, largest first, each once."""
-    several = isinstance(values, Iterable) and not isinstance(values, (str, bytes))
-    items = cast("Iterable[float]", values if several else [values])
-    targets = {_check_number(value, "error_targets", zero=False) for value in items}
-    return tuple(sorted(targets, reverse=True))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from overt import functional as F
+from overt._utils.checks import check_integer
 
-__all__ = ["Trace", "describe", "log_spaced"]
+__all__ = ["Trace", "describe", "finite_or_none", "log_spaced", "nonzeros"]
 
 Row = dict[str, Any]
 
@@ -56,20 +57,20 @@ class Trace(list[Row]):
         try:
             rows = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"no trace: {error}") from None
+            raise ValueError(f"not a trace: {error}") from None
         return cls.from_rows(rows)
 
     @classmethod
     def from_rows(cls, rows: object) -> Trace:
         """A trace from what JSON gave back; ValueError where it is no list of flat records with a step."""
         if not isinstance(rows, list):
-            raise ValueError(f"no trace: expected a list of rows, got {type(rows).__name__}")
+            raise ValueError(f"not a trace: expected a list of rows, got {type(rows).__name__}")
         for i, row in enumerate(rows):
             if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise ValueError(f"no trace: row {i} is not a record with an integer step")
+                raise ValueError(f"not a trace: row {i} is not a record with an integer step")
             if not all(_is_plain(value) for value in row.values()):
                 raise ValueError(
-                    f"no trace: row {i} holds something else than numbers, words and lists of numbers"
+                    f"not a trace: row {i} holds something else than numbers, words and lists of numbers"
                 )
         return cls(rows)
 
@@ -89,10 +90,8 @@ def log_spaced(max_steps: int, per_decade: int = 10) -> list[int]:
     >>> log_spaced(100, per_decade=3)
     [0, 1, 2, 5, 10, 22, 46, 100]
     """
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
-        raise ValueError(f"max_steps must be an integer ≥ 0, got {max_steps!r}")
-    if isinstance(per_decade, bool) or not isinstance(per_decade, int) or per_decade < 1:
-        raise ValueError(f"per_decade must be an integer ≥ 1, got {per_decade!r}")
+    max_steps = check_integer(max_steps, "max_steps", least=0)
+    per_decade = check_integer(per_decade, "per_decade", least=1)
     steps = {0, max_steps}
     count = math.ceil(math.log10(max_steps) * per_decade) if max_steps > 1 else 0
     steps.update(round(10 ** (i / per_decade)) for i in range(count + 1))
@@ -122,8 +121,14 @@ def _describe_vector(w: Tensor) -> Row:
         "l1": l1,
         "l2": l2,
         "l1_over_l2": l1 / l2 if l2 > 0 else 0.0,
-        "nonzeros": int((w.abs() > 1e-3 * w.abs().max()).sum()),
+        "nonzeros": nonzeros(w),
     }
+
+
+def nonzeros(W: Tensor) -> int:
+    """Entries above 1e-3 of the largest one in magnitude."""
+    magnitudes = W.abs()
+    return int((magnitudes > 1e-3 * magnitudes.max()).sum())
 
 
 def finite_or_none(value: Any) -> Any:
