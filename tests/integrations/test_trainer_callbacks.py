@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import overt.integrations
-from overt.measures.tracking.tracker import SpectrumTracker
+from overt.measures import SpectrumTracker
 
 # These libraries warn about much that is not ours.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -24,6 +24,7 @@ def imported(name):
         return pytest.importorskip(name, reason=f"{name} is not installed; it is an optional extra")
 
 
+@pytest.mark.slow
 def test_lightning(tmp_path):
     lightning = imported("lightning")
     from overt.integrations import LightningSpectra
@@ -44,9 +45,15 @@ def test_lightning(tmp_path):
         module = Module()
         data = torch.utils.data.TensorDataset(torch.randn(12, 4, generator=torch.Generator().manual_seed(0)))
         trainer = lightning.Trainer(
-            max_epochs=2, accelerator="cpu", callbacks=callbacks, logger=False, default_root_dir=tmp_path,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
+            max_epochs=2,
+            accelerator="cpu",
+            callbacks=callbacks,
+            logger=False,
+            default_root_dir=tmp_path,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=2))
         return module, trainer
 
@@ -78,6 +85,7 @@ def test_lightning(tmp_path):
     assert rows[0] != rows[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_the_loss_in_lightning_is_the_one_that_was_returned(tmp_path, accumulate):
     lightning = imported("lightning")
@@ -96,10 +104,16 @@ def test_the_loss_in_lightning_is_the_one_that_was_returned(tmp_path, accumulate
 
     tracker = SpectrumTracker(what="weights", budget=None)
     trainer = lightning.Trainer(
-        max_epochs=1, accelerator="cpu", callbacks=[LightningSpectra(tracker)], logger=False,
-        default_root_dir=tmp_path, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accumulate_grad_batches=accumulate,
-    )  # fmt: skip
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[LightningSpectra(tracker)],
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accumulate_grad_batches=accumulate,
+    )
     data = torch.utils.data.TensorDataset(torch.randn(32, 4))
     trainer.fit(Constant(), torch.utils.data.DataLoader(data, batch_size=4))
     steps = [row["step"] for row in tracker.rows]
@@ -117,6 +131,7 @@ class Regression(nn.Module):
         return {"loss": (output.squeeze(1) - labels).square().mean(), "logits": output}
 
 
+@pytest.mark.slow
 def test_hugging_face(tmp_path):
     transformers = imported("transformers")
     from overt.integrations import HuggingFaceSpectra
@@ -141,6 +156,7 @@ def test_hugging_face(tmp_path):
         HuggingFaceSpectra(3)
 
 
+@pytest.mark.slow
 def test_hugging_face_trainer(tmp_path):
     transformers = imported("transformers")
     imported("accelerate")
@@ -148,9 +164,15 @@ def test_hugging_face_trainer(tmp_path):
 
     data = [{"x": torch.randn(3), "labels": torch.tensor(1.0)} for _ in range(8)]
     arguments = transformers.TrainingArguments(
-        str(tmp_path), max_steps=5, per_device_train_batch_size=2, report_to=[], use_cpu=True,
-        save_strategy="no", logging_steps=1, disable_tqdm=True,
-    )  # fmt: skip
+        str(tmp_path),
+        max_steps=5,
+        per_device_train_batch_size=2,
+        report_to=[],
+        use_cpu=True,
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+    )
     tracker = SpectrumTracker(what="weights", budget=None)
     trainer = transformers.Trainer(
         Regression(), arguments, train_dataset=data, callbacks=[HuggingFaceSpectra(tracker)]
@@ -159,6 +181,7 @@ def test_hugging_face_trainer(tmp_path):
     assert [row["step"] for row in tracker.rows] == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restored", [False, True])
 def test_a_resumed_run_of_hugging_face_keeps_the_rows(tmp_path, restored):
     transformers = imported("transformers")
@@ -169,10 +192,16 @@ def test_a_resumed_run_of_hugging_face_keeps_the_rows(tmp_path, restored):
 
     def train(steps, callbacks, **options):
         arguments = transformers.TrainingArguments(
-            str(tmp_path), max_steps=steps, per_device_train_batch_size=2, report_to=[], use_cpu=True,
-            save_steps=7, logging_steps=2, disable_tqdm=True,
+            str(tmp_path),
+            max_steps=steps,
+            per_device_train_batch_size=2,
+            report_to=[],
+            use_cpu=True,
+            save_steps=7,
+            logging_steps=2,
+            disable_tqdm=True,
             restore_callback_states_from_checkpoint=restored,
-        )  # fmt: skip
+        )
         trainer = transformers.Trainer(Regression(), arguments, train_dataset=data, callbacks=callbacks)
         trainer.train(**options)
 
@@ -197,6 +226,7 @@ def test_a_resumed_run_of_hugging_face_keeps_the_rows(tmp_path, restored):
     assert "loss" in first[0].rows[4]
 
 
+@pytest.mark.slow
 def test_tensorboard(tmp_path):
     imported("tensorboard")
     with warnings.catch_warnings():
@@ -218,6 +248,7 @@ def test_tensorboard(tmp_path):
     assert "spectrum/weights.weight/values" in events.Tags()["histograms"]
 
 
+@pytest.mark.slow
 def test_a_missing_library_is_named_with_what_to_install():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['lightning', 'pytorch_lightning', 'transformers', "

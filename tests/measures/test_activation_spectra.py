@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from overt.measures.views.activations import activation_spectra
+from overt.measures import activation_spectra
 
 
 def network():

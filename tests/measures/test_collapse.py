@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ INITS = st.sampled_from(["gaussian", "orthogonal", "balanced"])
 SCALES = st.sampled_from([1e-6, 1.0, 1e6])
 
 
+@pytest.mark.slow
 @given(sizes=st.lists(st.integers(1, 12), min_size=2, max_size=6), init=INITS, scale=SCALES, seed=SEEDS)
 def test_deep_linear_networks_give_the_singular_values_of_the_product(sizes, init, scale, seed):
     model = DeepLinear(sizes, init=init, scale=scale, seed=seed, dtype=DOUBLE)
@@ -28,6 +30,7 @@ def test_deep_linear_networks_give_the_singular_values_of_the_product(sizes, ini
     assert (expected[k:] <= TOLERANCE * expected[0]).all()
 
 
+@pytest.mark.slow
 @given(
     shape=st.one_of(st.tuples(st.integers(1, 17)), st.tuples(st.integers(1, 9), st.integers(1, 9))),
     depth=st.integers(1, 4),
@@ -59,6 +62,7 @@ def test_diagonal_networks_give_their_coordinates(dim, depth, seed, signed):
     assert (found - expected).abs().max() <= TOLERANCE * expected.max()
 
 
+@pytest.mark.slow
 @given(sizes=st.lists(st.integers(2, 9), min_size=2, max_size=5), seed=SEEDS)
 def test_the_first_layer_of_a_balanced_network_is_a_root_of_the_measure(sizes, seed):
     """W₁ᵀW₁ = M^{1/L}, with L layers."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 
 import pytest
@@ -14,7 +13,7 @@ from measured_models import dense_measure, drawn, gaussian, mlp
 from torch import nn
 
 from overt import functional as F
-from overt.measures import Spectrum, compare, comparison, data_spectrum, measure, nonlinearity
+from overt.measures import Spectrum, compare, data_spectrum, measure
 from overt.models import DeepLinear
 
 
@@ -75,6 +74,7 @@ def matrix_cosine(M, C):
     return float((M * C).sum() / (M.norm() * C.norm()))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000), n=st.sampled_from([4, 40]), center=st.booleans())
 def test_the_cosine_in_the_eigenbasis_is_that_of_the_matrices(seed, n, center):
     model, x = mlp(seed=seed), gaussian(n, 6, seed=seed) * torch.logspace(0, -1, 6).double() + 0.3
@@ -83,9 +83,9 @@ def test_the_cosine_in_the_eigenbasis_is_that_of_the_matrices(seed, n, center):
     expected = pytest.approx(matrix_cosine(M, C), rel=1e-9)
     assert compare(measure(model, x), x, center=center).cosine == expected
     assert compare(measure(model, x, method="lanczos", k=6), x, center=center).cosine == expected
-    assert compare(nonlinearity(model, x).pooled, x, center=center).cosine == expected
 
 
+@pytest.mark.slow
 def test_what_varies_and_is_not_seen_counts_in_the_eigenbasis_too():
     x = gaussian(4000, 2) * torch.tensor([10.0, 0.01], dtype=torch.float64)
     model = nn.Linear(2, 1, bias=False).double()
@@ -123,15 +123,14 @@ def test_amplitudes_of_a_sketch_stand_beside_their_own_eigenvectors():
 
 
 def test_blocks_of_products_are_summed(monkeypatch):
-    monkeypatch.setattr(comparison, "BLOCK", 3)
+    monkeypatch.setattr("overt.measures.comparison._BLOCK", 3)
     model, x = mlp(), gaussian(20, 6)
     C = torch.cov(x.T, correction=0)
     assert measure(model, x).compare(x).cosine == pytest.approx(matrix_cosine(dense_measure(model, x), C))
 
 
 def test_the_eigenvectors_of_too_much_data_are_refused(monkeypatch):
-    module = importlib.import_module("overt.measures.data_spectrum")  # not the function of that name
-    monkeypatch.setattr(module, "LARGEST_SQUARE", 5)
+    monkeypatch.setattr("overt.measures.data.LARGEST_SQUARE", 5)
     with pytest.raises(
         ValueError, match=r"eigenvectors of 7 inputs of 6 entries .*max_samples, or another basis"
     ):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from overt.measures.compression.compressing import compress
+from overt.measures import compress
 
 
 def mlp(seed=0):
@@ -223,7 +223,7 @@ def test_the_report_is_plain_data_and_accuracy_is_measured():
         ({"tolerance": 0.1}, "evaluate is needed"),
         ({"energy": 0.0}, r"\(0, 1\]"),
         ({"ranks": {"7": 2}}, "no such layer; there are 0, 2, 4"),
-        ({"ranks": 0}, "int ≥ 1"),
+        ({"ranks": 0}, "must be an integer ≥ 1"),
         ({"tolerance": -1.0, "evaluate": lambda m: 1.0}, "≥ 0"),
         ({"tolerance": 0.1, "evaluate": lambda m: float("nan")}, "finite number"),
         ({"tolerance": 0.1, "evaluate": lambda m: 1.0, "max_evaluations": 0}, "max_evaluations"),

@@ -101,9 +101,9 @@ def test_single_and_half_precision():
 @pytest.mark.parametrize(
     ("conv", "size", "options", "message"),
     [
-        (nn.Conv2d(1, 1, 3), (5,), {}, "positive int or 2 of them"),
-        (nn.Conv2d(1, 1, 3), 0, {}, "positive int"),
-        (nn.Conv1d(1, 1, 3), 4, {"boundary": "zero"}, "circular, bound, own"),
+        (nn.Conv2d(1, 1, 3), (5,), {}, "input_size must be a tuple of 2 integers ≥ 1"),
+        (nn.Conv2d(1, 1, 3), 0, {}, "input_size must be a tuple of 2 integers ≥ 1"),
+        (nn.Conv1d(1, 1, 3), 4, {"boundary": "zero"}, "boundary must be 'circular', 'bound' or 'own'"),
         (nn.Conv1d(1, 1, 3, stride=2), 5, {}, "not a multiple of the stride"),
         (nn.Conv1d(1, 1, 3, stride=2), 6, {"boundary": "bound"}, "needs stride 1"),
         (nn.Conv1d(1, 1, 7), 4, {"boundary": "own"}, "does not fit the layer"),

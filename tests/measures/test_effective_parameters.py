@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from overt.measures.compression.compressing import compress
+from overt.measures import compress, effective_parameters
 from overt.measures.compression.factoring import price
-from overt.measures.compression.parameters import effective_parameters
 from overt.measures.compression.rank_search import search
 from overt.measures.compression.shrinking import Shrinkable
 

@@ -10,7 +10,7 @@ import torch
 from overt import functional as F
 from overt.completion import nuclear_norm_minimization
 from overt.linalg import Factored
-from overt.measures.inference.inverse import infer_penalty
+from overt.measures import infer_penalty
 from overt.models import DeepDiagonal, DeepLinear
 from overt.problems import linear_regression, matrix_completion, matrix_sensing
 from overt.training import train
@@ -61,6 +61,7 @@ def smallest(function, problem, rank, seed=0):
 # ---- known answers -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["completion", "sensing"])
 def test_gradient_descent_from_zero_is_the_frobenius_norm(kind):
     if kind == "completion":
@@ -77,6 +78,7 @@ def test_gradient_descent_from_zero_is_the_frobenius_norm(kind):
     assert found.warnings == ()
 
 
+@pytest.mark.slow
 def test_the_smallest_nuclear_norm_is_found_as_such():
     problem = matrix_completion((20, 16), rank=4, n_observed=110, seed=0)
     W = nuclear_norm_minimization(problem, tolerance=1e-9, max_iter=20_000).W
@@ -109,6 +111,7 @@ def test_a_smooth_norm_between_the_two():
     assert (found.p_low, found.p_high) == (1.5, 1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KNOWN)
 def test_explicit_penalties_are_found_as_themselves(name):
     member, p, q, function = KNOWN[name]
@@ -143,6 +146,7 @@ def diagonal(regime):
     return infer(w, problem, extra={"potential": potential}, exponents=(0.5, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0))
 
 
+@pytest.mark.slow
 def test_a_diagonal_network_from_a_large_start_has_the_smallest_l2_norm():
     found = diagonal("kernel")
     assert found.p == 2.0
@@ -150,6 +154,7 @@ def test_a_diagonal_network_from_a_large_start_has_the_smallest_l2_norm():
     assert found.member("potential").share < 1e-3
 
 
+@pytest.mark.slow
 def test_between_the_regimes_it_follows_the_known_potential_and_an_exponent_between():
     found = diagonal("between")
     assert found.best.name == "potential"
@@ -157,6 +162,7 @@ def test_between_the_regimes_it_follows_the_known_potential_and_an_exponent_betw
     assert 1 < found.p < 2
 
 
+@pytest.mark.slow
 def test_a_diagonal_network_from_a_small_start_is_stationary_for_l1_not_l2():
     found = diagonal("rich")
     assert found.member("schatten_norm", 1.0).share < 0.15
@@ -211,6 +217,7 @@ def test_a_flat_spectrum_has_no_exponent():
 # ---- forms, refusals ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_forms_of_the_solution_and_the_table():
     problem = matrix_sensing((8, 7), rank=2, n_measurements=20, seed=0)
     U, V = torch.randn(8, 2, dtype=torch.float64), torch.randn(7, 2, dtype=torch.float64)
@@ -234,9 +241,9 @@ def test_forms_of_the_solution_and_the_table():
         ({"W": torch.zeros(8, 7, dtype=torch.float64)}, ValueError, "W is zero"),
         ({"W": torch.full((8, 7), math.nan, dtype=torch.float64)}, ValueError, "NaN or infinite"),
         ({"W": torch.ones(3, 7)}, ValueError, "shape"),
-        ({"W": [[1.0]]}, TypeError, "W must be"),
+        ({"W": [[1.0]]}, TypeError, r"^W\b"),
         ({"problem": 3}, TypeError, "problem must have"),
-        ({"zero": 0.0}, ValueError, "zero must lie"),
+        ({"zero": 0.0}, ValueError, "zero must be"),
         ({"references": -1}, ValueError, "references"),
         ({"exponents": (0.0, 1.0)}, ValueError, "exponents"),
         ({"pairs": ((2.0, 1.0),)}, ValueError, "pairs"),

@@ -77,6 +77,7 @@ def test_without_a_bound_it_is_the_projection_onto_both_spaces(problem):
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [0.0, 0.05, 0.3, 1.0])
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
 def test_with_a_bound_it_is_what_a_convex_solver_finds(problem, radius):

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from overt.linalg import make_basis
 from overt.measures import measure
-from overt.measures.exact import row_limit
+from overt.measures.methods.exact import row_limit
 
 MODELS = {
     "mlp": (mlp(), gaussian(5, 6, seed=1)),
@@ -61,6 +61,7 @@ def test_jacobians_agree_with_finite_differences_of_the_model():
     assert torch.allclose(found, sigma[: len(found)], rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(log_scale=st.floats(-8, 8), seed=st.integers(0, 1000))
 def test_scaling_the_outputs_scales_the_values_and_nothing_else(log_scale, seed):
     model, x = mlp(seed=seed), gaussian(3, 6, seed=seed)
@@ -75,6 +76,7 @@ def test_scaling_the_outputs_scales_the_values_and_nothing_else(log_scale, seed)
     assert scaled.alignment("fourier") == pytest.approx(plain.alignment("fourier"), rel=1e-9)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000))
 def test_an_orthogonal_change_of_the_inputs_leaves_the_eigen_spectrum(seed):
     model, x = mlp(seed=seed), gaussian(3, 6, seed=seed)
@@ -114,7 +116,7 @@ def test_exact_eigenvalues_that_do_not_fit_are_refused():
 def test_no_more_rows_are_kept_than_the_largest_square_matrix_has(monkeypatch):
     assert row_limit(10_092, torch.float32, 2**31) == 10_000
     assert row_limit(9_999, torch.float32, 2**40) == 8 * 9_999
-    monkeypatch.setattr("overt.measures.exact.LARGEST_SQUARE", 100)
+    monkeypatch.setattr("overt.measures.methods.exact.LARGEST_SQUARE", 100)
     model, _ = MODELS["cnn"]  # 128 entries, 4 outputs
     inputs = gaussian(26, 2, 8, 8)
     assert len(measure(model, inputs[:25]).values) == 100
@@ -137,6 +139,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("basis", "method"),
     [

@@ -76,6 +76,7 @@ def test_half_precision_is_summed_in_float32():
     )
 
 
+@pytest.mark.slow
 def test_compiled_models_are_measured_without_compilation():
     model, x = mlp(dtype=torch.float32), gaussian(4, 6, dtype=torch.float32)
     expected = measure(model, x)

@@ -7,23 +7,34 @@ import torch
 from measured_models import drawn, gaussian, mlp
 from torch import nn
 
-from overt.measures import data_spectrum, measure
+from overt.measures import (
+    Spectrum,
+    SpectrumTracker,
+    activation_spectra,
+    compress,
+    data_spectrum,
+    effective_parameters,
+    infer_penalty,
+    local_ranks,
+    measure,
+)
+from overt.problems import linear_regression
 
 WRONG = {
-    "tuple": ((gaussian(2, 3), torch.zeros(2)), {}, TypeError, "got a tuple"),
-    "dictionary": ({"x": gaussian(2, 3)}, {}, TypeError, "got dict"),
-    "vector": (gaussian(3), {}, ValueError, r"a batch \(n, \*shape\)"),
+    "tuple": ((gaussian(2, 3), torch.zeros(2)), {}, TypeError, "inputs must not be a tuple"),
+    "dictionary": ({"x": gaussian(2, 3)}, {}, TypeError, "inputs must be a tensor .* got a dict"),
+    "vector": (gaussian(3), {}, ValueError, r"a batch \(n, …\)"),
     "empty": (gaussian(0, 3), {}, ValueError, "not empty"),
     "no batch": ([], {}, ValueError, "there is no batch"),
     "NaN": (gaussian(2, 3) * torch.nan, {}, ValueError, "NaN or infinite"),
     "two shapes": ([gaussian(2, 3), gaussian(2, 4)], {}, ValueError, r"shape \(4,\), the first \(3,\)"),
     "complex": (gaussian(2, 3).to(torch.complex128), {}, TypeError, "complex inputs are not supported"),
-    "batch of dictionaries": ([{"x": 1}], {}, TypeError, "picks the inputs"),
+    "batch of dictionaries": ([{"x": 1}], {}, TypeError, "picks the tensor"),
     "method": (
         gaussian(2, 3),
         {"method": "fast"},
         ValueError,
-        "method: expected one of exact, sketch, lanczos",
+        "method must be 'exact', 'sketch' or 'lanczos', got 'fast'",
     ),
     "lanczos in Fourier": (
         gaussian(2, 3),
@@ -31,14 +42,19 @@ WRONG = {
         ValueError,
         "finds eigenvalues",
     ),
-    "basis": (gaussian(2, 3), {"basis": "wavelet"}, ValueError, "basis: expected one of identity"),
+    "basis": (
+        gaussian(2, 3),
+        {"basis": "wavelet"},
+        ValueError,
+        "basis must be .identity., .fourier., .dct. or .haar.",
+    ),
     "probes": (
         gaussian(2, 3),
         {"method": "sketch", "probes": 0},
         ValueError,
-        "probes: expected a whole number",
+        "probes must be an integer ≥ 1, got 0",
     ),
-    "errors": (gaussian(2, 3), {"errors_over": "both"}, ValueError, "'data' or 'probes'"),
+    "errors": (gaussian(2, 3), {"errors_over": "both"}, ValueError, "errors_over must be 'data' or 'probes'"),
 }
 
 
@@ -52,7 +68,7 @@ def test_wrong_arguments_are_refused_in_words(name):
 def test_models_without_a_jacobian_are_refused_in_words():
     x = gaussian(3, 4)
     for model, error, message in (
-        (3, TypeError, "model: expected a torch.nn.Module or a function"),
+        (3, TypeError, "model must be callable, got 3; give a torch.nn.Module or a function"),
         (lambda z: z.detach(), ValueError, "do not depend on the inputs"),
         (lambda z: z.argmax(1), TypeError, "real floating-point outputs"),
         (lambda z: z.sum(), ValueError, "one output for each of the 2 inputs"),
@@ -67,13 +83,15 @@ WRONG_NUMBERS = {
     "negative tolerance": (
         LANCZOS | {"tolerance": -1},
         ValueError,
-        r"tolerance: expected a number in \[0, 1\)",
+        r"tolerance must be a number in \[0, 1\)",
     ),
-    "tolerance in letters": (LANCZOS | {"tolerance": "a"}, ValueError, "tolerance: expected a number"),
-    "seed in letters": ({"seed": "a", "method": "sketch"}, ValueError, "seed: expected a whole number"),
-    "seed that is no whole number": ({"seed": 1.5}, ValueError, "seed: expected a whole number"),
-    "dims as a number": ({"dims": 1, "basis": "dct"}, TypeError, "dims: expected a sequence"),
-    "dims in letters": ({"dims": ["a"], "basis": "dct"}, TypeError, "dims: expected a sequence"),
+    "tolerance in letters": (LANCZOS | {"tolerance": "a"}, TypeError, "tolerance must be a number"),
+    "seed in letters": ({"seed": "a", "method": "sketch"}, TypeError, "seed must be an integer"),
+    "seed that is no whole number": ({"seed": 1.5}, TypeError, "seed must be an integer"),
+    "half a probe": ({"probes": 1.5}, TypeError, "probes must be an integer ≥ 1, got 1.5"),
+    "no sample": ({"max_samples": 0}, ValueError, "max_samples must be an integer ≥ 1, got 0; None is fine"),
+    "dims as a number": ({"dims": 1, "basis": "dct"}, TypeError, "dims must be a sequence"),
+    "dims in letters": ({"dims": ["a"], "basis": "dct"}, TypeError, "dims must be a sequence"),
     "dims of the eigenbasis": ({"dims": [0]}, ValueError, "dims: the eigenbasis has no dimensions"),
     "dims for Lanczos": (LANCZOS | {"dims": [0]}, ValueError, "dims: the eigenbasis has no dimensions"),
 }
@@ -92,7 +110,7 @@ def test_the_spectrum_of_data_and_other_bases_check_their_dimensions():
     for call in (data_spectrum, lambda _, basis, dims: spectrum.in_basis(basis, dims=dims)):
         with pytest.raises(ValueError, match="dims: the eigenbasis has no dimensions"):
             call(x, "eigen", dims=[0])
-        with pytest.raises(TypeError, match="dims: expected a sequence"):
+        with pytest.raises(TypeError, match="dims must be a sequence"):
             call(x, "dct", dims=0)
 
 
@@ -125,3 +143,35 @@ def test_inputs_that_depend_on_one_another_are_found_in_a_later_batch():
             measure(Centring(), [x[:1], x[1:2], x[2:]], **options)
     alone = measure(drawn(nn.Linear(3, 2)), [x[:1], x[1:]]).values
     assert torch.allclose(alone, measure(drawn(nn.Linear(3, 2)), x).values)
+
+
+REGRESSION = linear_regression(6, n_samples=3, seed=0)
+WRONG_KINDS = {
+    "max_samples": lambda: data_spectrum(gaussian(2, 3), max_samples=1.5),
+    "memory_budget": lambda: local_ranks(mlp(n_in=3), gaussian(2, 3), memory_budget="1 GB"),
+    "rtol": lambda: local_ranks(mlp(n_in=3), gaussian(2, 3), rtol="small"),
+    "layers": lambda: activation_spectra(mlp(n_in=3), gaussian(2, 3), layers=1),
+    "forward": lambda: activation_spectra(mlp(n_in=3), gaussian(2, 3), forward=1),
+    "stderr": lambda: Spectrum(torch.ones(2), stderr=[1.0, 1.0]),
+    "energy": lambda: compress(mlp(), energy="all"),
+    "ranks": lambda: compress(mlp(), ranks=1.5),
+    "max_evaluations": lambda: compress(mlp(), tolerance=0.1, evaluate=len, max_evaluations=1.5),
+    "tolerance": lambda: effective_parameters(mlp(), lambda _: 1.0, tolerance=True),
+    "what evaluate returns": lambda: effective_parameters(mlp(), lambda _: "good"),
+    "exponents": lambda: infer_penalty(torch.ones(6), REGRESSION, exponents=1.0),
+    "each of pairs": lambda: infer_penalty(torch.ones(6), REGRESSION, pairs=(1.0, 2.0)),
+    "references": lambda: infer_penalty(torch.ones(6), REGRESSION, references=1.5),
+    "seed": lambda: infer_penalty(torch.ones(6), REGRESSION, seed=None),
+    "extra": lambda: infer_penalty(torch.ones(6), REGRESSION, extra={"mine": 2.0}),
+    "per_decade": lambda: SpectrumTracker(per_decade=1.5),
+    "leading": lambda: SpectrumTracker(leading=True),
+    "budget": lambda: SpectrumTracker(budget="5 %"),
+    "on_record": lambda: SpectrumTracker(on_record=1),
+    "clock": lambda: SpectrumTracker(clock=0.0),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_KINDS)
+def test_what_is_of_the_wrong_kind_is_a_type_error_that_names_the_argument(name):
+    with pytest.raises(TypeError, match=f"^{name}"):
+        WRONG_KINDS[name]()

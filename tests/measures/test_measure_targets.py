@@ -37,7 +37,7 @@ def test_output_maps():
         assert torch.allclose(found, measure(plain, x, "identity").values, rtol=1e-12)
     with pytest.raises(ValueError, match=r"'probabilities' needs outputs .*torch\.sigmoid"):
         measure(mlp(n_out=1), x, outputs="probabilities")
-    with pytest.raises(ValueError, match="outputs: expected one of logits, probabilities, margin"):
+    with pytest.raises(ValueError, match="outputs must be 'logits', 'probabilities' or 'margin'"):
         measure(model, x, outputs="loss")
     with pytest.raises(TypeError, match="function to return a tensor"):
         measure(model, x, outputs=lambda y: y.tolist())
@@ -69,6 +69,7 @@ def permuted(x):
     return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "x"),
     [

@@ -46,6 +46,7 @@ def coverage(spectra, truth, k):
     return torch.stack(hits).double().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors_over", ["data", "probes"])
 def test_errors_in_a_fixed_basis_cover(of_all_data, errors_over):
     truth = (
@@ -56,6 +57,7 @@ def test_errors_in_a_fixed_basis_cover(of_all_data, errors_over):
     assert 0.90 <= coverage(spectra, truth, len(truth)) <= 0.98
 
 
+@pytest.mark.slow
 def test_errors_of_probes_alone_do_not_cover_the_data(of_all_data):
     """What an error speaks of matters: here it is too small by the spread of the data."""
     spectra = [
@@ -78,12 +80,14 @@ def test_errors_of_probes_alone_do_not_cover_the_data(of_all_data):
     assert coverage(spectra, 3**0.5 * of_all_data["fourier"], 8) < 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors_over", ["data", "probes"])
 def test_errors_of_leading_eigenvalues_cover(of_all_data, errors_over):
     truth = of_all_data["eigen"] if errors_over == "data" else measure(MODEL, POPULATION[:64]).values
     assert 0.90 <= coverage(list(repeated("eigen", errors_over)), truth, 3) <= 0.98
 
 
+@pytest.mark.slow
 def test_squares_in_a_fixed_basis_have_no_bias():
     x = POPULATION[:16]
     truth = measure(MODEL, x, "fourier").values.square()
@@ -94,6 +98,7 @@ def test_squares_in_a_fixed_basis_have_no_bias():
     assert (error / truth).max() < 0.02  # so that the test sees a bias of 8 %
 
 
+@pytest.mark.slow
 def test_the_bias_of_eigenvalues_is_corrected_and_bounded():
     """Few draws in many dimensions: the raw spectrum is too spread, the cross-fitted one too flat.
 
@@ -122,6 +127,7 @@ def test_the_bias_of_eigenvalues_is_corrected_and_bounded():
     assert sum(traces) / 150 == pytest.approx(whole.trace, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3, 10])
 def test_the_bounds_hold_in_a_crowd_of_eigenvalues(k):
     """M = I: sums of the first k squares, in the order of the bounds themselves, not of the values."""
@@ -146,6 +152,7 @@ def test_the_factor_of_a_half_precision_model_is_kept_in_float32():
     assert torch.allclose(s.factor.norm(dim=1), s.upper, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("errors_over", ["data", "probes"])
 def test_the_trace_of_the_square_has_no_bias(errors_over):
     """On a map with orthonormal columns, M = I, where its spread is small."""
@@ -162,6 +169,7 @@ def test_the_trace_of_the_square_has_no_bias(errors_over):
     assert error < 0.07 * 8  # so that the test sees the third that dependent pairs would add
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("basis", ["fourier", "eigen"])
 def test_the_error_falls_with_the_root_of_the_number_of_probes(basis):
     x = POPULATION[:8]
@@ -209,7 +217,7 @@ def test_a_seed_gives_the_same_sketch_again(basis):
 
 def test_few_and_many_draws_take_both_sides_of_the_cross_fit():
     """With fewer rows than columns the Gram matrix is used, with more the matrix of the columns."""
-    from overt.measures.cross_fit import cross_fit
+    from overt.measures.methods.cross_fit import cross_fit
 
     folds = [gaussian(6, 9, seed=s) for s in range(4)]
     wide = cross_fit(folds, [0.25] * 4)

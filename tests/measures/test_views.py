@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 import overt
@@ -59,7 +60,7 @@ def test_wrappers_are_looked_through():
     model = nn.Linear(3, 2)
     assert list(weight_spectra(nn.DataParallel(model))) == ["weight"]
     assert list(weight_spectra(Compiled(model))) == ["weight"]
-    with pytest.raises(TypeError, match="got function"):
+    with pytest.raises(TypeError, match="got a function"):
         weight_spectra(lambda x: x)
     with pytest.raises(ValueError, match="not initialized"):
         weight_spectra(nn.LazyLinear(3))
@@ -119,7 +120,7 @@ def older_weight_norm(layer):
 OLDER_HOOKS = {
     "spectral norm": nn.utils.spectral_norm,
     "weight norm": older_weight_norm,
-    "pruning": lambda layer: nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
+    "pruning": lambda layer: torch.nn.utils.prune.l1_unstructured(layer, "weight", 0.5),
 }
 
 

@@ -14,16 +14,12 @@ if TYPE_CHECKING:
     from overt.integrations.lightning import LightningSpectra
     from overt.integrations.tensorboard import TensorBoard
 
-_HOMES = {
-    "HuggingFaceSpectra": "overt.integrations.huggingface",
-    "LightningSpectra": "overt.integrations.lightning",
-    "TensorBoard": "overt.integrations.tensorboard",
-}
+_HOMES = {"HuggingFaceSpectra": "huggingface", "LightningSpectra": "lightning", "TensorBoard": "tensorboard"}
 
 __all__ = ["HuggingFaceSpectra", "LightningSpectra", "TensorBoard"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        return getattr(importlib.import_module(f"overt.integrations.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'overt.integrations' has no attribute {name!r}")

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from overt.integrations._missing import missing
-from overt.measures.tracking.tracker import SpectrumTracker
+from overt.integrations.spectra import Recorder, missing
+from overt.measures import SpectrumTracker
 
 try:
     from transformers import TrainerCallback
@@ -26,7 +26,7 @@ class _Entry(dict[str, Any]):
     """What a callback keeps in the trainer's state; one that comes from a checkpoint is a plain dict."""
 
 
-class HuggingFaceSpectra(TrainerCallback):  # type: ignore[misc,unused-ignore]
+class HuggingFaceSpectra(Recorder, TrainerCallback):  # type: ignore[misc,unused-ignore]
     """Records spectra after optimizer steps, counted as ``state.global_step``; on the first process alone.
 
     Parameters
@@ -54,17 +54,13 @@ class HuggingFaceSpectra(TrainerCallback):  # type: ignore[misc,unused-ignore]
     """
 
     def __init__(self, tracker: SpectrumTracker, *, select: Callable[[Any], nn.Module] | None = None) -> None:
-        if not isinstance(tracker, SpectrumTracker):
-            raise TypeError(f"tracker must be an overt.SpectrumTracker, got {type(tracker).__name__}")
-        self.tracker = tracker
-        self._select = select
+        super().__init__(tracker, select)
         self._entry = _Entry()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Attach the model and record its state before the first step."""
         del args, control
-        model = kwargs["model"]
-        self.tracker.attach(model if self._select is None else self._select(model))
+        self._attach(kwargs["model"])
         self._take_up(state)
         self._record(state)
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from overt.integrations._missing import missing
-from overt.integrations._scalars import scalars_of
-from overt.measures.tracking.tracker import SpectrumTracker
+from overt.integrations.spectra import Recorder, missing, scalars_of
+from overt.measures import SpectrumTracker
 
 try:
     from lightning.pytorch import Callback
@@ -22,7 +21,7 @@ except ImportError as first:
 __all__ = ["LightningSpectra"]
 
 
-class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
+class LightningSpectra(Recorder, Callback):  # type: ignore[misc,unused-ignore]
     """Records spectra after training steps, counted as ``trainer.global_step``; on the first process alone.
 
     Parameters
@@ -60,11 +59,7 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
         log: bool = False,
         name: str = "",
     ) -> None:
-        super().__init__()
-        if not isinstance(tracker, SpectrumTracker):
-            raise TypeError(f"tracker must be an overt.SpectrumTracker, got {type(tracker).__name__}")
-        self.tracker = tracker
-        self._select = select
+        super().__init__(tracker, select)
         self._log = log
         self._name = name
 
@@ -75,7 +70,7 @@ class LightningSpectra(Callback):  # type: ignore[misc,unused-ignore]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Attach the model and record its state before the first step."""
-        self.tracker.attach(pl_module if self._select is None else self._select(pl_module))
+        self._attach(pl_module)
         self._record(trainer)
 
     def on_train_batch_end(

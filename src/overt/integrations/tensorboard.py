@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from overt.integrations._missing import missing
-from overt.integrations._scalars import scalars_of
+from overt.integrations.spectra import missing, scalars_of
 
 try:
     from torch.utils.tensorboard import SummaryWriter
@@ -44,7 +43,8 @@ class TensorBoard:
         for tag, value in scalars_of(row).items():
             self.writer.add_scalar(tag, value, step)
         for name, entry in row["spectra"].items():
-            values = [v for v in entry["values"] if v is not None] if _has_values(entry) else []
+            known = entry.get("values", []) if isinstance(entry, dict) else []
+            values = [value for value in known if value is not None]
             if values:
                 self.writer.add_histogram(f"spectrum/{name}/values", np.asarray(values), step)
         self.writer.add_scalar("spectrum/seconds_of_recording", row["cost"], step)
@@ -52,7 +52,3 @@ class TensorBoard:
     def close(self) -> None:
         """Flush and close the writer."""
         self.writer.close()
-
-
-def _has_values(entry: object) -> bool:
-    return isinstance(entry, dict) and "values" in entry

@@ -1,20 +1,32 @@
-"""Spectra of M = E[JᵀJ], what a model is sensitive to, and of its weights, layers and activations."""
+"""Spectra of M = E[JᵀJ], what a model is sensitive to, and of its weights, layers and activations.
+
+`measuring.py` has `measure`, `spectrum.py` what it returns, `methods/` how it is found; `data.py` and
+`comparison.py` are about the data beside it. Sub-rooms: `views/` (weights, layers, activations, Jacobians
+point by point), `compression/` (fewer numbers, nearly the same outputs), `inference/` (which penalty a
+solution looks like a minimum of) and `tracking/` (spectra while a model trains).
+"""
 
 from overt.measures.comparison import Comparison, compare
-from overt.measures.compression.compressing import compress
-from overt.measures.compression.parameters import EffectiveParameters, LayerParameters, effective_parameters
-from overt.measures.compression.report import CompressionReport
-from overt.measures.data_spectrum import data_spectrum
-from overt.measures.inference.inverse import InferredPenalty, Stationarity, infer_penalty
+from overt.measures.compression import (
+    CompressionReport,
+    EffectiveParameters,
+    LayerParameters,
+    compress,
+    effective_parameters,
+)
+from overt.measures.data import data_spectrum
+from overt.measures.inference import InferredPenalty, Stationarity, infer_penalty
 from overt.measures.measuring import measure
 from overt.measures.spectrum import Spectrum
-from overt.measures.tracking.tracker import SpectrumTracker
-from overt.measures.views.activations import activation_spectra
-from overt.measures.views.convolution import convolution_spectrum
-from overt.measures.views.local_rank import LocalRanks, local_ranks
-from overt.measures.views.noise_stability import LayerStability, NoiseStability, noise_stability
-from overt.measures.views.variation import Nonlinearity, nonlinearity
-from overt.measures.views.weights import product_spectra, weight_spectra
+from overt.measures.tracking import SpectrumTracker
+from overt.measures.views import (
+    LocalRanks,
+    activation_spectra,
+    convolution_spectrum,
+    local_ranks,
+    product_spectra,
+    weight_spectra,
+)
 
 __all__ = [
     "Comparison",
@@ -22,10 +34,7 @@ __all__ = [
     "EffectiveParameters",
     "InferredPenalty",
     "LayerParameters",
-    "LayerStability",
     "LocalRanks",
-    "NoiseStability",
-    "Nonlinearity",
     "Spectrum",
     "SpectrumTracker",
     "Stationarity",
@@ -38,8 +47,6 @@ __all__ = [
     "infer_penalty",
     "local_ranks",
     "measure",
-    "noise_stability",
-    "nonlinearity",
     "product_spectra",
     "weight_spectra",
 ]

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from overt.linalg import rank_tolerance, svd
-from overt.measures.arguments import is_eigen
-from overt.measures.data_spectrum import centred, data_spectrum, widened
-from overt.measures.spectrum import Spectrum
-from overt.networks.batches import Inputs, batches
+from overt import functional as F
+from overt.linalg import Basis, make_basis, rank_tolerance, svd
+from overt.linalg.bases import is_eigen
+from overt.measures.methods.moments import Moments
+from overt.networks.batches import Inputs, differentiable_batches
+from overt.networks.passes import wide_dtype
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "Measured", "compare", "data_moments", "data_rows"]
 
-BLOCK = 1024
+_BLOCK = 1024
+
+
+class Measured(Protocol):
+    """What is read of a :class:`overt.Spectrum`."""
+
+    @property
+    def values(self) -> Tensor: ...
+    @property
+    def basis(self) -> str | Tensor: ...
+    @property
+    def dims(self) -> tuple[int, ...] | None: ...
+    @property
+    def factor(self) -> Tensor | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +63,7 @@ class Comparison:
     data_effective_rank: float
 
 
-def compare(spectrum: Spectrum, inputs: Inputs, *, center: bool = True) -> Comparison:
+def compare(spectrum: Measured, inputs: Inputs, *, center: bool = True) -> Comparison:
     """Compare a spectrum with the covariance or the power spectrum of data, in the spectrum's basis.
 
     In the eigenbasis the data's amplitudes are its standard deviations along the eigenvectors of M that were
@@ -79,30 +94,47 @@ def compare(spectrum: Spectrum, inputs: Inputs, *, center: bool = True) -> Compa
     >>> round(measure(model, x).compare(x).rank_correlation, 6)
     1.0
     """
-    x = torch.cat(list(batches(inputs)))
-    eigen = is_eigen(spectrum.basis)
-    values, basis = _eigenpairs(spectrum) if eigen else (spectrum.values, spectrum.basis)
-    data = data_spectrum(x, basis, center=center, dims=spectrum.dims or None)
-    if len(values) != len(data.values):
+    x = torch.cat(list(differentiable_batches(inputs)))
+    rows, shape = data_rows(x, center=center), tuple(x.shape[1:])
+    values, basis, factor = spectrum.values, spectrum.basis, None
+    if is_eigen(basis):
+        factor = _required_factor(spectrum)
+        values, basis = _eigenpairs(factor)
+    chosen = make_basis(basis, shape, dims=spectrum.dims or None)
+    if len(values) != chosen.size:
         raise ValueError(
-            f"inputs: of shape {data.input_shape}, which is {len(data.values)} coefficients; the spectrum "
-            f"has {len(values)}"
+            f"inputs: of shape {shape}, which is {chosen.size} coefficients; the spectrum has {len(values)}"
         )
-    values = values.to(data.values)
-    if eigen:
-        cosine = _matrix_cosine(_factor(spectrum), centred(x) if center else widened(x))
+    data = data_moments(rows, chosen).mean.sqrt().to(x.dtype)
+    values = values.to(data)
+    if factor is None:
+        cosine = _cosine(values.double().square(), data.double().square())
     else:
-        cosine = _cosine(values.double().square(), data.values.double().square())
+        cosine = _matrix_cosine(factor, rows)
     return Comparison(
         model=values,
-        data=data.values,
+        data=data,
         cosine=cosine,
-        rank_correlation=_correlation(_ranks(values), _ranks(data.values)),
-        data_effective_rank=data.effective_rank,
+        rank_correlation=_correlation(_ranks(values), _ranks(data)),
+        data_effective_rank=F.effective_rank(singular_values=data).item(),
     )
 
 
-def _factor(spectrum: Spectrum) -> Tensor:
+def data_rows(x: Tensor, *, center: bool) -> Tensor:
+    """The inputs, less their mean where asked, in the dtype that sums are kept in."""
+    x = x.to(wide_dtype(x.device))
+    return x - x.mean(0) if center else x
+
+
+def data_moments(rows: Tensor, basis: Basis) -> Moments:
+    """Mean squared coefficients of the data in a basis."""
+    moments = Moments()
+    for part in torch.split(rows, 1024):
+        moments.add(basis.power(part))
+    return moments
+
+
+def _required_factor(spectrum: Measured) -> Tensor:
     if spectrum.factor is None:
         raise ValueError(
             "spectrum: it holds no factor, and so no eigenvectors; measure the model with basis='eigen'"
@@ -110,12 +142,11 @@ def _factor(spectrum: Spectrum) -> Tensor:
     return spectrum.factor
 
 
-def _eigenpairs(spectrum: Spectrum) -> tuple[Tensor, Tensor]:
+def _eigenpairs(factor: Tensor) -> tuple[Tensor, Tensor]:
     """Singular values above rounding, and eigenvectors in rows, of the spectrum's own M.
 
     Not its ``values``, which for a sketch are corrected and no longer in the order of the vectors.
     """
-    factor = _factor(spectrum)
     _, S, Vh = svd(factor)
     kept = max(1, int((rank_tolerance(S, *factor.shape) < S).sum()))
     return S[:kept], Vh[:kept]
@@ -139,7 +170,7 @@ def _squared_products(A: Tensor, B: Tensor) -> float:
     """‖A Bᵀ‖_F² = tr(AᵀA BᵀB), by blocks: neither product is ever whole."""
     if A is B and len(A) > A.shape[1]:
         A = B = A.mT  # the same number, with fewer products
-    return sum(float((block @ B.mT).square().sum()) for block in torch.split(A, BLOCK))
+    return sum(float((block @ B.mT).square().sum()) for block in torch.split(A, _BLOCK))
 
 
 def _ranks(values: Tensor) -> Tensor:

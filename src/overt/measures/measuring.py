@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from overt._utils.checks import check_choice, check_integer, check_number, check_seed, optional
 from overt._utils.tensors import compute_dtype
 from overt.linalg import make_basis
-from overt.measures.arguments import check_count, check_fraction, check_seed, is_eigen
-from overt.measures.eigen_sketch import sketch_eigen
-from overt.measures.exact import exact_diagonal, exact_eigen
-from overt.measures.operator import lanczos_eigen, twice_differentiable
-from overt.measures.sketch import Covered, sketch_diagonal
+from overt.linalg.bases import is_eigen
+from overt.measures.methods.exact import exact_diagonal, exact_eigen
+from overt.measures.methods.lanczos import lanczos_eigen, twice_differentiable
+from overt.measures.methods.sketch import ErrorsOver, sketch_diagonal, sketch_eigen
 from overt.measures.spectrum import Spectrum
 from overt.networks.batches import Inputs
-from overt.networks.modes import measuring, unwrapped
+from overt.networks.guard import measuring
+from overt.networks.modules import Forward, Model
 from overt.networks.passes import Passes
-from overt.networks.probing import Probing
+from overt.networks.probes import Probing
 from overt.networks.target import OutputMap, Target
 
 __all__ = ["measure"]
@@ -28,17 +29,17 @@ Method = Literal["exact", "sketch", "lanczos"]
 
 
 def measure(
-    model: nn.Module | Callable[[Tensor], Any],
+    model: Model,
     inputs: Inputs,
     basis: str | Tensor = "eigen",
     method: Method = "exact",
     *,
     outputs: OutputMap = "logits",
     layer: str | None = None,
-    forward: Callable[[Any, Tensor], Any] | None = None,
+    forward: Forward | None = None,
     dims: Sequence[int] | None = None,
     probes: int = 16,
-    errors_over: Covered = "data",
+    errors_over: ErrorsOver = "data",
     k: int = 32,
     tolerance: float = 1e-4,
     max_samples: int | None = None,
@@ -142,17 +143,19 @@ def measure(
     tensor([4., 3.])
     """
     eigen = is_eigen(basis, dims)
-    _check(method, eigen, errors_over)
-    for name, value in (("probes", probes), ("k", k), ("memory_budget", memory_budget)):
-        check_count(name, value)
-    if max_samples is not None:
-        check_count("max_samples", max_samples)
-    check_fraction("tolerance", tolerance)
-    check_seed(seed)
-    model = unwrapped(model)
-    target = Target(model, outputs, layer, forward)
+    check_choice(method, "method", Method)
+    check_choice(errors_over, "errors_over", ErrorsOver)
     lanczos = method == "lanczos"
-    with measuring(model, train=train), twice_differentiable() if lanczos else nullcontext():
+    if lanczos and not eigen:
+        raise ValueError("method: 'lanczos' finds eigenvalues; in another basis use 'exact' or 'sketch'")
+    probes = check_integer(probes, "probes", least=1)
+    k = check_integer(k, "k", least=1)
+    memory_budget = check_integer(memory_budget, "memory_budget", least=1)
+    max_samples = optional(check_integer, max_samples, "max_samples", least=1)
+    tolerance = check_number(tolerance, "tolerance", least=0, below=1)
+    seed = check_seed(seed)
+    target = Target(model, outputs, layer, forward)
+    with measuring(target.model, train=train), twice_differentiable() if lanczos else nullcontext():
         passes = Passes(
             target,
             inputs,
@@ -163,46 +166,34 @@ def measure(
         )
         if lanczos:
             found = lanczos_eigen(passes, k, tolerance, seed)
-        elif eigen:
-            found = _eigen(passes, method, probes, seed, errors_over, memory_budget)
         else:
-            found = _diagonal(passes, method, basis, dims, probes, seed, errors_over)
+            probing = None if method == "exact" else Probing(passes.outputs, probes, seed)
+            if eigen:
+                found = _eigen(passes, probing, errors_over, memory_budget)
+            else:
+                found = _diagonal(passes, probing, errors_over, basis, dims)
     # Sums were kept in double precision; what is returned has the precision of the inputs.
     dtype = compute_dtype(passes.dtype)
     found = {name: part.to(dtype) if isinstance(part, Tensor) else part for name, part in found.items()}
     return Spectrum(basis=basis, method=method, input_shape=passes.shape, **found)
 
 
-def _check(method: object, eigen: bool, errors_over: object) -> None:
-    if method not in get_args(Method):
-        raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, got {method!r}")
-    if errors_over not in get_args(Covered):
-        raise ValueError(f"errors_over: expected 'data' or 'probes', got {errors_over!r}")
-    if method == "lanczos" and not eigen:
-        raise ValueError("method: 'lanczos' finds eigenvalues; in another basis use 'exact' or 'sketch'")
-
-
 def _eigen(
-    passes: Passes, method: str, probes: int, seed: int, errors_over: Covered, memory_budget: int
+    passes: Passes, probing: Probing | None, errors_over: ErrorsOver, memory_budget: int
 ) -> dict[str, Any]:
-    probing = Probing(passes.outputs, probes, seed)
-    if method == "exact" or (probing.all_outputs and errors_over == "probes"):
+    if probing is None or (probing.all_outputs and errors_over == "probes"):
         return exact_eigen(passes, memory_budget)
     return sketch_eigen(passes, probing, errors_over, memory_budget)
 
 
 def _diagonal(
     passes: Passes,
-    method: str,
+    probing: Probing | None,
+    errors_over: ErrorsOver,
     basis: str | Tensor,
     dims: Sequence[int] | None,
-    probes: int,
-    seed: int,
-    errors_over: Covered,
 ) -> dict[str, Any]:
     chosen = make_basis(basis, passes.shape, dims=dims)
-    if method == "exact":
-        found = exact_diagonal(passes, chosen, errors_over)
-    else:
-        found = sketch_diagonal(passes, chosen, Probing(passes.outputs, probes, seed), errors_over)
-    return found | {"dims": chosen.dims}
+    if probing is None:
+        return exact_diagonal(passes, chosen, errors_over) | {"dims": chosen.dims}
+    return sketch_diagonal(passes, chosen, probing, errors_over) | {"dims": chosen.dims}

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from overt import functional as F
-from overt._utils.tensors import check_spectrum
+from overt._utils.checks import check_number
+from overt._utils.tensors import check_float_tensor, check_spectrum
 from overt.linalg import make_basis, singular_values
-from overt.measures.arguments import is_eigen
-
-if TYPE_CHECKING:
-    from overt.measures.comparison import Comparison
+from overt.linalg.bases import is_eigen
+from overt.measures.comparison import Comparison, compare
+from overt.measures.plots import draw
+from overt.measures.storage import read, write
+from overt.networks.batches import Inputs
 
 __all__ = ["Spectrum"]
 
@@ -91,15 +93,13 @@ class Spectrum:
     def __post_init__(self) -> None:
         values = check_spectrum(self.values, "values").detach()
         if values.ndim != 1 or len(values) == 0:
-            raise ValueError(f"values: expected shape (k,) with k > 0, got {tuple(values.shape)}")
+            raise ValueError(f"values must have shape (k,) with k > 0, got {tuple(values.shape)}")
         parts = {"values": values}
         for name in ("stderr", "lower", "upper"):
             part = getattr(self, name)
             if part is not None:
-                if not isinstance(part, Tensor) or part.shape != values.shape:
-                    raise ValueError(
-                        f"{name}: expected a tensor of the shape of values, {tuple(values.shape)}"
-                    )
+                if check_float_tensor(part, name).shape != values.shape:
+                    raise ValueError(f"{name} must have the shape of values, {tuple(values.shape)}")
                 parts[name] = part.detach()
         if is_eigen(self.basis) and bool((values.diff() > 0).any()):
             order = values.argsort(descending=True, stable=True)
@@ -144,11 +144,10 @@ class Spectrum:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If ``p`` is not a finite number above 0.
         """
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not (math.isfinite(p) and p > 0):
-            raise ValueError(f"p: expected a finite number above 0, got {p!r}")
+        p = check_number(p, "p", above=0)
         resolved = torch.where(self.values > self._rounding(), self.values, 0)
         return float(resolved.double().pow(p).sum())
 
@@ -158,11 +157,7 @@ class Spectrum:
         return max(len(self.values), size) * torch.finfo(self.values.dtype).eps * self.values.max()
 
     def alignment(
-        self,
-        basis: str | Tensor | None = None,
-        p: float = 1.0,
-        *,
-        dims: Sequence[int] | None = None,
+        self, basis: str | Tensor | None = None, p: float = 1.0, *, dims: Sequence[int] | None = None
     ) -> float:
         """a_U = P_p,eig(M)/P_p,U(M), in (0, 1] for p < 2: 1 exactly when U diagonalizes M, as all do M = 0.
 
@@ -244,30 +239,81 @@ class Spectrum:
             )
         return self.factor
 
-    def compare(self, inputs: Any, *, center: bool = True) -> Comparison:
+    def compare(self, inputs: Inputs, *, center: bool = True) -> Comparison:
         """Compare with the power of the data in the same basis; see :func:`overt.measures.compare`."""
-        from overt.measures.comparison import compare
-
         return compare(self, inputs, center=center)
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the values; returns the matplotlib Axes. See :func:`overt.measures.plots.draw`."""
-        from overt.measures.plots import draw
+    def plot(self, ax: Any = None, *, label: str | None = None, color: str | None = None) -> Any:
+        """Draw the values.
 
-        return draw(self, ax, **options)
+        In the Fourier, DCT and wavelet bases of images as a picture of coefficients, on a logarithmic scale,
+        as root mean square over channels, for Fourier with frequency 0 in the middle; otherwise as a curve
+        with a 95 % band, logarithmic for an eigen-spectrum. Zeros are left out of logarithmic axes.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default a new figure.
+        label, color : str, optional
+            Of the curve.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        return draw(
+            self.values,
+            ax,
+            basis=self.basis if isinstance(self.basis, str) else None,
+            stderr=self.stderr,
+            shape=self.input_shape,
+            dims=self.dims,
+            label=label,
+            color=color,
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """The attributes by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Spectrum:
+        """The spectrum with these attributes; ``input_shape`` and ``dims`` may be lists."""
+        tuples = {name: tuple(plain[name]) for name in ("input_shape", "dims") if plain.get(name) is not None}
+        return cls(**{**plain, **tuples})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to ``path``, whole or not at all: everything as ``.npz``, all but ``factor`` as ``.json``."""
-        from overt.measures.storage import save
+        """Write a file, whole or not at all.
 
-        save(self, path)
+        Parameters
+        ----------
+        path
+            Ends in ``.npz`` (everything) or ``.json`` (readable; without ``factor`` and a basis matrix, which
+            are large).
+
+        Raises
+        ------
+        ValueError
+            If the path ends otherwise.
+        OSError
+            If the file cannot be written; an earlier file is then as it was.
+        """
+        write(self.to_plain(), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Spectrum:
-        """Read what :meth:`save` wrote. Nothing in the file is executed."""
-        from overt.measures.storage import load
+        """Read what :meth:`save` wrote. Nothing in the file is executed.
 
-        return load(path)
+        Tensors are on the CPU, in the dtype that they had, half precision as float32.
+
+        Raises
+        ------
+        ValueError
+            If the file is no spectrum, or of a newer format.
+        OSError
+            If it cannot be read.
+        """
+        return read(path, cls.from_plain)
 
     def __repr__(self) -> str:
         basis = self.basis if isinstance(self.basis, str) else "matrix"

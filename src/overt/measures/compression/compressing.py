@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from overt._utils.checks import check_integer, check_number
 from overt.measures.compression.evaluating import evaluator
-from overt.measures.compression.shrinking import Shrinkable, check_tolerance
-from overt.networks.guard import check_module
+from overt.measures.compression.shrinking import Shrinkable
+from overt.networks.modules import check_module
 
 __all__ = ["compress"]
 
@@ -80,9 +81,9 @@ def compress(
     """
     model = check_module(model)
     score = None if evaluate is None else evaluator(evaluate)
-    given = [
-        name for name, v in (("tolerance", tolerance), ("ranks", ranks), ("energy", energy)) if v is not None
-    ]
+    max_evaluations = check_integer(max_evaluations, "max_evaluations", least=1)
+    options = {"tolerance": tolerance, "ranks": ranks, "energy": energy}
+    given = [name for name, value in options.items() if value is not None]
     if not given and score is not None:
         tolerance = DEFAULT_TOLERANCE
     elif len(given) != 1:
@@ -92,15 +93,12 @@ def compress(
         )
     shrinkable = Shrinkable(model)
     if tolerance is not None:
+        tolerance = check_number(tolerance, "tolerance", least=0)
         if score is None:
             raise ValueError(
                 "tolerance is a loss of accuracy, so evaluate is needed; or give ranks= or energy="
             )
-        return shrinkable.within(check_tolerance(tolerance), score, max_evaluations)[0]
-    if energy is not None:
-        chosen = shrinkable.at_energy(energy)
-    else:
-        assert ranks is not None
-        chosen = shrinkable.named(ranks)
+        return shrinkable.within(tolerance, score, max_evaluations).model
+    chosen = shrinkable.at_energy(energy) if ranks is None else shrinkable.named(ranks)
     before = None if score is None else score(model)
-    return shrinkable.build(chosen, score, before)
+    return shrinkable.build(chosen, score, before)[0]

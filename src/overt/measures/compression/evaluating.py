@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_number
+from overt.networks.batches import pairs_of
 from overt.networks.guard import untouched
-from overt.networks.streams import home_of, pairs_of
+from overt.networks.modules import device_of
 
 __all__ = ["Evaluate", "evaluator"]
 
@@ -30,32 +30,28 @@ def evaluator(evaluate: Any) -> Evaluate:
     Raises
     ------
     TypeError, ValueError
-        When called, if what comes is no finite number, or the targets are no class indices.
+        It is none of these; when called, if what comes is no finite number, or the targets are no class
+        indices.
     """
     if isinstance(evaluate, nn.Module) or not (callable(evaluate) or hasattr(evaluate, "__iter__")):
         raise TypeError(
             "evaluate must be a function model -> accuracy, a pair (inputs, targets) or a DataLoader of such "
-            f"pairs, got {type(evaluate).__name__}"
+            f"pairs, got a {type(evaluate).__name__}"
         )
-    function: Callable[[nn.Module], Any] = (
-        evaluate if callable(evaluate) else lambda model: _accuracy(model, evaluate)
-    )
 
     def measured(model: nn.Module) -> float:
         with untouched(model), torch.no_grad():
-            value = function(model)
+            value = evaluate(model) if callable(evaluate) else _accuracy(model, evaluate)
         if isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-            raise ValueError(f"evaluate must return a finite number, larger being better; got {value!r}")
-        return float(value)
+        return check_number(value, "what evaluate returns", remedy="larger is better")
 
     return measured
 
 
 def _accuracy(model: nn.Module, data: Any) -> float:
     right = total = 0
-    for inputs, targets in pairs_of(data, home_of(model)):
+    for inputs, targets in pairs_of(data, device_of(model)):
         output = model(inputs)
         logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
         scores = output if isinstance(output, Tensor) else logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,8 +15,22 @@ from overt.networks.weights import CONVOLUTIONS
 
 __all__ = ["FactoredConv", "FactoredLinear", "Layer", "layers_to_factor", "price"]
 
+_SPATIAL = ("stride", "padding", "dilation", "padding_mode")
 
-class FactoredLinear(nn.Sequential):
+
+class _Pair(nn.Sequential):
+    """Two layers in place of one."""
+
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the second layer."""
+        return cast("Tensor | None", self[1].bias)
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        return cast(Tensor, self[0].weight), cast(Tensor, self[1].weight)
+
+
+class FactoredLinear(_Pair):
     """x ↦ A (B x) + b: two ``nn.Linear`` of inner width r in place of one. Attributes as of ``nn.Linear``."""
 
     def __init__(self, first: nn.Linear, second: nn.Linear) -> None:
@@ -25,55 +40,40 @@ class FactoredLinear(nn.Sequential):
     @property
     def rank(self) -> int:
         """Inner width r."""
-        return int(self[0].out_features)  # type: ignore[arg-type]
+        return len(self._weights()[0])
 
     @property
     def weight(self) -> Tensor:
         """The weight that the two make together, formed when asked for."""
-        A, B = self[1].weight, self[0].weight
-        assert isinstance(A, Tensor)
-        assert isinstance(B, Tensor)
+        B, A = self._weights()
         return A @ B
 
-    @property
-    def bias(self) -> Tensor | None:
-        """That of the second layer."""
-        return self[1].bias  # type: ignore[return-value]
 
-
-class FactoredConv(nn.Sequential):
+class FactoredConv(_Pair):
     """A convolution to r channels (for each group) and one of kernel size 1 that mixes them.
 
     Attributes as of ``nn.Conv1d/2d/3d``.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+    groups: int
+
+    def __init__(self, first: Any, second: Any) -> None:
         super().__init__(first, second)
-        spatial: Any = first
-        self.in_channels, self.out_channels = spatial.in_channels, cast(Any, second).out_channels
-        self.kernel_size, self.stride, self.padding = spatial.kernel_size, spatial.stride, spatial.padding
-        self.dilation, self.groups = spatial.dilation, spatial.groups
-        self.padding_mode = spatial.padding_mode
+        self.in_channels, self.out_channels = first.in_channels, second.out_channels
+        for name in ("kernel_size", "groups", *_SPATIAL):
+            setattr(self, name, getattr(first, name))
 
     @property
     def rank(self) -> int:
         """Inner channels of each group."""
-        first: Any = self[0]
-        return int(first.out_channels // first.groups)
+        return len(self._weights()[0]) // self.groups
 
     @property
     def weight(self) -> Tensor:
         """The kernel that the two make together, formed when asked for."""
-        A, B = self[1].weight, self[0].weight
-        assert isinstance(A, Tensor)
-        assert isinstance(B, Tensor)
+        B, A = self._weights()
         by_group = A.reshape(self.groups, -1, self.rank) @ B.reshape(self.groups, self.rank, -1)
-        return by_group.reshape(self.out_channels, *B.shape[1:])
-
-    @property
-    def bias(self) -> Tensor | None:
-        """That of the second layer."""
-        return self[1].bias  # type: ignore[return-value]
+        return by_group.reshape(len(A), *B.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +127,12 @@ class Layer:
         root = self.S[:, :rank].sqrt()
         return self.U[:, :, :rank] * root.unsqueeze(-2), root.unsqueeze(-1) * self.Vh[:, :rank]
 
+    def error(self, rank: int) -> float:
+        """‖W − W_r‖_F/‖W‖_F."""
+        power = self.S.double().square()
+        total = float(power.sum())
+        return math.sqrt(float(power[:, rank:].sum()) / total) if total > 0 else 0.0
+
     def energy_rank(self, energy: float) -> int:
         """Smallest rank that keeps this share of Σσ², groups together."""
         power = self.S.double().square().sum(0)
@@ -140,26 +146,19 @@ class Layer:
 
     def build(self, rank: int, cache: dict[tuple[int, int], nn.Parameter]) -> nn.Module:
         """Two layers of this rank; weights that were one parameter in several layers share their factors."""
-        first, second = _empty_pair(self.module, rank)
         A, B = self.factors(rank)
         weight = self.module.weight
-        for part, (layer, values) in enumerate(((first, B), (second, A))):
+        pair = _empty_pair(self.module, rank)
+        for part, (layer, values) in enumerate(zip(pair, (B, A), strict=True)):
             key = (id(weight), part)
             if key not in cache:
-                shape = layer.weight.shape
-                held = values.reshape(shape).to(dtype=weight.dtype).contiguous().clone()
+                held = values.reshape(layer.weight.shape).to(dtype=weight.dtype).contiguous().clone()
                 cache[key] = nn.Parameter(held, requires_grad=weight.requires_grad)
             layer.weight = cache[key]
         if self.module.bias is not None:
-            second.bias = self.module.bias
-        built: nn.Module
-        if isinstance(self.module, nn.Linear):
-            assert isinstance(first, nn.Linear)
-            assert isinstance(second, nn.Linear)
-            built = FactoredLinear(first, second)
-        else:
-            built = FactoredConv(first, second)
-        return built.train(self.module.training)
+            pair[1].bias = self.module.bias
+        kind = FactoredLinear if isinstance(self.module, nn.Linear) else FactoredConv
+        return kind(*pair).train(self.module.training)
 
 
 def price(m: int, n: int, rank: int) -> int:
@@ -229,34 +228,18 @@ def _refusal(module: nn.Module, owners: dict[int, list[nn.Module]]) -> str | Non
     return None
 
 
-def _empty_pair(
-    layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, rank: int
-) -> tuple[nn.Linear | nn.Conv2d, nn.Linear | nn.Conv2d]:
+def _empty_pair(layer: Any, rank: int) -> tuple[Any, Any]:
     """Two layers of the right shapes; on the meta device, so that nothing is drawn or allocated."""
+    bias = layer.bias is not None
     if isinstance(layer, nn.Linear):
         return (
             nn.Linear(layer.in_features, rank, bias=False, device="meta"),
-            nn.Linear(rank, layer.out_features, bias=layer.bias is not None, device="meta"),
+            nn.Linear(rank, layer.out_features, bias=bias, device="meta"),
         )
-    kind: Any = type(layer)
-    first = kind(
-        layer.in_channels,
-        rank * layer.groups,
-        layer.kernel_size,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-        bias=False,
-        padding_mode=layer.padding_mode,
-        device="meta",
+    kind, inner = type(layer), rank * layer.groups
+    shared: dict[str, Any] = {"groups": layer.groups, "device": "meta"}
+    spatial = {name: getattr(layer, name) for name in _SPATIAL}
+    return (
+        kind(layer.in_channels, inner, layer.kernel_size, bias=False, **spatial, **shared),
+        kind(inner, layer.out_channels, 1, bias=bias, **shared),
     )
-    second = kind(
-        rank * layer.groups,
-        layer.out_channels,
-        1,
-        groups=layer.groups,
-        bias=layer.bias is not None,
-        device="meta",
-    )
-    return first, second

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from overt._utils.checks import check_integer, check_number
 from overt.measures.compression.compressing import DEFAULT_TOLERANCE, MAX_EVALUATIONS
 from overt.measures.compression.evaluating import evaluator
-from overt.measures.compression.report import report_of
-from overt.measures.compression.shrinking import Shrinkable, check_tolerance
-from overt.networks.guard import check_module
+from overt.measures.compression.shrinking import Shrinkable
+from overt.networks.modules import check_module
 
 __all__ = ["EffectiveParameters", "LayerParameters", "effective_parameters"]
 
@@ -108,7 +108,7 @@ def effective_parameters(
     truncation, other factorizations, sparsity and fewer bits could do with less. It says nothing about
     accuracy on other data than those of `evaluate`: the choice of ranks is fitted to them, so judge the
     truncated model on data held out from both training and this search. On n examples a tolerance below 1/n
-    means no change at all. For what fewer numbers do imply about generalization see `noise_stability`.
+    means no change at all.
 
     **The search.** (1) For each layer alone, the smallest rank by bisection. (2) For all layers together, the
     best by bisection of three families: equal lost share of Σσ², equal threshold on σ/σ₁, and equal powers of
@@ -145,11 +145,10 @@ def effective_parameters(
     >>> result.total, result.total_before, result.ranks
     (16, 64, {'': 1})
     """
-    model = check_module(model)
-    shrinkable = Shrinkable(model)
-    score = evaluator(evaluate)
-    small, found, chosen = shrinkable.within(check_tolerance(tolerance), score, max_evaluations)
-    report = report_of(small)
+    tolerance = check_number(tolerance, "tolerance", least=0)
+    max_evaluations = check_integer(max_evaluations, "max_evaluations", least=1)
+    shrinkable = Shrinkable(check_module(model))
+    _, report, ranks, found = shrinkable.within(tolerance, evaluator(evaluate), max_evaluations)
     assert report.accuracy_after is not None
     alone = found.alone or [layer.full_rank for layer in shrinkable.layers]
     layers = {
@@ -161,7 +160,7 @@ def effective_parameters(
             full_rank=layer.full_rank,
             entries=layer.entries,
         )
-        for layer, rank, least in zip(shrinkable.layers, chosen, alone, strict=True)
+        for layer, rank, least in zip(shrinkable.layers, ranks, alone, strict=True)
     }
     return EffectiveParameters(
         total=report.parameters_after,
@@ -170,7 +169,7 @@ def effective_parameters(
         other=shrinkable.other,
         accuracy_before=found.before,
         accuracy_after=report.accuracy_after,
-        tolerance=check_tolerance(tolerance),
+        tolerance=tolerance,
         evaluations=found.evaluations,
         exhausted=found.exhausted,
     )

@@ -6,7 +6,7 @@ has been evaluated, so its number of parameters is an upper bound of the minimum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -99,7 +99,8 @@ class _Trial:
         best = self._best()
         while best != before:  # each round either saves numbers or is the last
             before = best
-            for i in self._by_cost(best):
+            prices = [layer.price(rank) for layer, rank in zip(self._layers, best, strict=True)]
+            for i in sorted(range(len(prices)), key=lambda i: -prices[i]):  # the costliest first
                 best = self._shrink(best, i)
 
     def restore(self) -> None:
@@ -117,7 +118,7 @@ class _Trial:
     def _by_threshold(self, t: float) -> Ranks:
         """σ/σ₁ above the same threshold in all layers."""
         threshold = 10.0 ** (-4 * (1 - t)) if t > 0 else 0.0
-        kept = (((threshold * layer.S[:, :1] < layer.S).sum(1).amax()) for layer in self._layers)
+        kept = ((threshold * layer.S[:, :1] < layer.S).sum(1).amax() for layer in self._layers)
         return tuple(max(1, int(k)) for k in kept)
 
     def _by_sensitivity(self, t: float) -> Ranks:
@@ -140,9 +141,9 @@ class _Trial:
 
     def _shrink(self, ranks: Ranks, i: int) -> Ranks:
         """The smallest rank of one layer that a bisection finds, all others being kept."""
-        high = ranks[i]  # keeps the accuracy
-        low = 0
-        top = self._largest_thrifty(i)
+        layer, low, high = self._layers[i], 0, ranks[i]  # high keeps the accuracy
+        m, n = layer.U.shape[1], layer.Vh.shape[2]
+        top = min((m * n - 1) // (m + n), layer.full_rank)  # the largest rank that saves numbers
         if high > top:
             if top < 1 or not self._keeps(_with(ranks, i, top)):
                 return ranks
@@ -155,15 +156,6 @@ class _Trial:
                 low = middle
         return _with(ranks, i, high)
 
-    def _largest_thrifty(self, i: int) -> int:
-        layer = self._layers[i]
-        m, n = layer.U.shape[1], layer.Vh.shape[2]
-        return min((m * n - 1) // (m + n), layer.full_rank)
-
-    def _by_cost(self, ranks: Ranks) -> Iterator[int]:
-        prices = [layer.price(rank) for layer, rank in zip(self._layers, ranks, strict=True)]
-        yield from sorted(range(len(prices)), key=lambda i: -prices[i])
-
     def _best(self) -> Ranks:
         return min(self.found.good, key=self.found.good.__getitem__)
 
@@ -171,10 +163,8 @@ class _Trial:
 
     def _keeps(self, ranks: Ranks) -> bool:
         """Whether the model at these ranks is good enough."""
-        ranks = tuple(
-            rank if layer.thrifty(rank) else layer.full_rank
-            for layer, rank in zip(self._layers, ranks, strict=True)
-        )
+        pairs = zip(self._layers, ranks, strict=True)
+        ranks = tuple(rank if layer.thrifty(rank) else layer.full_rank for layer, rank in pairs)
         if ranks not in self._seen:
             if self.found.evaluations >= self._limit:
                 raise Budget
@@ -186,17 +176,16 @@ class _Trial:
     def _note(self, ranks: Ranks, kept: bool) -> None:
         self._seen[ranks] = kept
         if kept:
-            self.found.good[ranks] = sum(
-                layer.price(rank) for layer, rank in zip(self._layers, ranks, strict=True)
-            )
+            prices = (layer.price(rank) for layer, rank in zip(self._layers, ranks, strict=True))
+            self.found.good[ranks] = sum(prices)
 
     def _set(self, ranks: Ranks) -> None:
         with torch.no_grad():
-            for i, layer in enumerate(self._layers):
-                if ranks[i] == self._present[i]:
-                    continue
-                whole = ranks[i] == layer.full_rank
-                layer.module.weight.copy_(self._original[i] if whole else layer.truncated(ranks[i]))
+            for layer, weight, rank, present in zip(
+                self._layers, self._original, ranks, self._present, strict=True
+            ):
+                if rank != present:
+                    layer.module.weight.copy_(weight if rank == layer.full_rank else layer.truncated(rank))
         self._present = ranks
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import nn
-
-__all__ = ["CompressionReport", "report_of"]
+__all__ = ["CompressionReport"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,3 @@ class CompressionReport:
         if self.accuracy_before is not None and self.accuracy_after is not None:
             text += f", accuracy {self.accuracy_before:.4f} → {self.accuracy_after:.4f}"
         return text
-
-
-def report_of(model: nn.Module) -> CompressionReport:
-    """The report that `compress` left with a model."""
-    report = model.__dict__.get("compression")
-    if not isinstance(report, CompressionReport):
-        raise ValueError(f"{type(model).__name__} does not come from overt.compress")
-    return report

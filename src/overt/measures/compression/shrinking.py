@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import copy
-import math
-import numbers
 from collections.abc import Mapping
-from typing import TypeVar, cast
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from overt._utils.checks import check_integer, check_number
 from overt.measures.compression.evaluating import Evaluate
 from overt.measures.compression.factoring import Layer, layers_to_factor
 from overt.measures.compression.rank_search import Found, Ranks, search
-from overt.measures.compression.report import CompressionReport, report_of
+from overt.measures.compression.report import CompressionReport
 
-__all__ = ["Shrinkable", "check_tolerance"]
+__all__ = ["Shrinkable"]
+
+_M = TypeVar("_M", bound=nn.Module)
 
 
-def check_tolerance(tolerance: object) -> float:
-    """`tolerance` as a finite float ≥ 0."""
-    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real):
-        raise TypeError(f"tolerance must be a number ≥ 0, got {tolerance!r}")
-    value = float(tolerance)
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"tolerance must be a finite number ≥ 0, got {tolerance!r}")
-    return value
+class Shrunk(NamedTuple):
+    """What `Shrinkable.within` found."""
+
+    model: nn.Module
+    report: CompressionReport
+    ranks: Ranks
+    found: Found
 
 
 class Shrinkable:
@@ -36,26 +37,24 @@ class Shrinkable:
         self.model = model
         if any(is_lazy(p) for p in model.parameters()):
             raise ValueError("model: a parameter is not initialized (a lazy layer); run a forward pass first")
-        every, self.left_alone = layers_to_factor(model)
-        if not every:
+        self.every, self.left_alone = layers_to_factor(model)
+        if not self.every:
             raise ValueError(
                 f"{type(model).__name__} has no nn.Linear or nn.Conv1d/2d/3d that could be factored; "
                 f"{_reasons(self.left_alone)}"
             )
         units: dict[int, Layer] = {}
-        for layer in every:
+        for layer in self.every:
             units.setdefault(id(layer.module.weight), layer)
-        self.every = every
         self.layers = list(units.values())
-        self._unit = {layer.name: list(units).index(id(layer.module.weight)) for layer in every}
+        self._unit = {layer.name: list(units).index(id(layer.module.weight)) for layer in self.every}
         self.numbers = sum(p.numel() for p in model.parameters())
         self.other = self.numbers - sum(layer.entries for layer in self.layers)
 
     def at_energy(self, energy: object) -> Ranks:
         """Ranks that keep a share of Σσ² in each layer."""
-        if isinstance(energy, bool) or not isinstance(energy, numbers.Real) or not 0 < float(energy) <= 1:
-            raise ValueError(f"energy must lie in (0, 1], got {energy!r}")
-        return tuple(layer.energy_rank(float(energy)) for layer in self.layers)
+        share = check_number(energy, "energy", above=0, most=1)
+        return tuple(layer.energy_rank(share) for layer in self.layers)
 
     def named(self, ranks: Mapping[str, int] | int) -> Ranks:
         """Ranks from names, or one for all."""
@@ -68,25 +67,19 @@ class Shrinkable:
                 raise ValueError(
                     f"ranks: {name!r} cannot be factored: {why}; there are {', '.join(self._unit)}"
                 )
-            if not _is_count(rank):
-                raise ValueError(f"ranks: {name!r} must have a rank that is an int ≥ 1, got {rank!r}")
-            chosen[self._unit[name]] = min(int(rank), chosen[self._unit[name]])
+            rank = check_integer(rank, f"ranks: that of {name!r}", least=1)
+            chosen[self._unit[name]] = min(rank, chosen[self._unit[name]])
         return tuple(chosen)
 
-    def within(
-        self, tolerance: float, score: Evaluate, max_evaluations: int
-    ) -> tuple[nn.Module, Found, Ranks]:
-        """The smallest model found that is as good within a tolerance, with what the search saw."""
-        if not _is_count(max_evaluations):
-            raise ValueError(f"max_evaluations must be an int ≥ 1, got {max_evaluations!r}")
-        scratch = Shrinkable(copied(self.model))
+    def within(self, tolerance: float, score: Evaluate, max_evaluations: int) -> Shrunk:
+        """The smallest model found that is as good within a tolerance."""
+        scratch = Shrinkable(_copied(self.model))
         found = search(scratch.layers, lambda: score(scratch.model), tolerance, max_evaluations)
-        for chosen in sorted(found.good, key=found.good.__getitem__):
-            small = self.build(chosen, score, found.before, tolerance, found.evaluations)
-            after = report_of(small).accuracy_after
+        for ranks in sorted(found.good, key=found.good.__getitem__):
+            small, report = self.build(ranks, score, found.before, tolerance, found.evaluations)
             # Two factors round otherwise than their product does, so the last word is the built model's.
-            if after is not None and after >= found.before - tolerance:
-                return small, found, chosen
+            if report.accuracy_after is not None and report.accuracy_after >= found.before - tolerance:
+                return Shrunk(small, report, ranks, found)
         raise ValueError("evaluate is not deterministic: an exact copy of the model is worse than the model")
 
     def build(
@@ -96,18 +89,17 @@ class Shrinkable:
         before: float | None = None,
         tolerance: float | None = None,
         evaluations: int = 0,
-    ) -> nn.Module:
+    ) -> tuple[nn.Module, CompressionReport]:
         """The model at these ranks, with its report."""
-        small, factored = copied(self.model), {}
+        small, factored = _copied(self.model), {}
         modules = dict(small.named_modules(remove_duplicate=False))
         cache: dict[tuple[int, int], nn.Parameter] = {}
         replaced: dict[int, nn.Module] = {}
         for layer in self.every:
             rank = ranks[self._unit[layer.name]]
             if layer.thrifty(rank):
-                old = cast("nn.Linear", modules[layer.name])
-                twin = Layer(layer.name, old, layer.U, layer.S, layer.Vh)
-                replaced[id(old)] = twin.build(rank, cache)
+                old: Any = modules[layer.name]
+                replaced[id(old)] = replace(layer, module=old).build(rank, cache)
                 factored[layer.name] = rank
         small = _swap(small, modules, replaced)
         report = CompressionReport(
@@ -117,11 +109,7 @@ class Shrinkable:
             parameters_after=sum(p.numel() for p in small.parameters()),
             layers_before={layer.name: layer.entries for layer in self.every},
             layers_after={layer.name: layer.price(ranks[self._unit[layer.name]]) for layer in self.every},
-            errors={
-                layer.name: _error(layer, factored[layer.name])
-                for layer in self.every
-                if layer.name in factored
-            },
+            errors={x.name: x.error(factored[x.name]) for x in self.every if x.name in factored},
             left_alone=dict(self.left_alone),
             accuracy_before=before,
             accuracy_after=None if score is None else score(small),
@@ -129,13 +117,10 @@ class Shrinkable:
             evaluations=evaluations,
         )
         object.__setattr__(small, "compression", report)
-        return small
+        return small, report
 
 
-_M = TypeVar("_M", bound=nn.Module)
-
-
-def copied(model: _M) -> _M:
+def _copied(model: _M) -> _M:
     """A copy without gradients; ValueError where there can be none."""
     try:
         twin = copy.deepcopy(model)
@@ -168,13 +153,3 @@ def _reasons(left_alone: Mapping[str, str]) -> str:
         more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
         found.append(f"{', '.join(layers[:3])}{more}: {reason}")
     return "; ".join(found) or "it has no weights"
-
-
-def _is_count(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, numbers.Integral) and int(value) >= 1
-
-
-def _error(layer: Layer, rank: int) -> float:
-    power = layer.S.double().square()
-    total = float(power.sum())
-    return math.sqrt(float(power[:, rank:].sum()) / total) if total > 0 else 0.0

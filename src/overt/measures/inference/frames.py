@@ -1,9 +1,8 @@
 """Where a solution sits: the directions in which its zeros stay zero, and the freedom at the zeros.
 
 Matrices and vectors are treated alike. The spectrum of a vector is the absolute value of its entries; what
-the
-singular vectors are to a matrix, the support is to a vector. Everything is relative to the largest value of
-the spectrum, which is 1, and a value of at most ``zero`` counts as zero.
+the singular vectors are to a matrix, the support is to a vector. Everything is relative to the largest value
+of the spectrum, which is 1, and a value of at most ``zero`` counts as zero.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from overt._utils.seeds import normal
 from overt.linalg import orthonormal_basis, svd
 
 
@@ -100,8 +100,7 @@ class MatrixFrame(Frame):
 
     def random(self, generator: torch.Generator) -> MatrixFrame:
         def basis(like: Tensor) -> Tensor:
-            draw = torch.randn(like.shape, generator=generator, dtype=torch.float64)
-            return orthonormal_basis(draw.to(like))
+            return orthonormal_basis(normal(*like.shape, generator=generator).to(like))
 
         return MatrixFrame(basis(self.U), self.spectrum, basis(self.V))
 

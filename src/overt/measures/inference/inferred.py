@@ -85,25 +85,29 @@ class InferredPenalty:
     def member(self, name: str, p: float | None = None, q: float | None = None) -> Stationarity:
         """The row of one functional; KeyError where it was not tried."""
         for row in self.members:
-            same = [(a is None) == (b is None) for a, b in ((row.p, p), (row.q, q))]
-            close = [abs((a or 0) - (b or 0)) < 1e-9 for a, b in ((row.p, p), (row.q, q))]
-            if row.name == name and all(same) and all(close):
+            if row.name == name and _same(row.p, p) and _same(row.q, q):
                 return row
         raise KeyError(f"no member {name!r} with p={p}, q={q}; there are {[m.label for m in self.members]}")
 
     @property
     def table(self) -> list[dict[str, Any]]:
         """The rows as plain data, the lowest ratio first."""
-        rows = sorted(self.members, key=lambda m: (math.isnan(m.ratio), m.ratio))
         names = ("name", "p", "q", "share", "reference", "reference_low", "reference_high", "ratio")
-        return [{name: getattr(row, name) for name in names} for row in rows]
+        return [{name: getattr(row, name) for name in names} for row in self._sorted()]
 
     def __str__(self) -> str:
         lines = [f"{'functional':34s} {'share':>9s} {'reference':>9s} {'ratio':>9s}"]
-        for row in sorted(self.members, key=lambda m: (math.isnan(m.ratio), m.ratio)):
+        for row in self._sorted():
             lines.append(f"{row.label:34s} {row.share:9.2e} {row.reference:9.2e} {row.ratio:9.2e}")
         lines.append(
             f"rank {self.rank}, freedom {self.freedom:.0f}, p = {self.p:.3g} "
             f"[{self.p_low:.3g}, {self.p_high:.3g}]"
         )
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+
+    def _sorted(self) -> list[Stationarity]:
+        return sorted(self.members, key=lambda m: (math.isnan(m.ratio), m.ratio))
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    return one == other if one is None or other is None else abs(one - other) < 1e-9

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_callable, check_integer, check_number, check_seed, message
+from overt._utils.tensors import check_float_tensor, require_finite
 from overt.linalg import Factored
 from overt.measures.inference import family
 from overt.measures.inference.frames import Frame, MatrixFrame, VectorFrame
@@ -16,7 +18,7 @@ from overt.measures.inference.inferred import InferredPenalty, Stationarity
 from overt.measures.inference.null_space import MeasurementMap
 from overt.measures.inference.stationarity import freedom, random_solutions, resampled_best, rest_of, share_of
 
-__all__ = ["InferredPenalty", "Stationarity", "infer_penalty"]
+__all__ = ["infer_penalty"]
 
 _NEARLY = 0.1  # a share up to it is nearly stationary where there is nothing to compare it with
 _FLAT = 0.8  # smallest over largest non-zero value from which on exponents cannot be told apart
@@ -97,7 +99,7 @@ def infer_penalty(
     Examples
     --------
     >>> import torch
-    >>> from overt.measures.inference.inverse import infer_penalty
+    >>> from overt.measures import infer_penalty
     >>> from overt.problems import linear_regression
     >>> problem = linear_regression(20, n_samples=10, seed=0)
     >>> w = torch.linalg.pinv(problem.X) @ problem.y  # the minimum ℓ2 norm
@@ -106,15 +108,15 @@ def infer_penalty(
     ('schatten_norm(2)', True)
     """
     X, problem = _checked(W, problem)
-    _check_numbers(exponents, pairs, zero, references)
+    exponents = [check_number(p, "exponents", above=0) for p in _each(exponents, "exponents")]
+    pairs = [_checked_pair(pair) for pair in _each(pairs, "pairs")]
+    for name, function in (extra or {}).items():
+        check_callable(function, f"extra[{name!r}]")
+    zero = check_number(zero, "zero", above=0, below=1)
+    references, seed = check_integer(references, "references", least=0), check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     scale, frame = _frame(X, zero)
-    tried = [
-        *family.schatten_members(exponents),
-        *family.ratio_members(pairs),
-        *family.named_members(zero),
-        *family.extra_members(extra or {}, scale),
-    ]
+    tried = family.members(exponents, pairs, extra or {}, zero=zero, scale=scale)
     free = freedom(problem, frame, generator)
     others = random_solutions(problem, frame, references if free >= 0.5 else 0, generator)
     rests = [rest_of(problem, frame, one, zero) for one in tried]
@@ -137,11 +139,8 @@ def infer_penalty(
 
 def _row(member: family.Member, share: float, chance: list[float]) -> Stationarity:
     found = sorted(value for value in chance if not math.isnan(value))
-    middle, low, high = (
-        (float(torch.tensor(found, dtype=torch.float64).quantile(0.5)), found[0], found[-1])
-        if found
-        else (math.nan,) * 3
-    )
+    low, high = (found[0], found[-1]) if found else (math.nan, math.nan)
+    middle = float(torch.tensor(found or [math.nan], dtype=torch.float64).quantile(0.5))
     return Stationarity(member.name, member.p, member.q, share, middle, low, high)
 
 
@@ -161,9 +160,8 @@ def _exponents(
     chosen = usable(_SCHATTEN)
     if chosen:
         values = torch.tensor([rows[chosen[k]].p for k in winners(chosen)], dtype=torch.float64)
-        best = min((rows[i] for i in chosen), key=lambda row: row.ratio)
-        low, high = float(values.quantile(0.025)), float(values.quantile(0.975))
-        p = (float(best.p or 0), min(low, float(best.p or 0)), max(high, float(best.p or 0)))
+        best = float(min((rows[i] for i in chosen), key=lambda row: row.ratio).p or 0)
+        p = (best, min(float(values.quantile(0.025)), best), max(float(values.quantile(0.975)), best))
     chosen = usable(_RATIO)
     found = winners(chosen) if chosen else []
     often = sorted({k for k in found if found.count(k) >= 0.05 * len(found)}, key=lambda k: -found.count(k))
@@ -182,10 +180,8 @@ def _notes_on_data(frame: Frame, free: float, residual: float, failed: int) -> l
     elif free < 0.5:
         notes.append(
             f"the data determine W among the matrices of rank {frame.spectrum.numel()} (vectors: of its "
-            "support): "
-            "every functional whose slope is unbounded at zero is stationary, so none can be named; a "
-            "small share "
-            "of another says that it, too, has its minimum here"
+            "support): every functional whose slope is unbounded at zero is stationary, so none can be "
+            "named; a small share of another says that it, too, has its minimum here"
         )
     elif free < 0.02 * frame.dim:
         notes.append(f"only {free:.0f} of {frame.dim} directions are free: small shares mean little")
@@ -224,16 +220,11 @@ def _checked(W: object, problem: Any) -> tuple[Tensor, MeasurementMap]:
     """W dense and the problem, both in double precision."""
     missing = [name for name in ("shape", "y", "measure", "adjoint") if not hasattr(problem, name)]
     if missing:
-        raise TypeError(f"problem must have {', '.join(missing)}; got {type(problem).__name__}")
-    if isinstance(W, Factored):
-        W = W.dense()
-    if not isinstance(W, Tensor) or not W.dtype.is_floating_point:
-        raise TypeError(f"W must be a real floating tensor or overt.Factored, got {type(W).__name__}")
+        raise TypeError(f"problem must have {', '.join(missing)}, got a {type(problem).__name__}")
+    W = check_float_tensor(W.dense() if isinstance(W, Factored) else W, "W").detach().double()
     if W.ndim not in (1, 2) or tuple(W.shape) != tuple(problem.shape):
         raise ValueError(f"W must have the problem's shape {tuple(problem.shape)}, got {tuple(W.shape)}")
-    W = W.detach().double()
-    if not bool(torch.isfinite(W).all()):
-        raise ValueError("W holds NaN or infinite entries: a diverged run has no answer")
+    require_finite(W, "W")
     if not bool(W.any()):
         raise ValueError("W is zero: it has no spectrum to judge by")
     if problem.y.dtype != torch.float64:
@@ -241,19 +232,17 @@ def _checked(W: object, problem: Any) -> tuple[Tensor, MeasurementMap]:
     return W, problem
 
 
-def _check_numbers(
-    exponents: Sequence[float], pairs: Sequence[tuple[float, float]], zero: float, references: int
-) -> None:
-    for p in exponents:
-        if not 0 < p < math.inf:
-            raise ValueError(f"exponents must be positive and finite, got {p}")
-    for p, q in pairs:
-        if not 0 < p < q < math.inf:
-            raise ValueError(f"pairs must hold (p, q) with 0 < p < q < ∞, got {(p, q)}")
-    if not 0 < zero < 1:
-        raise ValueError(f"zero must lie between 0 and 1, as a share of the largest value; got {zero}")
-    if isinstance(references, bool) or not isinstance(references, int) or references < 0:
-        raise ValueError(f"references must be an int ≥ 0, got {references!r}")
+def _each(values: Any, name: str) -> list[Any]:
+    if not isinstance(values, Iterable):
+        raise TypeError(message(name, "a sequence", values))
+    return list(values)
+
+
+def _checked_pair(pair: Any) -> tuple[float, float]:
+    exponents = [check_number(exponent, "pairs", above=0) for exponent in _each(pair, "each of pairs")]
+    if len(exponents) != 2 or exponents[0] >= exponents[1]:
+        raise ValueError(f"pairs must hold (p, q) with p < q, got {pair}")
+    return exponents[0], exponents[1]
 
 
 def _frame(W: Tensor, zero: float) -> tuple[float, Frame]:

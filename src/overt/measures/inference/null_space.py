@@ -7,15 +7,13 @@ orthogonal to the null space of 𝒜, that is lies in the range of the adjoint �
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from overt.linalg import conjugate_gradients
 from overt.measures.inference.frames import Frame
-
-Linear = Callable[[Tensor], Tensor]
 
 
 class MeasurementMap(Protocol):
@@ -29,28 +27,9 @@ class MeasurementMap(Protocol):
     def adjoint(self, z: Tensor, /) -> Tensor: ...
 
 
-def conjugate_gradients(matrix: Linear, b: Tensor, *, tolerance: float = 1e-12, max_iter: int = 0) -> Tensor:
-    """z with matrix(z) = b for a symmetric positive semidefinite map and b in its range."""
-    z, r = torch.zeros_like(b), b.clone()
-    p, rr = r.clone(), float(r @ r)
-    target = tolerance**2 * rr
-    for _ in range(max_iter or min(2 * b.numel(), 1000)):
-        if rr <= target:
-            break
-        q = matrix(p)
-        curvature = float(p @ q)
-        if curvature <= 0:  # rounding: p is in the kernel, b is met as far as it can be
-            break
-        step = rr / curvature
-        z, r = z + step * p, r - step * q
-        before, rr = rr, float(r @ r)
-        p = r + (rr / before) * p
-    return z
-
-
 def null_part(problem: MeasurementMap, X: Tensor) -> Tensor:
     """Orthogonal projection of X onto the null space of 𝒜."""
-    z = conjugate_gradients(lambda v: problem.measure(problem.adjoint(v)), problem.measure(X))
+    z = conjugate_gradients(lambda v: problem.measure(problem.adjoint(v)), problem.measure(X)).x
     return X - problem.adjoint(z)
 
 
@@ -60,7 +39,7 @@ def _multiplier(problem: MeasurementMap, frame: Frame, X: Tensor) -> Tensor:
     def gram(v: Tensor) -> Tensor:
         return problem.measure(frame.tangent(problem.adjoint(v)))
 
-    return conjugate_gradients(gram, problem.measure(frame.tangent(X)), tolerance=1e-10)
+    return conjugate_gradients(gram, problem.measure(frame.tangent(X)), tolerance=1e-10).x
 
 
 def smallest_null_part(
@@ -114,7 +93,7 @@ def interpolate(problem: MeasurementMap, frame: Frame, y: Tensor, *, max_iter: i
         def gram(v: Tensor, at: Frame = frame) -> Tensor:
             return problem.measure(at.tangent(problem.adjoint(v)))
 
-        z = conjugate_gradients(gram, residual, tolerance=1e-12 if frame.full else 1e-6)
+        z = conjugate_gradients(gram, residual, tolerance=1e-12 if frame.full else 1e-6).x
         step = frame.tangent(problem.adjoint(z))
         for share in (1.0, 0.5, 0.25, 0.1):
             moved = frame.retract(X + share * step)

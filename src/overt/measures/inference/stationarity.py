@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overt._utils.seeds import normal
 from overt.measures.inference.family import Member
 from overt.measures.inference.frames import Frame
 from overt.measures.inference.null_space import MeasurementMap, interpolate, smallest_null_part
@@ -37,8 +38,7 @@ def freedom(problem: MeasurementMap, frame: Frame, generator: torch.Generator) -
     """Dimension of T ∩ null 𝒜, from the share of random directions of T that lies in it."""
     inside = total = 0.0
     for _ in range(_PROBES):
-        draw = torch.randn(tuple(problem.shape), generator=generator, dtype=torch.float64).to(problem.y)
-        direction = frame.tangent(draw)
+        direction = frame.tangent(normal(*problem.shape, generator=generator).to(problem.y))
         rest = smallest_null_part(problem, frame, direction, math.inf)
         inside += float(rest.square().sum())
         total += float(direction.square().sum())

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-import numbers
-import operator
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 import torch
 
-__all__ = ["Pace"]
+from overt._utils.checks import check_integer, check_number, message, optional
+
+__all__ = ["DEFAULT_CLOCK", "Pace", "check_step"]
+
+DEFAULT_CLOCK = time.perf_counter
 
 
 class Pace:
@@ -37,11 +38,11 @@ class Pace:
     def __init__(
         self, per_decade: int, at: Iterable[int] | None, budget: float | None, clock: Callable[[], float]
     ) -> None:
-        self._per_decade = check_count(per_decade, "per_decade")
+        self._per_decade = check_integer(per_decade, "per_decade", least=1)
         self._at = None if at is None else _check_at(at)
-        self._budget = _check_budget(budget)
+        self._budget = optional(check_number, budget, "budget", above=0, remedy="a share such as 0.05")
         self._clock = clock
-        self._began = self._now()
+        self._began = self.now()
         self._earlier = 0.0  # seconds of training before this process
         self._last_cost = 0.0
         self._count = 0
@@ -52,7 +53,7 @@ class Pace:
     @property
     def seconds(self) -> float:
         """Of training so far, without recording."""
-        return self._earlier + self._now() - self._began
+        return self._earlier + self.now() - self._began
 
     @property
     def share(self) -> float:
@@ -84,7 +85,7 @@ class Pace:
 
     def charge(self, began: float) -> float:
         """Book the time since `began` as recording; returns it."""
-        cost = self._now() - began
+        cost = self.now() - began
         self.spent += cost
         self._began += cost
         return cost
@@ -99,7 +100,9 @@ class Pace:
 
     def now(self) -> float:
         """The time, after what was launched on a GPU has finished."""
-        return self._now()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()
+        return self._clock()
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
@@ -114,18 +117,10 @@ class Pace:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self._earlier, self._began = float(state["seconds"]), self._now()
+        self._earlier, self._began = float(state["seconds"]), self.now()
         self.spent, self.setup = float(state["spent"]), float(state["setup"])
-        self._last_cost, self._count, self._next = (
-            float(state["cost"]),
-            int(state["count"]),
-            int(state["next"]),
-        )
-
-    def _now(self) -> float:
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.synchronize()
-        return self._clock()
+        self._last_cost = float(state["cost"])
+        self._count, self._next = int(state["count"]), int(state["next"])
 
     def _after(self, step: int) -> int:
         if self._at is not None:
@@ -138,36 +133,13 @@ class Pace:
         return round(10 ** (i / self._per_decade))
 
 
-def check_count(value: object, name: str) -> int:
-    """`value` as an int ≥ 1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
-        raise ValueError(f"{name} must be an int ≥ 1, got {value!r}")
-    return int(value)
-
-
 def check_step(value: object, name: str = "step") -> int:
-    """`value` as an int ≥ 0."""
-    if not isinstance(value, bool) and hasattr(value, "__index__"):
-        with suppress(TypeError):  # as of an array of more than one number
-            if (step := operator.index(value)) >= 0:
-                return step
-    raise ValueError(f"{name} must be an int ≥ 0, got {value!r}")
+    """`value`, which may be a 0-d tensor, as an int ≥ 0; TypeError or ValueError otherwise."""
+    number = value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+    return check_integer(number, name, least=0)
 
 
 def _check_at(at: object) -> list[int]:
     if isinstance(at, (str, bytes)) or not isinstance(at, Iterable):
-        raise TypeError(f"at must be an iterable of steps, such as [0, 10, 100], got {at!r}")
+        raise TypeError(message("at", "an iterable of steps, such as [0, 10, 100]", at))
     return sorted({check_step(step, "each step of at") for step in at})
-
-
-def _check_budget(budget: object) -> float | None:
-    if budget is None:
-        return None
-    if isinstance(budget, bool) or not isinstance(budget, numbers.Real) or not 0 < float(budget) < math.inf:
-        raise ValueError(
-            f"budget must be a number above 0, such as 0.05, or None for no bound; got {budget!r}"
-        )
-    return float(budget)
-
-
-DEFAULT_CLOCK = time.perf_counter

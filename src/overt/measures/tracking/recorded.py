@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
@@ -13,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from overt import functional as F
+from overt._utils.checks import is_number, message
 from overt.measures.measuring import measure
 from overt.measures.spectrum import Spectrum
 from overt.measures.views.activations import activation_spectra
 from overt.measures.views.weights import product_spectra, weight_spectra
 
-__all__ = ["View", "check_inputs", "numbers_of", "plain", "views_of"]
+__all__ = ["View", "fixed_inputs", "numbers_of", "plain", "views_of"]
 
 View = Callable[[nn.Module], Any]
 
@@ -67,20 +67,15 @@ def views_of(what: Any, inputs: Any, options: Mapping[str, Any]) -> dict[str, Vi
             )
         what = dict(zip(labels, what, strict=True))
     if not isinstance(what, Mapping) or not what:
-        raise TypeError(
-            f"what must be one of {', '.join(_NAMED)}, a function of the model, several of these or a "
-            f"mapping from labels to them; got {what!r}"
-        )
+        known = f"one of {', '.join(_NAMED)}, a function of the model, several of these or a mapping to them"
+        raise TypeError(message("what", known, what))
     return {str(label): _view(item, inputs, options) for label, item in what.items()}
 
 
 def _is_pair(item: Any) -> bool:
-    return (
-        isinstance(item, tuple)
-        and len(item) == 2
-        and isinstance(item[0], str)
-        and isinstance(item[1], Mapping)
-    )
+    if not isinstance(item, tuple) or len(item) != 2:
+        return False
+    return isinstance(item[0], str) and isinstance(item[1], Mapping)
 
 
 def _label(item: Any, i: int) -> str:
@@ -105,7 +100,7 @@ def _view(item: Any, inputs: Any, options: Mapping[str, Any]) -> View:
     return partial(_NAMED[name], **given)
 
 
-def check_inputs(inputs: Any) -> Any:
+def fixed_inputs(inputs: Any) -> Any:
     """The inputs that everything is recorded on, of which a tensor is copied.
 
     Raises
@@ -143,8 +138,8 @@ def plain(label: str, value: Any, leading: int) -> dict[str, Any]:
         return {label: _summary(value.detach(), None, leading)}
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
-    if isinstance(value, numbers.Real):
-        return {label: finite(float(value))}
+    if is_number(value):
+        return {label: _finite(float(value))}
     raise TypeError(
         f"what: {label!r} returned {type(value).__name__}; return a Spectrum, a 1-D tensor, a number, or a "
         "mapping of these"
@@ -153,16 +148,16 @@ def plain(label: str, value: Any, leading: int) -> dict[str, Any]:
 
 def _summary(values: Tensor, stderr: Tensor | None, leading: int) -> dict[str, Any]:
     s = values.double().abs()
-    row: dict[str, Any] = {"values": [finite(v) for v in s[:leading].tolist()], "count": len(s)}
+    row: dict[str, Any] = {"values": [_finite(v) for v in s[:leading].tolist()], "count": len(s)}
     if stderr is not None:
-        row["stderr"] = [finite(v) for v in stderr[:leading].tolist()]
+        row["stderr"] = [_finite(v) for v in stderr[:leading].tolist()]
     if bool(torch.isfinite(s).all()):
         for name in _FUNCTIONALS:
-            row[name] = finite(float(getattr(F, name)(singular_values=s)))
+            row[name] = _finite(float(getattr(F, name)(singular_values=s)))
     return row
 
 
-def finite(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     """`value`, or None for NaN and infinities, which JSON does not have."""
     return value if math.isfinite(value) else None
 
@@ -174,7 +169,7 @@ def numbers_of(values: Mapping[str, Any]) -> dict[str, float | None]:
         if value is None:
             continue
         try:
-            found[name] = finite(float(value.detach() if isinstance(value, Tensor) else value))
+            found[name] = _finite(float(value.detach() if isinstance(value, Tensor) else value))
         except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"{name} must be a number or a tensor of one element, got {value!r}") from None
+            raise TypeError(message(name, "a number or a tensor of one element", value)) from None
     return found

@@ -10,10 +10,13 @@ from typing import Any
 
 from torch import nn
 
-from overt.measures.tracking.display import Line, line_of
-from overt.measures.tracking.pace import DEFAULT_CLOCK, Pace, check_count, check_step
-from overt.measures.tracking.recorded import check_inputs, numbers_of, plain, views_of
-from overt.networks.guard import check_module, untouched
+from overt._utils.checks import check_callable, check_integer, optional
+from overt._utils.console import LiveLine
+from overt._utils.files import write_whole
+from overt.measures.tracking.pace import DEFAULT_CLOCK, Pace, check_step
+from overt.measures.tracking.recorded import fixed_inputs, numbers_of, plain, views_of
+from overt.networks.guard import untouched
+from overt.networks.modules import check_module
 
 __all__ = ["SpectrumTracker"]
 
@@ -110,12 +113,12 @@ class SpectrumTracker:
     ) -> None:
         if what is None:
             what = "weights" if inputs is None else "measure"
-        self._views = views_of(what, check_inputs(inputs), dict(options or {}))
+        self._views = views_of(what, fixed_inputs(inputs), dict(options or {}))
         self._model = None if model is None else check_module(model)
-        self._leading = check_count(leading, "leading")
-        self._pace = Pace(per_decade, at, budget, clock)
-        self._on_record = on_record
-        self._line = Line() if display else None
+        self._leading = check_integer(leading, "leading", least=1)
+        self._pace = Pace(per_decade, at, budget, check_callable(clock, "clock"))
+        self._on_record = optional(check_callable, on_record, "on_record")
+        self._line = LiveLine() if display else None
         self.rows: list[dict[str, Any]] = []
         self.skipped: list[dict[str, Any]] = []
 
@@ -175,13 +178,9 @@ class SpectrumTracker:
             self.skipped.append({"step": number, "seconds": self._pace.seconds, "reason": reason})
             return None
         began = self._pace.now()
-        row: dict[str, Any] = {
-            "step": number,
-            "seconds": self._pace.seconds,
-            "cost": 0.0,
-            **numbers_of({"loss": loss, **values}),
-            "spectra": self._spectra(),
-        }
+        row: dict[str, Any] = {"step": number, "seconds": self._pace.seconds, "cost": 0.0}
+        row |= numbers_of({"loss": loss, **values})
+        row["spectra"] = self._spectra()
         self.rows.append(row)
         row["cost"] = cost = self._pace.charge(began)
         self._pace.settle(cost + self._tell(row))
@@ -216,10 +215,7 @@ class SpectrumTracker:
         lines += [{"kind": "row", **row} for row in self.rows]
         lines += [{"kind": "skipped", **entry} for entry in self.skipped]
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-        # Imported here, so that tracking alone does not load NumPy's file formats.
-        from overt.measures.storage import _replace
-
-        _replace(Path(path), text.encode())
+        write_whole(Path(path), text.encode())
 
     def state_dict(self) -> dict[str, Any]:
         """Rows, skipped steps and the account, as plain data, to go on from in a resumed run."""
@@ -265,7 +261,7 @@ class SpectrumTracker:
 
     def _spectra(self) -> dict[str, Any]:
         if self._model is None:
-            raise ValueError("model: there is none to record; give it first, or call attach(model)")
+            raise ValueError("model: nothing to record; give a model first, or call attach(model)")
         found: dict[str, Any] = {}
         with untouched(self._model):
             for label, view in self._views.items():
@@ -285,3 +281,20 @@ class SpectrumTracker:
         if self._line is not None:
             self._line.show(line_of(row, self.share))
         return self._pace.charge(began)
+
+
+def line_of(row: dict[str, Any], share: float) -> str:
+    """The text of the line: step, loss, effective rank of the first few spectra, share of recording."""
+    parts = [f"step {row['step']}"]
+    if isinstance(row.get("loss"), float):
+        parts.append(f"loss {row['loss']:.3e}")
+    ranks = [
+        f"{name} {entry['effective_rank']:.2f}"
+        for name, entry in row["spectra"].items()
+        if isinstance(entry, dict) and isinstance(entry.get("effective_rank"), float)
+    ]
+    if ranks:
+        more = f" (+{len(ranks) - 3})" if len(ranks) > 3 else ""
+        parts.append(f"effective rank {', '.join(ranks[:3])}{more}")
+    parts.append(f"{row['seconds']:.1f} s, recording {100 * share:.1f} %")
+    return "  ".join(parts)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from overt._utils.tensors import compute_dtype
+from overt._utils.checks import check_callable, check_choice, message, optional
+from overt._utils.tensors import compute_dtype, is_finite
 from overt.linalg import eigh
 from overt.measures.spectrum import Spectrum
-from overt.networks.guard import check_module, untouched
-from overt.networks.streams import batches_of, home_of
+from overt.networks.batches import batches_of
+from overt.networks.guard import untouched
+from overt.networks.modules import Forward, check_module, device_of
 
 __all__ = ["Features", "activation_spectra"]
 
@@ -28,7 +32,7 @@ def activation_spectra(
     layers: Iterable[str] | None = None,
     features: Features = "all",
     center: bool = False,
-    forward: Callable[[Any, Tensor], Any] | None = None,
+    forward: Forward | None = None,
 ) -> dict[str, Spectrum]:
     """Spectrum of the activations of each layer: the singular values of H/√n, H with one activation a row.
 
@@ -80,24 +84,29 @@ def activation_spectra(
     ({'0': 2, '1': 2}, 50)
     """
     model = check_module(model)
-    if features not in get_args(Features):
-        raise ValueError(f"features must be one of {', '.join(get_args(Features))}, got {features!r}")
-    watched = [_Layer(name, features) for name in _chosen(model, layers)]
+    check_choice(features, "features", Features)
+    forward = optional(check_callable, forward, "forward")
     modules = dict(model.named_modules())
+    runs: dict[str, list[_Moments]] = {name: [] for name in _chosen(model, layers)}
+    turn: Counter[str] = Counter()  # runs of each layer in the present pass
+
+    def see(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        turn[name] += 1
+        if turn[name] > len(runs[name]):
+            label = name if turn[name] == 1 else f"{name}#{turn[name]}"
+            runs[name].append(_Moments(label, features))
+        runs[name][turn[name] - 1].add(output)
+
     with untouched(model), torch.no_grad(), ExitStack() as hooks:
-        for layer in watched:
-            hooks.callback(modules[layer.name].register_forward_hook(layer.see).remove)
-        for x in batches_of(inputs, home_of(model)):
-            for layer in watched:
-                layer.begin()
-            if forward is None:
-                model(x)
-            else:
-                forward(model, x)
-    idle = [layer.name for layer in watched if not layer.runs]
+        for name in runs:
+            hooks.callback(modules[name].register_forward_hook(partial(see, name)).remove)
+        for x in batches_of(inputs, device_of(model)):
+            turn.clear()
+            _ = model(x) if forward is None else forward(model, x)
+    idle = [name for name, found in runs.items() if not found]
     if layers is not None and idle:
         raise ValueError(f"layers: {', '.join(map(repr, idle))} did not run in the forward pass; omit it")
-    return {run.name: run.spectrum(center) for layer in watched for run in layer.runs}
+    return {run.name: run.spectrum(center) for found in runs.values() for run in found}
 
 
 def _chosen(model: nn.Module, layers: Iterable[str] | None) -> list[str]:
@@ -105,6 +114,8 @@ def _chosen(model: nn.Module, layers: Iterable[str] | None) -> list[str]:
     if layers is None:
         return [name for name, module in known.items() if not any(True for _ in module.children())]
     aliases = dict(model.named_modules(remove_duplicate=False))
+    if not isinstance(layers, Iterable):
+        raise TypeError(message("layers", "names of submodules", layers))
     names = [layers] if isinstance(layers, str) else list(layers)
     for name in names:
         if name in aliases and name not in known:
@@ -118,34 +129,14 @@ def _chosen(model: nn.Module, layers: Iterable[str] | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-class _Layer:
-    """A layer, with the moments of each of its runs in a pass."""
-
-    def __init__(self, name: str, features: Features) -> None:
-        self.name, self._features = name, features
-        self.runs: list[_Moments] = []
-        self._run = 0
-
-    def begin(self) -> None:
-        """The next run is the first of a pass."""
-        self._run = 0
-
-    def see(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        """A forward hook."""
-        self._run += 1
-        if self._run > len(self.runs):
-            name = self.name if self._run == 1 else f"{self.name}#{self._run}"
-            self.runs.append(_Moments(name, self._features))
-        self.runs[self._run - 1].add(output)
-
-
 class _Moments:
     """Σ h hᵀ and Σ h of one run of a layer."""
 
+    second: Tensor
+    first: Tensor
+
     def __init__(self, name: str, features: Features) -> None:
         self.name, self._features = name, features
-        self._second: Tensor | None = None
-        self._first: Tensor | None = None
         self._dtype = torch.float32
         self.count = 0
 
@@ -157,24 +148,23 @@ class _Moments:
                 f"layers: {self.name!r} gives {type(output).__name__}, no floating-point tensor; omit it"
             )
         rows = self._rows(first.detach())
-        if rows.shape[1] > _LARGEST:
+        size = rows.shape[1]
+        if size > _LARGEST:
             raise ValueError(
-                f"layers: {self.name!r} has {rows.shape[1]} features, whose second moment would take "
-                f"{rows.shape[1] ** 2 * 8 / 1e9:.1f} GB; name smaller layers, or use features='channels' or "
-                "'last'"
+                f"layers: {self.name!r} has {size} features, whose second moment would take "
+                f"{size**2 * 8 / 1e9:.1f} GB; name smaller layers, or use features='channels' or 'last'"
             )
         self._dtype = compute_dtype(rows.dtype)
         rows = rows.double()
-        if self._second is None or self._first is None:
-            self._second = rows.new_zeros(rows.shape[1], rows.shape[1])
-            self._first = rows.new_zeros(rows.shape[1])
-        elif rows.shape[1] != len(self._first):
+        if self.count == 0:
+            self.second, self.first = rows.new_zeros(size, size), rows.new_zeros(size)
+        elif size != len(self.first):
             raise ValueError(
-                f"layers: {self.name!r} gave {len(self._first)} features and then {rows.shape[1]}; choose "
-                "other features, or inputs of one size"
+                f"layers: {self.name!r} gave {len(self.first)} features and then {size}; choose other "
+                "features, or inputs of one size"
             )
-        self._second.addmm_(rows.mT, rows)
-        self._first += rows.sum(0)
+        self.second.addmm_(rows.mT, rows)
+        self.first += rows.sum(0)
         self.count += len(rows)
 
     def _rows(self, h: Tensor) -> Tensor:
@@ -185,18 +175,16 @@ class _Moments:
         return h.reshape(-1, h.shape[-1])
 
     def spectrum(self, center: bool) -> Spectrum:
-        assert self._second is not None
-        assert self._first is not None
-        C = self._second / self.count
-        if not bool(torch.isfinite(C).all()):
+        C = self.second / self.count
+        if not is_finite(C):
             raise ValueError(
-                f"layers: activations of {self.name!r} are NaN or infinite; has the run diverged?"
+                f"layers: activations of {self.name!r} are NaN or infinite; look for a step that diverged"
             )
         if center:
-            mean = self._first / self.count
+            mean = self.first / self.count
             C = C - torch.outer(mean, mean)
         powers = eigh(C)[0].clamp_min(0)
         # With a mean that is subtracted, rounding is relative to what was there before.
-        top = self._second.diagonal().amax() / self.count
+        top = self.second.diagonal().amax() / self.count
         powers[powers <= top * torch.finfo(powers.dtype).eps * len(powers)] = 0.0
         return Spectrum(powers.sqrt().to(self._dtype), n_samples=self.count, method="exact")

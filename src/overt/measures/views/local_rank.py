@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from overt import functional as F
+from overt._utils.checks import check_number, optional
 from overt.linalg import singular_values
 from overt.networks.batches import Inputs
-from overt.networks.pointwise import Model, jacobians, pointwise_passes
+from overt.networks.modules import Forward, Model
+from overt.networks.passes import jacobians, pointwise_passes
 from overt.networks.target import OutputMap
 from overt.networks.weights import weights_of
 
@@ -57,11 +56,6 @@ class LocalRanks:
         """Number of points of each rank, by rank."""
         return dict(sorted(Counter(self.ranks.tolist()).items()))
 
-    @property
-    def effective_ranks(self) -> Tensor:
-        """Effective rank of each Jacobian, shape (N,)."""
-        return F.effective_rank(singular_values=self.values)
-
     def __repr__(self) -> str:
         spread = f"mean={self.mean:.4g}, std={self.std:.4g}, counts={self.counts}"
         return f"LocalRanks({spread}, rtol={self.rtol:.3g})"
@@ -74,7 +68,7 @@ def local_ranks(
     rtol: float | None = None,
     outputs: OutputMap = "logits",
     layer: str | None = None,
-    forward: Callable[[Any, Tensor], Any] | None = None,
+    forward: Forward | None = None,
     memory_budget: int = 2**30,
 ) -> LocalRanks:
     """Rank of the model's input–output Jacobian at each point, and its spread over the data.
@@ -122,13 +116,12 @@ def local_ranks(
     >>> local_ranks(model, torch.randn(3, 5, dtype=torch.float64)).counts
     {2: 3}
     """
-    if rtol is not None and not 0 <= float(rtol) < 1:
-        raise ValueError(f"rtol must lie in [0, 1), got {rtol!r}")
+    rtol = optional(check_number, rtol, "rtol", least=0, below=1)
     with pointwise_passes(model, inputs, outputs, layer, forward, memory_budget) as passes:
         shape = (passes.outputs, passes.input_size)
         values = torch.cat([singular_values(J) for J in jacobians(passes)])
-    depth = sum(1 for _ in weights_of(model)) if isinstance(model, nn.Module) else 1
-    tolerance = max(1, depth) * max(shape) * torch.finfo(values.dtype).eps if rtol is None else float(rtol)
+    depth = len(weights_of(model)) if isinstance(model, nn.Module) else 1
+    tolerance = max(1, depth) * max(shape) * torch.finfo(values.dtype).eps if rtol is None else rtol
     counted = values > tolerance * values[:, :1]
     ranks = counted.sum(1)
     kept = values.masked_fill(~counted, torch.inf).amin(1)

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from overt._utils.seeds import normal
 from overt.linalg import block_lanczos
 from overt.networks.jacobian import jacobian_vector, require_finite_rows, vector_jacobian
-from overt.networks.passes import Passes
-from overt.networks.verifying import verify_adjoint
+from overt.networks.passes import Passes, verify_adjoint
+from overt.networks.probes import draw_signs
 
 __all__ = ["lanczos_eigen", "twice_differentiable"]
 
-BLOCK = 4
+_BLOCK = 4
 
 
 @contextmanager
@@ -34,11 +35,11 @@ def lanczos_eigen(passes: Passes, k: int, tolerance: float, seed: int) -> dict[s
     k = min(k, size)
     dtype = torch.float64 if passes.dtype == torch.float64 else torch.float32
     generator = torch.Generator().manual_seed(seed)
-    start = torch.randn(min(BLOCK, size), size, generator=generator, dtype=torch.float64)
+    start = normal(min(_BLOCK, size), size, generator=generator)
 
     x, y = next(iter(passes))
-    u = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
-    verify_adjoint(passes.target, x, u, _signs(y, generator))
+    u = normal(*x.shape, generator=generator).to(x)
+    verify_adjoint(passes.target, x, u, draw_signs(y, generator))
 
     def apply(rows: Tensor) -> Tensor:
         total = torch.zeros_like(rows)
@@ -79,11 +80,6 @@ def _tail(passes: Passes, vectors: Tensor, generator: torch.Generator) -> float:
     """
     total = 0.0
     for x, y in passes:
-        v = vector_jacobian(y, x, _signs(y, generator)).flatten(1).to(vectors.dtype)
+        v = vector_jacobian(y, x, draw_signs(y, generator)).flatten(1).to(vectors.dtype)
         total += float((v - v @ vectors.mT @ vectors).double().square().sum())
     return total / passes.count
-
-
-def _signs(y: Tensor, generator: torch.Generator) -> Tensor:
-    signs = torch.randint(0, 2, y.shape, generator=generator, dtype=torch.int8).to(y.device)
-    return signs.to(y.dtype) * 2 - 1

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from overt.linalg import Basis, RowStack, svd
 from overt.linalg.row_stack import LARGEST_SQUARE
-from overt.measures.moments import Moments, values_with_errors
+from overt.measures.methods.moments import Moments, values_with_errors
 from overt.networks.jacobian import jacobian_blocks, require_finite_rows
 from overt.networks.passes import Passes, wide_dtype
 
-__all__ = ["append_rows", "exact_diagonal", "exact_eigen", "row_limit"]
+__all__ = ["exact_diagonal", "exact_eigen", "row_limit"]
 
 
 def exact_diagonal(passes: Passes, basis: Basis, errors_over: str = "data") -> dict[str, Any]:
@@ -44,27 +43,16 @@ def exact_eigen(passes: Passes, memory_budget: int) -> dict[str, Any]:
         count += len(x)
         for block in jacobian_blocks(passes.target, x, y):
             require_finite_rows(block)
-            append_rows(stack, block.flatten(0, 1).flatten(1))
+            try:
+                stack.append(block.flatten(0, 1).flatten(1))
+            except ValueError as error:
+                raise ValueError(
+                    f"memory_budget: outputs × inputs make more than {stack.limit} rows of {size} entries, "
+                    "and the exact eigenvalues need all of them; use measure(..., method='sketch'), fewer "
+                    f"inputs, or, where they have up to {LARGEST_SQUARE} entries, a larger memory_budget"
+                ) from error
     _, S, Vh = svd(stack.rows() / count**0.5)
     return {"values": S, "factor": S[:, None] * Vh, "n_samples": count}
-
-
-def append_rows(stack: RowStack, rows: Tensor) -> None:
-    """Append rows to a lossless stack; where they do not fit, say what to do.
-
-    Raises
-    ------
-    ValueError
-        If there are too many rows.
-    """
-    try:
-        stack.append(rows)
-    except ValueError as error:
-        raise ValueError(
-            f"memory_budget: outputs × inputs make more than {stack.limit} rows of {stack.columns} entries, "
-            "and the exact eigenvalues need all of them; use measure(..., method='sketch'), fewer inputs, "
-            f"or, where they have up to {LARGEST_SQUARE} entries, a larger memory_budget"
-        ) from error
 
 
 def row_limit(size: int, dtype: torch.dtype, memory_budget: int) -> int:

@@ -1,32 +1,67 @@
-"""Eigenvalues of M from random vector–Jacobian products, cross-fitted over folds of the draws."""
+"""M from random vector–Jacobian products: unbiased in a fixed basis, cross-fitted in the eigenbasis."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from overt.linalg import RowStack
+from overt.linalg import Basis, RowStack
 from overt.linalg.row_stack import LARGEST_SQUARE
-from overt.measures.cross_fit import CrossFit, cross_fit
-from overt.measures.exact import row_limit
-from overt.measures.moments import Moments, values_with_errors
-from overt.measures.sketch import Covered, covered
+from overt.measures.methods.cross_fit import CrossFit, cross_fit
+from overt.measures.methods.exact import row_limit
+from overt.measures.methods.moments import Moments, values_with_errors
 from overt.networks.jacobian import require_finite_rows
-from overt.networks.passes import Passes
-from overt.networks.probing import Probing
+from overt.networks.passes import Passes, wide_dtype
+from overt.networks.probes import Probing
 
-__all__ = ["FOLDS", "sketch_eigen"]
+__all__ = ["ErrorsOver", "sketch_diagonal", "sketch_eigen"]
 
-FOLDS = 4
+ErrorsOver = Literal["data", "probes"]
+
+_FOLDS = 4
 # Rows that are kept where a square matrix of all columns would not fit: the size of their Gram matrix.
-THIN_ROWS = 2048
+_THIN_ROWS = 2048
+
+
+def sketch_diagonal(
+    passes: Passes, basis: Basis, probing: Probing, errors_over: ErrorsOver
+) -> dict[str, Any]:
+    """√diag(U M U*) with its standard errors.
+
+    For each input the mean of |U v|² over its draws is an unbiased estimate of diag(U JᵀJ U*). These
+    estimates are independent from input to input, so their spread contains that of the data and that of the
+    probes; the spread among the draws of one input is that of the probes alone.
+    """
+    over_inputs = Moments()
+    probe_variance = torch.zeros((), dtype=wide_dtype(passes.device), device=passes.device)
+    for x, y in passes:
+        within = Moments()
+        for v in probing.draws(x, y):
+            within.add(basis.power(v).to(wide_dtype(x.device))[None])
+        require_finite_rows(within.mean)
+        over_inputs.add(within.mean * (probing.count * probing.weight))
+        variance = within.variance_of_mean()
+        probe_variance = probe_variance + (torch.nan if variance is None else variance.sum(0))
+    n = over_inputs.count
+    covers = _covered(n, probing, errors_over)
+    variance = over_inputs.variance_of_mean() if "data" in covers else probe_variance / n**2
+    if not covers or bool(torch.as_tensor(variance).isnan().any()):
+        variance, covers = None, ""
+    values, stderr = values_with_errors(over_inputs.mean, variance)
+    return {
+        "values": values,
+        "stderr": stderr,
+        "covers": covers,
+        "n_samples": n,
+        "n_probes": 0 if probing.all_outputs else probing.count,
+    }
 
 
 def sketch_eigen(
-    passes: Passes, probing: Probing, errors_over: Covered, memory_budget: int
+    passes: Passes, probing: Probing, errors_over: ErrorsOver, memory_budget: int
 ) -> dict[str, Any]:
     """Corrected singular values, the two biased estimates around them, and moments that have no bias."""
     draws = _Draws(passes.input_size, passes.dtype, probing, errors_over, memory_budget)
@@ -48,7 +83,7 @@ def sketch_eigen(
     return found | {
         "values": values,
         "stderr": stderr,
-        "covers": "" if stderr is None else covered(draws.count, probing, errors_over),
+        "covers": "" if stderr is None else _covered(draws.count, probing, errors_over),
         "lower": fit.lower.sqrt(),
         "upper": (fit.upper[: len(values)] + draws.dropped()).sqrt(),
         "tail": max(0.0, draws.trace() - float(values.square().sum())),
@@ -59,13 +94,13 @@ class _Draws:
     """The draws v of all inputs in folds, and the sums that one pass gives."""
 
     def __init__(
-        self, size: int, dtype: torch.dtype, probing: Probing, errors_over: Covered, memory_budget: int
+        self, size: int, dtype: torch.dtype, probing: Probing, errors_over: ErrorsOver, memory_budget: int
     ) -> None:
         limit = row_limit(size, dtype, memory_budget)
         if size > LARGEST_SQUARE or 32 * size**2 > memory_budget:
-            limit = min(limit, THIN_ROWS)
-        self.stacks = [RowStack(size, max(2, limit // FOLDS)) for _ in range(FOLDS)]
-        self.samples: list[list[Tensor]] = [[] for _ in range(FOLDS)]
+            limit = min(limit, _THIN_ROWS)
+        self.stacks = [RowStack(size, max(2, limit // _FOLDS)) for _ in range(_FOLDS)]
+        self.samples: list[list[Tensor]] = [[] for _ in range(_FOLDS)]
         self.probing = probing
         self.by_input = errors_over == "data"
         self.count = 0
@@ -81,8 +116,8 @@ class _Draws:
         for k, v in enumerate(self.probing.draws(x, y)):
             require_finite_rows(v)
             drawn.append(v.flatten(1))
-            for fold in range(FOLDS):
-                mine = (ids if self.by_input else torch.full_like(ids, k)) % FOLDS == fold
+            for fold in range(_FOLDS):
+                mine = (ids if self.by_input else torch.full_like(ids, k)) % _FOLDS == fold
                 self.stacks[fold].append(drawn[-1][mine])
                 self.samples[fold].append(ids[mine])
         self._add_moments(torch.stack(drawn, 1))
@@ -125,17 +160,14 @@ class _Draws:
     def dealt(self) -> tuple[list[Tensor], list[Tensor] | None, list[float]]:
         """Scaled rows of the folds, the inputs that they belong to (None after compression), their shares."""
         samples = [torch.cat(ids) for ids in self.samples]
-        used = [fold for fold in range(FOLDS) if len(samples[fold])]
+        used = [fold for fold in range(_FOLDS) if len(samples[fold])]
         rows = [self.stacks[fold].rows() for fold in used]
         samples = [samples[fold] for fold in used]
         whole = all(len(A) == len(ids) for A, ids in zip(rows, samples, strict=True))
         if len(used) == 1 and whole and not self.probing.all_outputs and len(rows[0]) > 1:
             # One input alone: its draws are dealt out instead.
-            parts = min(FOLDS, len(rows[0]))
-            rows, samples = (
-                [rows[0][f::parts] for f in range(parts)],
-                [samples[0][f::parts] for f in range(parts)],
-            )
+            parts = min(_FOLDS, len(rows[0]))
+            rows, samples = [[one[0][f::parts] for f in range(parts)] for one in (rows, samples)]
         sizes = [len(ids) for ids in samples]
         total = self.probing.count * self.probing.weight
         scaled = [A * math.sqrt(total / size) for A, size in zip(rows, sizes, strict=True)]
@@ -149,8 +181,7 @@ def _variance(fit: CrossFit, samples: list[Tensor], draws: _Draws) -> Tensor | N
     """
     n, k = draws.count, fit.lower.shape[0]
     ids = torch.cat(samples)
-    # Undo the scaling of a fold: count · weight · (v·v̂)², whose mean over the draws of an input is v̂ᵀS_x
-    # v̂.
+    # Undo the scaling of a fold: count · weight · (v·v̂)², whose mean over an input's draws is v̂ᵀS_x v̂.
     squares = torch.cat([p * len(p) for p in fit.projections])
     per_input = squares.new_zeros(n, k).index_add_(0, ids, squares) / draws.probing.count
     if draws.by_input and n > 1:
@@ -162,3 +193,11 @@ def _variance(fit: CrossFit, samples: list[Tensor], draws: _Draws) -> Tensor | N
     deviations = (squares - per_input[ids]).square()
     degrees = draws.probing.count * (draws.probing.count - 1)
     return deviations.sum(0) / degrees / n**2
+
+
+def _covered(n: int, probing: Probing, errors_over: ErrorsOver) -> str:
+    """What the spread of the estimates can speak of: nothing, data, probes, or both."""
+    over_data = errors_over == "data" and n > 1
+    if probing.all_outputs:
+        return "data" if over_data else ""
+    return "data and probes" if over_data else "probes"

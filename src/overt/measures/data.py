@@ -7,26 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_integer, optional
 from overt.linalg import make_basis, svd
+from overt.linalg.bases import is_eigen
 from overt.linalg.row_stack import LARGEST_SQUARE
-from overt.measures.arguments import is_eigen
-from overt.measures.moments import Moments, values_with_errors
+from overt.measures.comparison import data_moments, data_rows
+from overt.measures.methods.moments import values_with_errors
 from overt.measures.spectrum import Spectrum
-from overt.networks.batches import Inputs, batches
-from overt.networks.passes import wide_dtype
+from overt.networks.batches import Inputs, differentiable_batches
 
 __all__ = ["data_spectrum"]
-
-
-def widened(x: Tensor) -> Tensor:
-    """The inputs in the dtype that sums are kept in."""
-    return x.to(wide_dtype(x.device))
-
-
-def centred(x: Tensor) -> Tensor:
-    """The inputs less their mean, in the dtype that sums are kept in."""
-    x = widened(x)
-    return x - x.mean(0)
 
 
 def data_spectrum(
@@ -62,28 +52,22 @@ def data_spectrum(
     >>> data_spectrum(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).values
     tensor([1., 0.])
     """
-    x = torch.cat(list(batches(inputs, max_samples=max_samples)))
-    shape, dtype = tuple(x.shape[1:]), x.dtype
     eigen = is_eigen(basis, dims)
+    max_samples = optional(check_integer, max_samples, "max_samples", least=1)
+    x = torch.cat(list(differentiable_batches(inputs, max_samples=max_samples)))
+    shape, dtype = tuple(x.shape[1:]), x.dtype
     if eigen and min(len(x), x[0].numel()) > LARGEST_SQUARE:
         raise ValueError(
             f"inputs: the eigenvectors of {len(x)} inputs of {x[0].numel()} entries would be a square matrix "
             f"of more than {LARGEST_SQUARE}; take fewer inputs with max_samples, or another basis"
         )
-    rows = centred(x) if center else widened(x)
+    rows = data_rows(x, center=center)
     if eigen:
         _, S, Vh = svd(rows.flatten(1) / len(rows) ** 0.5)
-        return Spectrum(
-            S.to(dtype),
-            factor=(S[:, None] * Vh).to(dtype),
-            n_samples=len(rows),
-            method="exact",
-            input_shape=shape,
-        )
+        factor = (S[:, None] * Vh).to(dtype)
+        return Spectrum(S.to(dtype), factor=factor, n_samples=len(rows), method="exact", input_shape=shape)
     chosen = make_basis(basis, shape, dims=dims)
-    moments = Moments()
-    for part in torch.split(rows, 1024):
-        moments.add(chosen.power(part))
+    moments = data_moments(rows, chosen)
     values, stderr = values_with_errors(moments.mean, moments.variance_of_mean())
     return Spectrum(
         values.to(dtype),
