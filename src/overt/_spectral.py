@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 from overt._rules import Rule
-from overt.linalg._gradients import spectral_gradient, spectral_parts, spectral_weights
 from overt.linalg.decompositions import rescale, scaled_singular_values
-from overt.linalg.spectrum import first_order_only, widen
+from overt.linalg.spectrum import (
+    first_order_only,
+    spectral_gradient,
+    spectral_parts,
+    spectral_weights,
+    widen,
+)
 
 
 def of_matrix(W: Tensor, rule: Rule, degree: int | None) -> Tensor:

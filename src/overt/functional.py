@@ -32,13 +32,13 @@ by the functionals that do not depend on its scale.
 from __future__ import annotations
 
 import math
-import numbers
 
 import torch
 from torch import Tensor
 
 from overt import _rules
 from overt._spectral import frobenius_of_matrix, of_matrix, of_spectrum
+from overt._utils.checks import check_number
 from overt._utils.tensors import check_matrix, check_spectrum, compute_dtype
 from overt.linalg.factored import Factored
 from overt.linalg.spectrum import singular_values, spectrum, widen
@@ -163,7 +163,7 @@ def schatten_norm(
     >>> F.schatten_norm(torch.diag(torch.tensor([1.0, 4.0])), 0.5)
     tensor(9.)
     """
-    return _function(_rules.schatten(_positive(p, "p")), 1, W, singular_values)
+    return _function(_rules.schatten(check_number(p, "p", above=0, finite=False)), 1, W, singular_values)
 
 
 def normalized_nuclear_norm(W: Matrix | None = None, *, singular_values: Tensor | None = None) -> Tensor:
@@ -227,7 +227,7 @@ def normalized_schatten_norm(
     >>> F.normalized_schatten_norm(torch.eye(4, dtype=torch.float64), 0.5, 1).round(decimals=12)
     tensor(4., dtype=torch.float64)
     """
-    p, q = _positive(p, "p"), _positive(q, "q")
+    p, q = check_number(p, "p", above=0, finite=False), check_number(q, "q", above=0, finite=False)
     rule = _rules.normalized_nuclear if (p, q) == (1.0, 2.0) else _rules.schatten_ratio(p, q)
     return _function(rule, 0, W, singular_values)
 
@@ -326,14 +326,12 @@ def log_det(
     >>> F.log_det(torch.eye(2), eps=1.0)
     tensor(1.3863)
     """
-    number = _positive(eps, "eps")
-    if math.isinf(number):
-        raise ValueError("eps: expected a finite number above 0, got inf")
+    number = check_number(eps, "eps", above=0)
     source = W if singular_values is None else singular_values
     if isinstance(source, Tensor | Factored) and source.dtype.is_floating_point:
         dtype = compute_dtype(source.dtype)
         if number < torch.finfo(dtype).tiny:
-            raise ValueError(f"eps: {number:g} is below what {dtype} can hold; use a larger eps or float64")
+            raise ValueError(f"eps: {number:g} is below what {dtype} can hold; take a larger eps or float64")
     value = _function(_rules.log_det(math.sqrt(number)), None, W, singular_values)
     if isinstance(W, Factored):
         value = value + max(0, min(W.shape[-2:]) - W.U.shape[-1]) * math.log(number)
@@ -344,22 +342,11 @@ def _function(rule: _rules.Rule, degree: int | None, W: Matrix | None, given: Te
     """Evaluate a rule on the spectrum of W, or on the one given, in the dtype of the input."""
     if given is None:
         if W is None:
-            raise TypeError("W: missing; give a matrix W, or its spectrum as singular_values=")
+            raise TypeError("W: it is missing; give a matrix W, or its spectrum as singular_values=")
         if isinstance(W, Factored):
             return of_spectrum(spectrum(W, up_to_scale=degree == 0), rule, degree).to(W.dtype)
         return of_matrix(check_matrix(W), rule, degree).to(W.dtype)
     if W is not None:
-        raise TypeError("W: given together with singular_values; give one of them")
+        raise TypeError("W: it is given together with singular_values; give one of them")
     s = check_spectrum(given)
     return of_spectrum(widen(s), rule, degree).to(s.dtype)
-
-
-def _positive(value: object, name: str) -> float:
-    if value is None:
-        raise TypeError(f"{name}: missing; give a number above 0")
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number above 0, got {type(value).__name__}")
-    number = float(value)
-    if not number > 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value}")
-    return number

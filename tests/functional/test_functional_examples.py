@@ -9,9 +9,12 @@ import pytest
 
 MODULES = [
     "overt.functional",
+    "overt.linalg.convolution",
     "overt.linalg.decompositions",
     "overt.linalg.factored",
+    "overt.linalg.gram",
     "overt.linalg.polar",
+    "overt.linalg.polar_coefficients",
     "overt.linalg.spectrum",
 ]
 

@@ -57,6 +57,7 @@ def test_gradcheck_of_a_spectrum(functional: str) -> None:
     assert torch.autograd.gradcheck(lambda x: FUNCTIONALS[functional](singular_values=x), s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("functional", FUNCTIONALS)
 @pytest.mark.parametrize("sizes", [(5, 4, 2), (3, 4, 3), (4, 3, 5)])
 def test_gradcheck_of_factors(functional: str, sizes: tuple[int, int, int]) -> None:
@@ -72,6 +73,7 @@ def test_finite_difference_along_a_line(functional: str) -> None:
     assert (gradient(case, W) * direction).sum().item() == pytest.approx(slope.item(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("functional", FUNCTIONALS)
 @pytest.mark.parametrize("matrix", CORPUS)
 def test_gradient_is_finite_everywhere(functional: str, matrix: str) -> None:
@@ -136,6 +138,7 @@ def test_given_spectrum_is_taken_at_its_word() -> None:
     assert s.grad.tolist() == [1.0, 1.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(5, 5), (12, 4), (4, 12)])
 @pytest.mark.parametrize(
     ("dtype", "scale"),
@@ -203,6 +206,7 @@ def _spectrum(case: Case) -> tuple[Tensor, Tensor]:
     return s, case(singular_values=s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("functional", FUNCTIONALS)
 def test_torch_func(functional: str) -> None:
     case = FUNCTIONALS[functional]

@@ -31,6 +31,7 @@ def test_value_is_the_definition(functional: str, matrix: str) -> None:
     close(case(W), dense_value(case, W), rtol=1e-4 if loose else 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("functional", FUNCTIONALS)
 @pytest.mark.parametrize("matrix", CORPUS)
 def test_value_with_gradient_is_the_value_without(functional: str, matrix: str) -> None:

@@ -62,11 +62,11 @@ def test_grids():
     assert periodic_grid(kernel, (1, 7), stride=(1, 2), dilation=(4, 1)) == (9, 8)
     with pytest.raises(ValueError, match=r"grid must be 2 multiples of the stride \(2, 2\), got \(5, 5\)"):
         kernel_blocks(kernel, (5, 5), stride=2)
-    with pytest.raises(ValueError, match="one number for each of 2 dimensions"):
+    with pytest.raises(ValueError, match="stride must be a tuple of 2 integers"):
         kernel_blocks(kernel, (4, 4), stride=(1, 1, 1))
     with pytest.raises(ValueError, match="groups: 3 does not divide"):
         kernel_blocks(kernel, (4, 4), groups=3)
-    with pytest.raises(ValueError, match="kernel: expected shape"):
+    with pytest.raises(ValueError, match="kernel must have shape"):
         kernel_blocks(torch.zeros(2, 2), ())
     with pytest.raises(TypeError, match="kernel"):
         kernel_blocks(torch.zeros(2, 2, 3, dtype=torch.int64), (4,))

@@ -47,16 +47,23 @@ def test_refusals() -> None:
         Factored(gaussian(5, 2), gaussian(2, 4))
     with pytest.raises(ValueError, match=r"got U \(5, 2\) and V \(3, 4, 2\)"):
         Factored(gaussian(5, 2), gaussian(3, 4, 2))
-    with pytest.raises(TypeError, match=r"V: expected the dtype of U \(torch\.float64\), got torch\.float32"):
+    with pytest.raises(TypeError, match=r"V must have the dtype of U, torch\.float64, got torch\.float32"):
         Factored(gaussian(5, 2), gaussian(4, 2).float())
-    with pytest.raises(ValueError, match="V: expected the device of U"):
+    with pytest.raises(ValueError, match="V must be on the device of U"):
         Factored(gaussian(5, 2), gaussian(4, 2).to("meta"))
-    with pytest.raises(ValueError, match="U: expected a matrix"):
+    with pytest.raises(ValueError, match="U must be a matrix"):
         Factored(gaussian(5), gaussian(4, 5))
-    with pytest.raises(TypeError, match="V: complex"):
+    with pytest.raises(TypeError, match="V must be real"):
         Factored(gaussian(5, 2), gaussian(4, 2).to(torch.complex128))
 
 
 def test_public_names() -> None:
     assert sorted(overt.linalg.__all__) == list(overt.linalg.__all__)
     assert all(hasattr(overt.linalg, name) for name in overt.linalg.__all__)
+
+
+def test_sums_and_differences_are_held_as_factors_too() -> None:
+    A, B = (Factored(gaussian(2, 4, r), gaussian(2, 3, r, seed=1)) for r in (1, 2))
+    assert (A + B).U.shape == (2, 4, 3)
+    torch.testing.assert_close((A + B).dense(), A.dense() + B.dense())
+    torch.testing.assert_close((A - B).dense(), A.dense() - B.dense())

@@ -49,7 +49,7 @@ def test_eigh() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match=r"A: expected square matrices .* got shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"A must hold square matrices .* got shape \(2, 3\)"):
         eigh(torch.ones(2, 3))
     with pytest.raises(ValueError, match="A: 4 of 4 entries are NaN"):
         eigh(torch.full((2, 2), float("nan")))

@@ -26,6 +26,7 @@ def check_decomposition(W: Tensor, U: Tensor, S: Tensor, Vh: Tensor, tolerance: 
     assert (S >= 0).all()
 
 
+@pytest.mark.slow
 @given(m=st.integers(1, 8), n=st.integers(1, 8), exponent=st.integers(-307, 300), seed=st.integers(0, 1000))
 def test_decomposition_at_every_scale(m: int, n: int, exponent: int, seed: int) -> None:
     W = gaussian(m, n, seed=seed) * 10.0**exponent
@@ -148,13 +149,13 @@ def test_refusals(call: object) -> None:
     assert callable(call)
     with pytest.raises(ValueError, match="W: 2 of 6 entries are NaN or infinite"):
         call(torch.tensor([[1.0, float("nan"), 0], [float("inf"), 1, 2]]))
-    with pytest.raises(ValueError, match="W: expected a matrix"):
+    with pytest.raises(ValueError, match="W must be a matrix"):
         call(torch.ones(3))
-    with pytest.raises(TypeError, match="W: complex"):
+    with pytest.raises(TypeError, match="W must be real"):
         call(torch.ones(3, 3, dtype=torch.complex64))
     with pytest.raises(TypeError, match=r"got torch\.bool"):
         call(torch.ones(3, 3, dtype=torch.bool))
-    with pytest.raises(TypeError, match="got list"):
+    with pytest.raises(TypeError, match=r"W must be a torch.Tensor, got \[\["):
         call([[1.0]])
     with pytest.raises(TypeError, match=r"got torch\.float8_e4m3fn"):
         call(torch.ones(3, 3).to(torch.float8_e4m3fn))

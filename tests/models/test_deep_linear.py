@@ -68,6 +68,7 @@ class _Product(torch.nn.Module):
         return self.model.product()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(30, 30), (30, 40, 20), (20, 50, 7, 25)])
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 10.0])
 @pytest.mark.parametrize("init", ["gaussian", "balanced"])
@@ -160,15 +161,15 @@ def test_extreme_scales_and_depths_do_not_overflow():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"sizes": (4,)}, ValueError, "sizes must hold at least"),
-        ({"sizes": ()}, ValueError, "sizes must hold at least"),
-        ({"sizes": (4, 0)}, ValueError, r"sizes\[1\]"),
-        ({"sizes": (4, -3, 2)}, ValueError, r"sizes\[1\]"),
-        ({"sizes": (4, 2.0)}, TypeError, r"sizes\[1\]"),
-        ({"sizes": (4, True)}, TypeError, r"sizes\[1\]"),
-        ({"sizes": 4}, TypeError, "sizes must be a sequence"),
-        ({"sizes": "44"}, TypeError, "sizes must be a sequence"),
-        ({"init": "xavier"}, ValueError, "init must be one of gaussian, orthogonal, identity, balanced"),
+        ({"sizes": (4,)}, ValueError, "sizes must be a tuple of 2 or more integers ≥ 1"),
+        ({"sizes": ()}, ValueError, "sizes must be a tuple of 2 or more integers ≥ 1"),
+        ({"sizes": (4, 0)}, ValueError, "sizes must be a tuple"),
+        ({"sizes": (4, -3, 2)}, ValueError, "sizes must be a tuple"),
+        ({"sizes": (4, 2.0)}, TypeError, "sizes must be a tuple"),
+        ({"sizes": (4, True)}, TypeError, "sizes must be a tuple"),
+        ({"sizes": 4}, TypeError, "sizes must be a tuple"),
+        ({"sizes": "44"}, TypeError, "sizes must be a tuple"),
+        ({"init": "xavier"}, ValueError, "init must be 'gaussian', .* or 'balanced'"),
         ({"scale": 0.0}, ValueError, "scale"),
         ({"scale": -1.0}, ValueError, "scale"),
         ({"scale": float("nan")}, ValueError, "scale"),
@@ -204,7 +205,7 @@ def test_cuda_draws_equal_cpu_draws():
 @pytest.mark.parametrize("scale", [1e-50, 1e50])
 @pytest.mark.parametrize("sizes", [(4, 4), (4, 4, 4, 4)])
 def test_a_scale_beyond_the_dtype_is_refused(init, scale, sizes):
-    with pytest.raises(ValueError, match=r"scale=.* is beyond what torch.float32 can hold"):
+    with pytest.raises(ValueError, match=r"scale: .* is beyond what torch.float32 can hold"):
         DeepLinear(sizes, init=init, scale=scale, seed=0, dtype=torch.float32)
     assert build(sizes, init, scale=scale).product().isfinite().all()
 

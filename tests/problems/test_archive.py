@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import torch
 
-from overt.problems.archive import parse_ratings, read_member
+from overt.problems.movielens import parse_ratings, read_member
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_parse():
     assert items.tolist() == [1, 0]
     assert ratings.tolist() == [3.0, 4.5]
     assert ratings.dtype == torch.float64
-    users, _, _ = parse_ratings("2::1::5\n", where="x", shape=(3, 2), separator="::", fields=3)
+    users, _, _ = parse_ratings("2::1::5::9\n", where="x", shape=(3, 2), separator="::")
     assert users.tolist() == [1]
 
 

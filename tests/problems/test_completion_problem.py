@@ -204,25 +204,25 @@ EMPTY = torch.tensor([], dtype=torch.int64)
         ({"rows": [0, 1]}, TypeError, "rows must be a torch.Tensor"),
         ({"rows": torch.tensor([0])}, ValueError, r"rows must have shape \(2,\)"),
         ({"rows": torch.tensor([[0], [1]])}, ValueError, r"rows must have shape \(2,\)"),
-        ({"y": torch.tensor([1.0, math.nan])}, ValueError, "y holds 1 NaN"),
-        ({"y": torch.tensor([math.inf, math.nan])}, ValueError, "y holds 2 NaN"),
-        ({"y": torch.tensor([1, 2])}, TypeError, "y must hold real floating"),
-        ({"y": torch.tensor([1.0, 2.0], dtype=torch.complex64)}, TypeError, "y must hold real floating"),
+        ({"y": torch.tensor([1.0, math.nan])}, ValueError, "y: 1 of 2 entries are NaN"),
+        ({"y": torch.tensor([math.inf, math.nan])}, ValueError, "y: 2 of 2 entries are NaN"),
+        ({"y": torch.tensor([1, 2])}, TypeError, "y must be a float64.* got torch.int64"),
+        ({"y": torch.tensor([1.0, 2.0], dtype=torch.complex64)}, TypeError, "y must be real"),
         ({"y": [1.0, 2.0]}, TypeError, "y must be a torch.Tensor"),
-        ({"y": torch.ones(1, 2)}, ValueError, "y must have 1 dimension"),
-        ({"shape": (2,)}, TypeError, "shape"),
-        ({"shape": (2, 3, 4)}, TypeError, "shape"),
+        ({"y": torch.ones(1, 2)}, ValueError, r"y must have shape \(k,\), got \(1, 2\)"),
+        ({"shape": (2,)}, ValueError, "shape"),
+        ({"shape": (2, 3, 4)}, ValueError, "shape"),
         ({"shape": (2, 3.0)}, TypeError, "shape"),
         ({"shape": (2, 0)}, ValueError, "shape"),
         ({"shape": "23"}, TypeError, "shape"),
         ({"truth": torch.ones(3, 2)}, ValueError, "truth must have shape"),
-        ({"truth": torch.ones(2, 3).double()}, TypeError, "truth has dtype"),
-        ({"truth": torch.full((2, 3), math.nan)}, ValueError, "truth holds 6 NaN"),
+        ({"truth": torch.ones(2, 3).double()}, TypeError, "truth must have the dtype of the observations"),
+        ({"truth": torch.full((2, 3), math.nan)}, ValueError, "truth: 6 of 6 entries are NaN"),
         ({"truth_factors": Factored(torch.ones(3, 1), torch.ones(2, 1))}, ValueError, "truth_factors"),
         ({"truth_factors": torch.ones(2, 3)}, TypeError, "truth_factors"),
         ({"heldout": (ROWS, COLS)}, TypeError, "heldout must be a triple"),
         ({"heldout": (ROWS, COLS + 5, Y)}, ValueError, "heldout cols"),
-        ({"heldout": (EMPTY, EMPTY, torch.tensor([]))}, ValueError, "heldout holds no entry"),
+        ({"heldout": (EMPTY, EMPTY, torch.tensor([]))}, ValueError, "heldout: there is no entry"),
         ({"heldout": (ROWS, COLS, Y * math.nan)}, ValueError, "heldout values"),
     ],
 )
@@ -240,7 +240,7 @@ def test_iterates_that_do_not_fit_are_refused(method):
         call(Factored(gaussian(7, 2), gaussian(5, 2)))
     with pytest.raises(TypeError, match="to\\(dtype"):
         call(torch.zeros(5, 7))
-    with pytest.raises(TypeError, match=r"W must be a torch.Tensor or overt.Factored"):
+    with pytest.raises(TypeError, match=r"W must be a torch.Tensor or overt.Factored, got \[\[1.0\]\]"):
         call([[1.0]])
 
 

@@ -93,8 +93,8 @@ def test_psnr():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"image": "cat.jpg"}, ValueError, "image must be one of china.jpg, flower.jpg"),
-        ({"image": "../../etc/passwd"}, ValueError, "image must be one of"),
+        ({"image": "cat.jpg"}, ValueError, "image must be 'china.jpg' or 'flower.jpg'"),
+        ({"image": "../../etc/passwd"}, ValueError, "image must be"),
         ({"kept": 0.0}, ValueError, "kept"),
         ({"kept": 1.1}, ValueError, "kept"),
         ({"kept": math.nan}, ValueError, "kept"),
@@ -102,7 +102,7 @@ def test_psnr():
         ({"kept": 1e-9}, ValueError, "leaves no pixel"),
         ({"size": (428, 10)}, ValueError, "size"),
         ({"size": (0, 10)}, ValueError, "size"),
-        ({"size": (10,)}, TypeError, "size"),
+        ({"size": (10,)}, ValueError, "size"),
         ({"size": 10}, TypeError, "size"),
         ({"size": (10, 2.5)}, TypeError, "size"),
         ({"seed": None}, TypeError, "seed"),

@@ -36,6 +36,7 @@ def test_distinct_sorted_and_in_range(m, n, pattern, seed, data):
     assert 0 <= int(cols.min()) <= int(cols.max()) < n
 
 
+@pytest.mark.slow
 def test_uniform_hits_each_place_and_pair_equally_often():
     rounds, hits = 6000, torch.zeros(12)
     together = torch.zeros(12, 12)
@@ -52,6 +53,7 @@ def test_uniform_hits_each_place_and_pair_equally_often():
     assert float((pairs / rounds - 5 / 12 * 4 / 11).abs().max()) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_dense_and_sparse_route_have_one_distribution(pattern, monkeypatch):
     """Both draw successively with probability proportional to the weight of what is left."""

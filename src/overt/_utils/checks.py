@@ -14,6 +14,7 @@ from typing import Any, TypeGuard, TypeVar, get_args
 __all__ = [
     "check_callable",
     "check_choice",
+    "check_flag",
     "check_integer",
     "check_number",
     "check_numbers",
@@ -156,6 +157,13 @@ def check_callable(value: object, name: str, *, remedy: str = "") -> Any:
     if not callable(value):
         raise TypeError(message(name, "callable", value, remedy))
     return value
+
+
+def check_flag(value: object, name: str) -> bool:
+    """`value` as a bool, one of NumPy's included; TypeError for anything else, numbers and words too."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(message(name, "True or False", value))
+    return bool(value)
 
 
 def check_sizes(

@@ -50,9 +50,7 @@ def explain(error: OSError, path: Path, doing: str, *, if_full: str = IF_FULL) -
         remedy = "; choose a folder that is not a loop of symbolic links"
     else:
         remedy = ""
-    told = StoreError(f"cannot {doing} {path}: {reason}{remedy}")
-    told.errno = error.errno  # so that `is_full` knows it too
-    return told
+    return StoreError(f"cannot {doing} {path}: {reason}{remedy}")
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ __all__ = [
     "check_dtype",
     "check_float_tensor",
     "check_index",
-    "check_like",
     "check_matrix",
+    "check_same_kind",
     "check_spectrum",
     "compute_dtype",
     "is_finite",
@@ -144,7 +144,7 @@ def check_dtype(dtype: object) -> torch.dtype:
     return dtype
 
 
-def check_like(value: Any, name: str, like: Any, whose: str) -> None:
+def check_same_kind(value: Any, name: str, like: Any, whose: str) -> None:
     """Refuse a tensor (or factored matrix) whose dtype or device is not that of ``like``, called ``whose``.
 
     Raises

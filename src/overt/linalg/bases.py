@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_choice, check_sizes, is_integer, message
 from overt._utils.tensors import compute_dtype
 
-__all__ = ["BASES", "Basis", "make_basis"]
+__all__ = ["BASES", "Basis", "is_eigen", "make_basis"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Basis:
         """
         n = len(self.shape)
         if v.ndim < n or tuple(v.shape[v.ndim - n :]) != self.shape:
-            raise ValueError(f"v: expected a shape that ends in {self.shape}, got {tuple(v.shape)}")
+            raise ValueError(f"v must have a shape that ends in {self.shape}, got {tuple(v.shape)}")
         v = v.to(compute_dtype(v.dtype))
         if self.name == "matrix":
             assert self.matrix is not None
@@ -82,6 +83,20 @@ class Basis:
         squares = c.real.square() + c.imag.square() if c.is_complex() else c.square()
         lead = v.shape[: v.ndim - len(self.shape)]
         return squares.reshape(*lead, self.size)
+
+
+def is_eigen(basis: object, dims: object = None) -> bool:
+    """Whether the eigenbasis of what is measured is meant, which is no :class:`Basis` of the inputs.
+
+    Raises
+    ------
+    ValueError
+        If ``dims`` is given for it.
+    """
+    eigen = isinstance(basis, str) and basis == "eigen"
+    if eigen and dims is not None:
+        raise ValueError("dims: the eigenbasis has no dimensions to choose; leave dims out")
+    return eigen
 
 
 def make_basis(
@@ -121,24 +136,23 @@ def make_basis(
     >>> make_basis("fourier", (4,)).power(torch.ones(4))
     tensor([4., 0., 0., 0.])
     """
-    shape = tuple(int(n) for n in shape)
+    shape = check_sizes(shape, "shape")
     if isinstance(basis, Basis):
         if basis.shape != shape:
-            raise ValueError(f"basis: made for inputs of shape {basis.shape}, but these have {shape}")
+            raise ValueError(f"basis must be made for inputs of shape {shape}, got one for {basis.shape}")
         return basis
     if isinstance(basis, Tensor):
         if dims is not None:
             raise ValueError("dims: a matrix is applied to the flattened input; leave dims out")
         return Basis("matrix", shape, (), _orthonormal_rows(basis, math.prod(shape)))
     if not isinstance(basis, str):
-        raise TypeError(f"basis: expected a name, a matrix or a Basis, got {type(basis).__name__}")
-    if basis not in BASES:
-        raise ValueError(f"basis: expected one of {', '.join(BASES)} or a matrix, got {basis!r}")
+        raise TypeError(message("basis", "a name, a matrix as a torch.Tensor or a Basis", basis))
+    check_choice(basis, "basis", BASES)
     chosen = _dims(shape, dims)
     if basis == "haar" and any(shape[d] & (shape[d] - 1) for d in chosen):
         raise ValueError(
-            f"basis: 'haar' needs sizes that are powers of two, got {shape}; crop or pad the input, use "
-            "'dct', or choose the dimensions with dims"
+            f"basis: 'haar' needs sizes that are powers of two, got {shape}; crop or pad the input, take "
+            "'dct', or choose other dimensions with dims"
         )
     return Basis(basis, shape, chosen)
 
@@ -146,22 +160,22 @@ def make_basis(
 def _dims(shape: tuple[int, ...], dims: Sequence[int] | None) -> tuple[int, ...]:
     if dims is None:
         return tuple(range(max(0, len(shape) - 2), len(shape)))
-    if not isinstance(dims, Sequence):
-        raise TypeError(f"dims: expected a sequence of dimensions of an input such as [1], got {dims!r}")
+    if not isinstance(dims, Sequence) or not all(map(is_integer, dims)):
+        raise TypeError(message("dims", "a sequence of dimensions of an input such as [1]", dims))
     chosen = sorted({int(d) + (len(shape) if d < 0 else 0) for d in dims})
     if not chosen or len(chosen) != len(dims) or chosen[0] < 0 or chosen[-1] >= len(shape):
-        raise ValueError(
-            f"dims: expected distinct dimensions of an input of shape {shape}, got {tuple(dims)}"
-        )
+        raise ValueError(message("dims", f"distinct dimensions of an input of shape {shape}", tuple(dims)))
     return tuple(chosen)
 
 
 def _orthonormal_rows(matrix: Tensor, size: int) -> Tensor:
     if not (matrix.is_floating_point() or matrix.is_complex()) or matrix.layout != torch.strided:
-        raise TypeError(f"basis: expected a dense real or complex floating matrix, got {matrix.dtype}")
+        raise TypeError(
+            f"basis must be a dense real or complex floating matrix, got {matrix.dtype}, {matrix.layout}"
+        )
     if matrix.ndim != 2 or matrix.shape[1] != size or not 1 <= matrix.shape[0] <= size:
         raise ValueError(
-            f"basis: expected basis vectors in rows, shape (k, {size}) with k ≤ {size}, got "
+            f"basis must hold basis vectors in rows, shape (k, {size}) with k ≤ {size}, got "
             f"{tuple(matrix.shape)}"
         )
     matrix = matrix.detach()
@@ -170,7 +184,7 @@ def _orthonormal_rows(matrix: Tensor, size: int) -> Tensor:
     tolerance = math.sqrt(torch.finfo(matrix.dtype).eps)
     if not error <= tolerance:
         raise ValueError(
-            f"basis: rows are not orthonormal, |U U* − I| reaches {error:.2g}; take the Q factor of the "
+            f"basis: its rows are not orthonormal, |U U* − I| reaches {error:.2g}; take the Q factor of the "
             "transpose, overt.linalg.orthonormal_basis(matrix.mT).mT"
         )
     return matrix

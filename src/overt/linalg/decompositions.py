@@ -6,6 +6,7 @@ Nothing else in the library calls ``torch.linalg`` for these.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -18,17 +19,27 @@ from overt._utils.tensors import check_matrix, compute_dtype, require_finite
 from overt.linalg.factored import Factored
 
 
-class _NoGradient(torch.autograd.Function):
-    """Identity whose backward pass is refused in words."""
+class _Refusal(torch.autograd.Function):
+    """Identity on the first tensor; its gradient with respect to any of them is refused in words."""
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, reason: str) -> Tensor:
-        ctx.reason = reason
+    def forward(reason: str, X: Tensor, *_: Tensor) -> Tensor:  # noqa: ARG004
         return X.view_as(X)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        ctx.reason = inputs[0]
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> Any:
         raise RuntimeError(ctx.reason)
+
+
+def refuse_gradient(reason: str, X: Tensor, *sources: Tensor) -> Tensor:
+    """X, which raises a RuntimeError where a gradient of it with respect to the sources is asked for."""
+    if not torch.is_grad_enabled():
+        return X
+    return cast(Tensor, _Refusal.apply(reason, X, *sources))  # type: ignore[no-untyped-call]
 
 
 _SVD_REFUSAL = (
@@ -76,21 +87,23 @@ def svd(W: Tensor | Factored) -> tuple[Tensor, Tensor, Tensor]:
     tensor([2., 1.])
     """
     if isinstance(W, Factored):
+        sources: tuple[Tensor, ...] = (W.U, W.V)
         require_finite(W.U, "U")
         require_finite(W.V, "V")
         parts = factored_svd(W.U.detach(), W.V.detach())
-        needs_grad = W.U.requires_grad or W.V.requires_grad
     else:
-        check_matrix(W)
-        parts, needs_grad = dense_svd(W.detach()), W.requires_grad
+        sources = (check_matrix(W),)
+        parts = dense_svd(W.detach())
     U, S, Vh = (part.to(W.dtype) for part in parts)
-    if needs_grad and torch.is_grad_enabled():
-        U, S, Vh = (_refuse_gradient(part) for part in (U, S, Vh))
+    if any(source.requires_grad for source in sources):
+        U, S, Vh = (refuse_gradient(_SVD_REFUSAL, part, *sources) for part in (U, S, Vh))
     return U, S, Vh
 
 
-def _refuse_gradient(X: Tensor) -> Tensor:
-    return cast(Tensor, _NoGradient.apply(X.detach().requires_grad_(), _SVD_REFUSAL))  # type: ignore[no-untyped-call]
+def thin_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVD of a real or complex matrix without checks and remedies, which compiled code cannot have."""
+    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+    return U, S, Vh
 
 
 def dense_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,20 +116,16 @@ def dense_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def robust_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Thin SVD of a matrix of moderate scale, by QR iteration where divide and conquer fails."""
     try:
-        U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+        return thin_svd(W)
     except LinAlgError:
         return _gesvd(W)
-    return U, S, Vh
-
-
-def dense_singular_values(W: Tensor) -> Tensor:
-    """Singular values alone of a detached matrix: less than half of the work of the SVD."""
-    S, scale = scaled_singular_values(W)
-    return S if scale is None else S * scale
 
 
 def scaled_singular_values(W: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Singular values, and the scale, or None, that they are to be multiplied by."""
+    """Singular values of a detached matrix, and the scale, or None, that they are to be multiplied by.
+
+    Without the vectors, this is less than half of the work of the SVD.
+    """
     scaled, scale = rescale(W.to(compute_dtype(W.dtype)))
     try:
         S: Tensor = torch.linalg.svdvals(scaled)
@@ -170,8 +179,18 @@ def _gesvd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return U.reshape(*batch, *U.shape[1:]), S.reshape(*batch, *S.shape[1:]), Vh.reshape(*batch, *Vh.shape[1:])
 
 
+def factored_decomposition(
+    U: Tensor, V: Tensor, svd: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] = thin_svd
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin SVD of U Vᵀ from the QR decompositions of its factors, and the given SVD of a small matrix."""
+    Qu, Ru = torch.linalg.qr(U)
+    Qv, Rv = torch.linalg.qr(V)
+    A, S, Bh = svd(Ru @ Rv.mT)
+    return Qu @ A, S, Bh @ Qv.mT
+
+
 def factored_svd(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVD of U Vᵀ from the QR decompositions of its detached, finite factors.
+    """Thin SVD of U Vᵀ from its detached, finite factors, of any scale.
 
     Raises
     ------
@@ -179,13 +198,10 @@ def factored_svd(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         If a singular value is beyond the range of the dtype that it is computed in.
     """
     dtype = compute_dtype(U.dtype)
+    U, u_scale = rescale(U.to(dtype))
+    V, v_scale = rescale(V.to(dtype))
     with full_precision(U.device):
-        Qu, Ru = torch.linalg.qr(U.to(dtype))
-        Qv, Rv = torch.linalg.qr(V.to(dtype))
-        Ru, u_scale = rescale(Ru)
-        Rv, v_scale = rescale(Rv)
-        A, S, Bh = dense_svd(Ru @ Rv.mT)
-        left, right = Qu @ A, Bh @ Qv.mT
+        left, S, right = factored_decomposition(U, V, dense_svd)
     for scale in (u_scale, v_scale):
         S = S if scale is None else S * scale
     if (u_scale is not None or v_scale is not None) and not bool(torch.isfinite(S).all()):
@@ -264,7 +280,7 @@ def eigh(A: Tensor) -> tuple[Tensor, Tensor]:
     """
     check_matrix(A, "A")
     if A.shape[-1] != A.shape[-2]:
-        raise ValueError(f"A: expected square matrices (..., n, n), got shape {tuple(A.shape)}")
+        raise ValueError(f"A must hold square matrices (..., n, n), got shape {tuple(A.shape)}")
     require_finite(A, "A")
     values, vectors = torch.linalg.eigh(A.to(compute_dtype(A.dtype)))
     return values.flip(-1).to(A.dtype), vectors.flip(-1).to(A.dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overt._utils.tensors import check_matrix
+from overt._utils.tensors import check_matrix, check_same_kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +48,10 @@ class Factored:
         u, v = tuple(self.U.shape), tuple(self.V.shape)
         if u[:-2] != v[:-2] or u[-1] != v[-1]:
             raise ValueError(
-                f"V: expected shape (..., n, r) with the batch shape and r of U; got U {u} and V {v}. "
-                "Note that W = U Vᵀ: pass the right factor as (n, r), not (r, n)"
+                f"V must have shape (..., n, r) with the batch shape and r of U, got U {u} and V {v}; "
+                "since W = U Vᵀ, pass the right factor as (n, r), not (r, n)"
             )
-        if self.U.dtype != self.V.dtype:
-            raise TypeError(
-                f"V: expected the dtype of U ({self.U.dtype}), got {self.V.dtype}; convert one of them"
-            )
-        if self.U.device != self.V.device:
-            raise ValueError(
-                f"V: expected the device of U ({self.U.device}), got {self.V.device}; move one of them"
-            )
+        check_same_kind(self.V, "V", self.U, "U")
 
     @property
     def shape(self) -> torch.Size:
@@ -95,6 +88,13 @@ class Factored:
 
     def __matmul__(self, X: Tensor) -> Tensor:
         return self.matmul(X)
+
+    def __add__(self, other: Factored) -> Factored:
+        """The sum, of as many columns in each factor as both have together."""
+        return Factored(torch.cat([self.U, other.U], -1), torch.cat([self.V, other.V], -1))
+
+    def __sub__(self, other: Factored) -> Factored:
+        return self + Factored(other.U, -other.V)
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Factored:
         """Return the same matrix with its factors converted to ``dtype`` and moved to ``device``."""

@@ -1,4 +1,4 @@
-"""Singular values and right singular vectors from the smaller Gram matrix of W.
+"""Singular values and the vectors of the smaller side from the smaller Gram matrix of W.
 
 One product and a symmetric eigenvalue decomposition of the smaller side cost less than an SVD, most of all
 for elongated matrices. Squaring loses what is below √eps·σ₁ of the precision that it is done in. A float32
@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["factored_decomposition", "gram_decomposition", "gram_spectrum", "spectral_decomposition"]
+__all__ = ["gram_spectrum"]
 
 
-def gram_decomposition(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin U, S, Vh of W, with the smaller factor orthonormal and the other one W V diag(1/σ), or Uᵀ W.
+def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    """Singular vectors of the smaller side, in columns, and the singular values, descending.
 
     No number is read on the host, so it can be compiled; entries that are not finite make LAPACK fail.
 
@@ -27,28 +27,17 @@ def gram_decomposition(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Ten
 
     Returns
     -------
-    U, S, Vh : Tensor
-        S descends. Where σ is at or below √(eps·max(m, n))·σ₁, S and the vector that would be divided by it
-        are 0.
+    Q : Tensor, shape (..., min(m, n), min(m, n))
+        U where m ≤ n, otherwise V.
+    S : Tensor, shape (..., min(m, n))
+        0 where σ is at or below √(eps·max(m, n))·σ₁.
 
     Examples
     --------
     >>> import torch
-    >>> from overt.linalg.gram import gram_decomposition
-    >>> gram_decomposition(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))[1]
+    >>> from overt.linalg.gram import gram_spectrum
+    >>> gram_spectrum(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))[1]
     tensor([4., 3.])
-    """
-    if W.shape[-2] > W.shape[-1]:
-        V, S, Uh = gram_decomposition(W.mT, dtype)
-        return Uh.mT, S, V.mT
-    U, S = gram_spectrum(W, dtype)
-    inverse = torch.where(S > 0, S, torch.ones_like(S)).reciprocal() * (S > 0)
-    return U, S, inverse.unsqueeze(-1) * (U.mT @ W)
-
-
-def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
-    """Singular vectors of the smaller side, in columns, and the values: :func:`gram_decomposition` without
-    the product that gives the other vectors.
     """
     high = dtype or torch.float64
     peak = W.abs().amax(dim=(-2, -1), keepdim=True)
@@ -59,30 +48,3 @@ def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, 
     known = squares > squares[..., :1] * (torch.finfo(high).eps * max(W.shape[-2:]))
     S = torch.where(known, squares, torch.zeros_like(squares)).sqrt()
     return Q.to(W.dtype), (S * peak.squeeze(-1)).to(W.dtype)
-
-
-def spectral_decomposition(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin U, S, Vh by LAPACK's SVD, without the checks and remedies of :func:`overt.linalg.svd`.
-
-    Nothing is read on the host: for compiled code and for complex matrices.
-
-    Parameters
-    ----------
-    W : Tensor, shape (..., m, n)
-        Real or complex, single or double precision, detached.
-    """
-    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
-    return U, S, Vh
-
-
-def factored_decomposition(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin U, S, Vh of U Vᵀ from the QR decompositions of its factors; like :func:`spectral_decomposition`.
-
-    Parameters
-    ----------
-    U, V : Tensor, shapes (..., m, r) and (..., n, r)
-    """
-    Qu, Ru = torch.linalg.qr(U)
-    Qv, Rv = torch.linalg.qr(V)
-    A, S, Bh = torch.linalg.svd(Ru @ Rv.mT, full_matrices=False)
-    return Qu @ A, S, Bh @ Qv.mT

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_integer
 from overt.linalg.decompositions import eigh, full_precision
 
 __all__ = ["LeadingEigenpairs", "block_lanczos"]
@@ -71,8 +72,8 @@ def block_lanczos(
 
     Raises
     ------
-    ValueError
-        If ``k`` is not in 1 … n.
+    TypeError, ValueError
+        If ``k`` is not an integer in 1 … n.
 
     References
     ----------
@@ -89,8 +90,7 @@ def block_lanczos(
     tensor([5., 4.])
     """
     b, n = start.shape
-    if not 1 <= k <= n:
-        raise ValueError(f"k: expected 1 … {n}, got {k}")
+    k = check_integer(k, "k", least=1, most=n)
     limit = min(n, 8 * (k + b) if max_applications is None else max(max_applications, k))
     Q = start.new_empty(0, n)
     images = start.new_empty(0, n)

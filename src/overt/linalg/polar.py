@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_integer
 from overt._utils.tensors import check_matrix, require_finite
 from overt.linalg.polar_coefficients import SAFETY, Quintic, polar_coefficients
 
@@ -67,10 +68,7 @@ def polar(W: Tensor, steps: int = 10) -> Tensor:
             [0., 1.]])
     """
     check_matrix(W)
-    if isinstance(steps, bool) or not isinstance(steps, int):
-        raise TypeError(f"steps: expected an integer, got {type(steps).__name__}")
-    if steps < 1:
-        raise ValueError(f"steps: expected at least 1, got {steps}")
+    steps = check_integer(steps, "steps", least=1)
     require_finite(W)
     if W.numel() == 0:
         return torch.zeros_like(W)

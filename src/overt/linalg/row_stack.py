@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_integer
 from overt._utils.tensors import compute_dtype, require_finite
 from overt.linalg.decompositions import dense_svd, full_precision
 
@@ -52,10 +53,8 @@ class RowStack:
     """
 
     def __init__(self, columns: int, limit: int, *, lossless: bool = False) -> None:
-        if columns < 1 or limit < 2:
-            raise ValueError(f"columns, limit: expected at least 1 and 2, got {columns} and {limit}")
-        self.columns = columns
-        self.limit = limit
+        self.columns = check_integer(columns, "columns", least=1)
+        self.limit = check_integer(limit, "limit", least=2)
         self.lossless = lossless
         self.dropped_norm = 0.0
         self.dropped_trace = 0.0
@@ -72,7 +71,7 @@ class RowStack:
             lossless stack.
         """
         if rows.ndim != 2 or rows.shape[1] != self.columns:
-            raise ValueError(f"rows: expected shape (k, {self.columns}), got {tuple(rows.shape)}")
+            raise ValueError(f"rows must have shape (k, {self.columns}), got {tuple(rows.shape)}")
         require_finite(rows, "rows")
         self._blocks.append(rows.detach().to(compute_dtype(rows.dtype)))
         self._kept += len(rows)
@@ -93,8 +92,7 @@ class RowStack:
                 return
             if self.lossless:
                 raise ValueError(
-                    f"rows: more than {self.limit} rows of {self.columns} columns have come, and they "
-                    "cannot be kept without loss"
+                    f"rows: more than {self.limit} of {self.columns} columns cannot be kept without loss"
                 )
             _, S, Vh = dense_svd(A)
         k = self.limit // 2

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_choice, check_integer, check_sizes, is_integer, message
 from overt._utils.seeds import generator_from, normal
-from overt.models.base import cast_layers, check_depth, check_dtype, check_scale, check_size
+from overt.models.base import check_scale, parameters_of
 
 __all__ = ["ConvolutionInit", "DeepCircularConvolution"]
 
@@ -83,17 +83,14 @@ class DeepCircularConvolution(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.shape = _check_signal_shape(shape)
-        self.depth = check_depth(depth)
-        if init not in get_args(ConvolutionInit):
-            raise ValueError(f"init must be one of {', '.join(get_args(ConvolutionInit))}, got {init!r}")
-        self.init = init
+        self.shape = check_sizes((shape,) if is_integer(shape) else shape, "shape", shortest=1)
+        if len(self.shape) > 2:
+            raise ValueError(message("shape", "a length or a pair (height, width)", shape))
+        self.depth = check_integer(depth, "depth", least=1)
+        self.init = check_choice(init, "init", ConvolutionInit)
         self.scale = check_scale(scale)
-        dtype = check_dtype(dtype)
-        filters = _INITS[init](self.shape, self.depth, self.scale, generator_from(seed, generator))
-        self.weights = nn.ParameterList(
-            nn.Parameter(w) for w in cast_layers(filters, self.scale, dtype, device)
-        )
+        filters = _INITS[self.init](self.shape, self.depth, self.scale, generator_from(seed, generator))
+        self.weights = parameters_of(filters, self.scale, dtype, device)
 
     def product(self) -> Tensor:
         """End-to-end filter h, of the model's shape."""
@@ -125,16 +122,6 @@ class DeepCircularConvolution(nn.Module):
         # Without this check, broadcasting would quietly stretch a signal of length 1.
         if tuple(x.shape[-len(self.shape) :]) != self.shape:
             raise ValueError(f"x must end in the dimensions {self.shape}, got shape {tuple(x.shape)}")
-
-
-def _check_signal_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(shape, numbers.Integral):
-        return (check_size(shape, "shape"),)
-    if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence):
-        raise TypeError(f"shape must be an int or a pair of ints, got {shape!r}")
-    if len(shape) not in (1, 2):
-        raise ValueError(f"shape must hold one or two ints, got {tuple(shape)}")
-    return tuple(check_size(size, f"shape[{i}]") for i, size in enumerate(shape))
 
 
 def _delta(shape: tuple[int, ...]) -> Tensor:

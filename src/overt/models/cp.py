@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_integer, check_sizes
 from overt._utils.seeds import generator_from, normal
-from overt.models.base import cast_layers, check_dtype, check_scale, check_size
+from overt.models.base import check_scale, parameters_of
 
 __all__ = ["CPTensor"]
 
@@ -68,16 +69,13 @@ class CPTensor(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.shape = _check_shape(shape)
-        self.components = check_size(components, "components")
+        self.shape = check_sizes(shape, "shape", shortest=2)
+        self.components = check_integer(components, "components", least=1)
         self.scale = check_scale(scale)
-        dtype = check_dtype(dtype)
         source = generator_from(seed, generator)
         log_std = (math.log(self.scale) - 0.5 * math.log(self.components)) / self.order
         factors = [math.exp(log_std) * normal(n, self.components, generator=source) for n in self.shape]
-        self.weights = nn.ParameterList(
-            nn.Parameter(w) for w in cast_layers(factors, self.scale, dtype, device)
-        )
+        self.weights = parameters_of(factors, self.scale, dtype, device)
 
     @property
     def order(self) -> int:
@@ -107,11 +105,3 @@ def _khatri_rao(factors: Sequence[Tensor]) -> Tensor:
     for factor in factors[1:]:
         result = (result[:, None, :] * factor[None, :, :]).reshape(-1, factor.shape[1])
     return result
-
-
-def _check_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence):
-        raise TypeError(f"shape must be a sequence of ints (n_1, …, n_N), got {type(shape).__name__}")
-    if len(shape) < 2:
-        raise ValueError(f"shape must hold at least two sizes, got {tuple(shape)}")
-    return tuple(check_size(size, f"shape[{i}]") for i, size in enumerate(shape))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from overt.models.base import cast_layers, check_depth, check_dtype, check_scale, check_size
+from overt._utils.checks import check_integer
+from overt.models.base import check_scale, parameters_of
 
 __all__ = ["DeepDiagonal"]
 
@@ -60,14 +61,13 @@ class DeepDiagonal(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.dim = check_size(dim, "dim")
-        self.depth = check_depth(depth)
+        self.dim = check_integer(dim, "dim", least=1)
+        self.depth = check_integer(depth, "depth", least=1)
         self.scale = check_scale(scale)
         self.signed = bool(signed)
         root = torch.full((self.dim,), self.scale ** (1 / self.depth), dtype=torch.float64)
-        (start,) = cast_layers([root], self.scale, check_dtype(dtype), device)
-        self.u = nn.Parameter(start)
-        self.v = nn.Parameter(start.clone()) if signed else None
+        self.u: nn.Parameter = parameters_of([root], self.scale, dtype, device)[0]
+        self.v = nn.Parameter(self.u.detach().clone()) if signed else None
 
     @property
     def weights(self) -> list[nn.Parameter]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_choice, check_sizes
 from overt._utils.seeds import generator_from, normal
 from overt.linalg import svd
 from overt.linalg.decompositions import random_orthonormal
-from overt.models.base import cast_layers, check_dtype, check_scale, check_size
+from overt.models.base import check_scale, parameters_of
 
 __all__ = ["DeepLinear", "LinearInit"]
 
@@ -86,16 +87,11 @@ class DeepLinear(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.sizes = _check_sizes(sizes)
-        if init not in get_args(LinearInit):
-            raise ValueError(f"init must be one of {', '.join(get_args(LinearInit))}, got {init!r}")
-        self.init = init
+        self.sizes = check_sizes(sizes, "sizes", shortest=2, remedy="give the widths (n_in, …, n_out)")
+        self.init = check_choice(init, "init", LinearInit)
         self.scale = check_scale(scale)
-        dtype = check_dtype(dtype)
-        layers = _INITS[init](self.sizes, self.scale, generator_from(seed, generator))
-        self.weights = nn.ParameterList(
-            nn.Parameter(w) for w in cast_layers(layers, self.scale, dtype, device)
-        )
+        layers = _INITS[self.init](self.sizes, self.scale, generator_from(seed, generator))
+        self.weights = parameters_of(layers, self.scale, dtype, device)
 
     @property
     def depth(self) -> int:
@@ -119,14 +115,6 @@ class DeepLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"sizes={self.sizes}, init={self.init!r}, scale={self.scale:g}"
-
-
-def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Sequence):
-        raise TypeError(f"sizes must be a sequence of ints (n_in, …, n_out), got {type(sizes).__name__}")
-    if len(sizes) < 2:
-        raise ValueError(f"sizes must hold at least the input and the output width, got {tuple(sizes)}")
-    return tuple(check_size(size, f"sizes[{i}]") for i, size in enumerate(sizes))
 
 
 def _pairs(sizes: tuple[int, ...]) -> list[tuple[int, int]]:

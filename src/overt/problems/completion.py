@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as nnf
 
+from overt._utils.checks import message
+from overt._utils.tensors import check_index
 from overt.linalg import Factored
-from overt.models.base import check_dtype
-from overt.problems._indices import check_factors, check_heldout, check_pairs, check_shape, check_unique
 from overt.problems.base import (
+    EntriesProblem,
+    MatrixProblem,
     check_iterate,
     check_values,
-    factors_of,
-    mean_squared,
     relative_error,
     rms,
+    set_field,
 )
 from overt.problems.factors import distance, entries_of, frobenius
-
-if TYPE_CHECKING:
-    from overt.problems.offsets import Offsets
+from overt.problems.offsets import Offsets, fit_offsets
 
 __all__ = ["CompletionProblem", "Entries"]
 
@@ -33,7 +33,7 @@ Entries = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CompletionProblem:
+class CompletionProblem(MatrixProblem, EntriesProblem):
     """Observed entries of an unknown m×n matrix; the matrix itself is never formed unless asked for.
 
     Parameters
@@ -88,24 +88,20 @@ class CompletionProblem:
     name: str = "completion"
 
     def __post_init__(self) -> None:
-        set_ = object.__setattr__
-        shape = check_shape(self.shape)
-        set_(self, "shape", shape)
-        y = check_values(self.y, "y", ndim=1)
-        if y.numel() == 0:
-            raise ValueError("no entry is observed: rows, cols and y are empty")
-        rows, cols = check_pairs(self.rows, self.cols, y, shape, "")
-        set_(self, "rows", rows)
-        set_(self, "cols", cols)
-        check_unique(self.flat, shape[1])
-        if self.truth is not None:
-            truth = check_values(self.truth, "truth", ndim=2, like=y)
-            if truth.shape != shape:
-                raise ValueError(f"truth must have shape {shape}, got {tuple(truth.shape)}")
-        if self.truth_factors is not None:
-            check_factors(self.truth_factors, shape, y)
+        super().__post_init__()
+        rows, cols = self._check_places(self.rows, self.cols, self.y)
+        set_field(self, "rows", rows)
+        set_field(self, "cols", cols)
+        self._refuse_repeats()
+        factors = self.truth_factors
+        if factors is not None:
+            if not isinstance(factors, Factored):
+                raise TypeError(message("truth_factors", "an overt.Factored", factors))
+            m, n = self.shape
+            check_values(factors.U, "truth_factors.U", (m, "r"), like=self.y)
+            check_values(factors.V, "truth_factors.V", (n, "r"), like=self.y)
         if self.heldout is not None:
-            set_(self, "heldout", check_heldout(self.heldout, y, shape))
+            set_field(self, "heldout", self._checked_heldout(self.heldout))
 
     @classmethod
     def from_dense(cls, X: Tensor, mask: Tensor | None = None, **fields: Any) -> CompletionProblem:
@@ -122,37 +118,19 @@ class CompletionProblem:
             Further fields of the problem: truth, heldout, name, ….
         """
         if not isinstance(X, Tensor) or X.ndim != 2:
-            raise TypeError("X must be a torch.Tensor with 2 dimensions")
+            raise TypeError(message("X", "a torch.Tensor with 2 dimensions", X))
         if mask is None:
             mask = ~torch.isnan(X)
         elif not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise TypeError("mask must be a boolean torch.Tensor")
+            raise TypeError(message("mask", "a boolean torch.Tensor", mask))
         elif mask.shape != X.shape:
             raise ValueError(f"mask must have the shape {tuple(X.shape)} of X, got {tuple(mask.shape)}")
         rows, cols = mask.nonzero(as_tuple=True)
         return cls(rows, cols, X[mask], (X.shape[0], X.shape[1]), **fields)
 
-    # ---- what is observed ----------------------------------------------------------------------------------
-
-    @property
-    def n_observed(self) -> int:
-        """Number k of observed entries."""
-        return self.y.numel()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of all real tensors of the problem."""
-        return self.y.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of all tensors of the problem."""
-        return self.y.device
-
-    @cached_property
-    def flat(self) -> Tensor:
-        """Positions ``rows * n + cols`` (k,) in the matrix read row by row."""
-        return self.rows * self.shape[1] + self.cols
+    def places(self) -> tuple[Tensor, Tensor]:
+        """`rows` and `cols`."""
+        return self.rows, self.cols
 
     @cached_property
     def observed(self) -> Tensor:
@@ -161,54 +139,26 @@ class CompletionProblem:
         mask.view(-1)[self.flat] = True
         return mask
 
-    @cached_property
-    def max_abs_observed(self) -> float:
-        """Largest absolute observed value."""
-        return float(self.y.abs().max())
-
-    def oversampling(self, rank: int) -> float:
-        """ρ = k / (r (m + n − r)): observations over degrees of freedom of a rank-r matrix."""
-        m, n = self.shape
-        if not 1 <= rank <= min(m, n):
-            raise ValueError(f"rank must lie in 1 … {min(m, n)}, got {rank}")
-        return self.n_observed / (rank * (m + n - rank))
-
-    # ---- the measurement map -------------------------------------------------------------------------------
-
     def measure(self, W: Tensor | Factored) -> Tensor:
         """Entries of W (m, n) at the observed places, shape (k,). A Factored is never multiplied out."""
-        factors = factors_of(W)
-        if factors is not None:
-            return self._entries(*factors, self.rows, self.cols)
-        # index_select, not W[rows, cols]: its backward is two to ten times faster, at every size and share
-        # measured.
-        return check_iterate(W, self.shape, self.y).reshape(-1).index_select(0, self.flat)
-
-    def adjoint(self, z: Tensor) -> Tensor:
-        """The m×n matrix with z (k,) at the observed places and zero elsewhere."""
-        check_iterate(z, (self.n_observed,), self.y, name="z")
-        m, n = self.shape
-        return z.new_zeros(m * n).index_put((self.flat,), z).view(m, n)
+        check_iterate(W, self.shape, self.y, factored=True)
+        return super().measure(W) if isinstance(W, Tensor) else entries_of(W, self.rows, self.cols)
 
     def loss(self, W: Tensor | Factored) -> Tensor:
         """Mean squared residual over the observations, a 0-d tensor."""
-        return mean_squared(self.measure(W), self.y)
+        return nnf.mse_loss(self.measure(W), self.y)
 
     def error(self, W: Tensor | Factored) -> float:
         """‖W − W*‖_F / ‖W*‖_F where the truth is known, else the RMSE on held-out entries, else NaN.
 
         For a truth of zero the denominator is 1.
         """
-        factors_of(W)  # refuses what is neither
+        check_iterate(W, self.shape, self.y, factored=True)
         with torch.no_grad():
             if self.truth is not None:
-                dense = W if isinstance(W, Tensor) else W.dense()
-                check_iterate(dense, self.shape, self.y)
-                distance_ = float(torch.linalg.vector_norm(dense - self.truth))
-                return relative_error(distance_, self._truth_norm)
+                return super().error(W if isinstance(W, Tensor) else W.dense())
             if self.truth_factors is not None:
-                U, V = self.truth_factors.U, self.truth_factors.V
-                return relative_error(distance(W, U, V), frobenius(U, V))
+                return relative_error(distance(W, self.truth_factors), frobenius(self.truth_factors))
             return self.heldout_rmse(W) if self.heldout is not None else math.nan
 
     def heldout_rmse(self, W: Tensor | Factored) -> float:
@@ -222,38 +172,10 @@ class CompletionProblem:
         if self.heldout is None:
             raise ValueError(f"problem {self.name!r} has no held-out entries")
         rows, cols, values = self.heldout
+        check_iterate(W, self.shape, self.y, factored=True)
         with torch.no_grad():
-            factors = factors_of(W)
-            if factors is not None:
-                return rms(self._entries(*factors, rows, cols) - values)
-            assert isinstance(W, Tensor)
-            check_iterate(W, self.shape, self.y)
-            return rms(W[rows, cols] - values)
-
-    # ---- other problems from this one ----------------------------------------------------------------------
-
-    def to(
-        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> CompletionProblem:
-        """The same problem in another precision or on another device."""
-        check_dtype(dtype)
-
-        def real(t: Tensor) -> Tensor:
-            return t.to(dtype=dtype, device=device)
-
-        heldout = self.heldout
-        factors = self.truth_factors
-        return replace(
-            self,
-            rows=self.rows.to(device=device),
-            cols=self.cols.to(device=device),
-            y=real(self.y),
-            truth=None if self.truth is None else real(self.truth),
-            heldout=None
-            if heldout is None
-            else (heldout[0].to(device=device), heldout[1].to(device=device), real(heldout[2])),
-            truth_factors=None if factors is None else factors.to(dtype=dtype, device=device),
-        )
+            found = W[rows, cols] if isinstance(W, Tensor) else entries_of(W, rows, cols)
+            return rms(found - values)
 
     def center(self, how: str = "biases", *, ridge: float = 5.0) -> tuple[CompletionProblem, Offsets]:
         """The problem less its global mean or its row and column biases, and these offsets.
@@ -261,27 +183,33 @@ class CompletionProblem:
         See `overt.problems.fit_offsets`. Observations, held-out values and truth are all reduced; the error
         of the centred problem is relative to the centred truth.
         """
-        from overt.problems.offsets import center
+        offsets = fit_offsets(self, how, ridge=ridge)
+        heldout = self.heldout
+        if heldout is not None:
+            rows, cols, values = heldout
+            heldout = (rows, cols, values - offsets.at(rows, cols))
+        factors = self.truth_factors
+        centered = replace(
+            self,
+            y=self.y - offsets.at(self.rows, self.cols),
+            truth=None if self.truth is None else self.truth - offsets.dense(),
+            truth_factors=None if factors is None else factors - offsets.factored(),
+            true_rank=None,
+            heldout=heldout,
+            name=f"{self.name} (less {how})",
+        )
+        return centered, offsets
 
-        return center(self, how, ridge=ridge)
-
-    def __repr__(self) -> str:
+    def _check_places(
+        self, rows: object, cols: object, values: Tensor, of: str = ""
+    ) -> tuple[Tensor, Tensor]:
         m, n = self.shape
-        where = f"{self.dtype}, {self.device}"
-        return f"CompletionProblem({self.name!r}, {m}×{n}, {self.n_observed} observed, {where})"
+        return check_index(rows, f"{of}rows", m, values), check_index(cols, f"{of}cols", n, values)
 
-    # ---- internals -----------------------------------------------------------------------------------------
-
-    @cached_property
-    def _truth_norm(self) -> float:
-        return 0.0 if self.truth is None else float(torch.linalg.vector_norm(self.truth))
-
-    def _entries(self, U: Tensor, V: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
-        """Checked entries of U Vᵀ at (rows, cols)."""
-        if (U.shape[0], V.shape[0]) != self.shape:
-            raise ValueError(f"W must have shape {self.shape}, got {(U.shape[0], V.shape[0])}")
-        if U.dtype != self.dtype:
-            raise TypeError(
-                f"W has dtype {U.dtype} but the problem holds {self.dtype}; use problem.to(dtype=…)"
-            )
-        return entries_of(U, V, rows, cols)
+    def _checked_heldout(self, heldout: object) -> Entries:
+        if not isinstance(heldout, tuple | list) or len(heldout) != 3:
+            raise TypeError(message("heldout", "a triple (rows, cols, values)", heldout))
+        values = check_values(heldout[2], "heldout values", ("h",), like=self.y)
+        if values.numel() == 0:
+            raise ValueError("heldout: there is no entry; leave heldout out")
+        return *self._check_places(heldout[0], heldout[1], values, "heldout "), values

@@ -62,33 +62,22 @@ MOVIELENS_100K = DataFile(
     other_sha256=("eb3f7d98afd79980862073acc4f5f9c4a4f7b33c5a4410affdc615d358ea8589",),
 )
 
-_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
-FASHION_MNIST = {
-    part: DataFile(f"fashion-mnist/{name}.gz", f"{_FASHION}/{name}.gz", sha256, unpacked=True)
-    for part, name, sha256 in (
-        (
-            "train images",
-            "train-images-idx3-ubyte",
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        ),
-        (
-            "train labels",
-            "train-labels-idx1-ubyte",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        ),
-        (
-            "test images",
-            "t10k-images-idx3-ubyte",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        ),
-        (
-            "test labels",
-            "t10k-labels-idx1-ubyte",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-    )
+_FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""The four files of Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), MIT licence."""
+FASHION_MNIST = tuple(
+    DataFile(
+        f"fashion-mnist/{name}.gz",
+        f"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{name}.gz",
+        sha256,
+        unpacked=True,
+    )
+    for name, sha256 in _FASHION_MNIST_SHA256.items()
+)
+"""Images and labels to train on, then to test on (Xiao, Rasul & Vollgraf 2017), MIT licence."""
 
 
 def cache_folder() -> Path:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from overt._utils.seeds import generator_from, normal
+from overt._utils.checks import check_integer, check_number, check_sizes
+from overt._utils.seeds import normal, seeded
 from overt.linalg import Factored
 from overt.linalg.decompositions import random_orthonormal
-from overt.problems._numbers import check_count, check_integer, check_noise, check_number, plain_shape
 from overt.problems.base import rms
 from overt.problems.completion import CompletionProblem
 from overt.problems.factors import entries_of, frobenius
@@ -41,26 +40,17 @@ def low_rank_factors(
     TypeError, ValueError
         `rank` not an int in 1 … min(m, n); `condition_number` below 1, not finite, or not 1 at rank 1.
     """
-    m, n = plain_shape(shape)
-    rank = check_integer(rank, "rank")
-    if not 1 <= rank <= min(m, n):
-        raise ValueError(f"rank must lie in 1 … {min(m, n)}, got {rank}")
+    m, n = check_sizes(shape, "shape", length=2)
+    rank = check_integer(rank, "rank", least=1, most=min(m, n))
     if condition_number is None:
         U, V = normal(m, rank, generator=generator), normal(n, rank, generator=generator)
     else:
-        condition_number = check_number(condition_number, "condition_number")
-        if not 1 <= condition_number < math.inf:
-            raise ValueError(f"condition_number must be finite and at least 1, got {condition_number}")
+        condition_number = check_number(condition_number, "condition_number", least=1)
         if rank == 1 and condition_number != 1:
-            raise ValueError(
-                f"a matrix of rank 1 has condition number 1, got condition_number={condition_number}"
-            )
-        U, V = (
-            random_orthonormal(m, rank, generator=generator),
-            random_orthonormal(n, rank, generator=generator),
-        )
+            raise ValueError(f"condition_number must be 1 for a matrix of rank 1, got {condition_number}")
+        U, V = (random_orthonormal(size, rank, generator=generator) for size in (m, n))
         U = U * torch.logspace(math.log10(condition_number), 0.0, rank, dtype=torch.float64)
-    scale = math.sqrt(math.sqrt(m * n) / frobenius(U, V))
+    scale = math.sqrt(math.sqrt(m * n) / frobenius(Factored(U, V)))
     return U * scale, V * scale
 
 
@@ -121,19 +111,21 @@ def matrix_completion(
     >>> round(problem.oversampling(5), 2), problem.error(problem.truth)
     (2.29, 0.0)
     """
-    noise = check_noise(noise)
-    m, n = plain_shape(shape)
+    noise = check_number(noise, "noise", least=0)
+    m, n = check_sizes(shape, "shape", length=2)
     rank = check_integer(rank, "rank")
-    n_observed = check_integer(n_observed, "n_observed, the number of observed entries,")
-    min_per_line = check_integer(min_per_line, "min_per_line")
-    generator = _generator(seed)
+    n_observed = check_integer(
+        n_observed, "n_observed", least=1, most=m * n, remedy="it is the number of observed entries"
+    )
+    min_per_line = check_integer(min_per_line, "min_per_line", least=0)
+    generator = seeded(seed)
     U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
     rows, cols = sample_entries(
         (m, n), n_observed, generator=generator, sampling=sampling, min_per_line=min_per_line
     )
     truth = U @ V.mT if m * n <= _DENSE_TRUTH else None
     factors = Factored(U, V)
-    clean = truth[rows, cols] if truth is not None else entries_of(U, V, rows, cols)
+    clean = truth[rows, cols] if truth is not None else entries_of(factors, rows, cols)
     problem = CompletionProblem(
         rows,
         cols,
@@ -189,11 +181,11 @@ def matrix_sensing(
     >>> problem.A.shape, problem.error(problem.truth)
     (torch.Size([50, 80]), 0.0)
     """
-    noise = check_noise(noise)
-    n_measurements = check_count(n_measurements, "n_measurements")
-    m, n = plain_shape(shape)
+    noise = check_number(noise, "noise", least=0)
+    n_measurements = check_integer(n_measurements, "n_measurements", least=1)
+    m, n = check_sizes(shape, "shape", length=2)
     rank = check_integer(rank, "rank")
-    generator = _generator(seed)
+    generator = seeded(seed)
     U, V = low_rank_factors((m, n), rank, condition_number=condition_number, generator=generator)
     truth = U @ V.mT
     A = normal(n_measurements, m * n, generator=generator) / math.sqrt(m * n)
@@ -244,16 +236,15 @@ def linear_regression(
     >>> problem.shape, int((problem.truth != 0).sum())
     ((50,), 3)
     """
-    noise = check_noise(noise)
-    dim, n_samples = check_count(dim, "dim"), check_count(n_samples, "n_samples")
-    generator = _generator(seed)
+    noise = check_number(noise, "noise", least=0)
+    dim = check_integer(dim, "dim", least=1)
+    n_samples = check_integer(n_samples, "n_samples", least=1)
+    generator = seeded(seed)
     if nonzeros is None:
         truth = normal(dim, generator=generator)
         truth = truth / torch.linalg.vector_norm(truth)
     else:
-        nonzeros = check_count(nonzeros, "nonzeros")
-        if nonzeros > dim:
-            raise ValueError(f"nonzeros must lie in 1 … {dim}, got {nonzeros}")
+        nonzeros = check_integer(nonzeros, "nonzeros", least=1, most=dim)
         places = torch.randperm(dim, generator=generator)[:nonzeros]
         signs = torch.randint(2, (nonzeros,), generator=generator).to(torch.float64) * 2 - 1
         truth = torch.zeros(dim, dtype=torch.float64).index_put((places,), signs / math.sqrt(nonzeros))
@@ -264,12 +255,6 @@ def linear_regression(
         X, y, truth, n_nonzero=nonzeros, noise_std=noise_std, name=f"regression {dim} {kind}"
     )
     return problem.to(dtype=dtype, device=device)
-
-
-def _generator(seed: int) -> torch.Generator:
-    if seed is None:
-        raise TypeError("seed must be an int, got None")
-    return cast("torch.Generator", generator_from(seed))
 
 
 def _add_noise(clean: Tensor, noise: float, generator: torch.Generator) -> tuple[Tensor, float]:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from overt._utils.seeds import generator_from
+from overt._utils.checks import check_integer, message, optional
+from overt._utils.seeds import seeded
 from overt.problems.fetch import FASHION_MNIST, fetch
 from overt.problems.idx import read_idx
 
 __all__ = ["ImageSet", "ImageSplit", "image_classification", "permute_pixels", "scramble_phases"]
-
-_NAMES = {
-    "train images": "train-images-idx3-ubyte",
-    "train labels": "train-labels-idx1-ubyte",
-    "test images": "t10k-images-idx3-ubyte",
-    "test labels": "t10k-labels-idx1-ubyte",
-}
 
 
 @dataclass(frozen=True)
@@ -99,24 +92,21 @@ def image_classification(
     ValueError
         Files are missing, damaged or do not fit together, or hold fewer images than asked for.
     """
-    for name, count, least in (("n_train", n_train, 1), ("n_validation", n_validation, 0)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}")
-    if n_test is not None and (isinstance(n_test, bool) or not isinstance(n_test, int) or n_test < 1):
-        raise ValueError(f"n_test must be a whole number of at least 1 or None, got {n_test!r}")
+    n_train = check_integer(n_train, "n_train", least=1)
+    n_validation = check_integer(n_validation, "n_validation", least=0)
+    n_test = optional(check_integer, n_test, "n_test", least=1)
     name, paths = _files(source)
-    train = _load(paths["train images"], paths["train labels"])
-    test = _load(paths["test images"], paths["test labels"])
+    train, test = _load(paths[:2]), _load(paths[2:])
     if train.images.shape[1:] != test.images.shape[1:]:
-        raise ValueError(f"{name}: training and test images differ in size")
+        raise ValueError(f"source: the training and test images of {name} differ in size")
     if n_test is not None and n_test > len(test):
-        raise ValueError(f"{name} has {len(test)} test images, n_test={n_test} asks for more")
+        raise ValueError(f"n_test must be at most {len(test)}, the test images of {name}, got {n_test}")
     classes = int(max(train.labels.max(), test.labels.max())) + 1
     order = _balanced_order(train.labels, classes, seed)
     if n_train + n_validation > order.numel():
         raise ValueError(
-            f"{name} has {order.numel()} training images in equal classes; n_train + n_validation = "
-            f"{n_train + n_validation} asks for more"
+            f"n_train + n_validation must be at most {order.numel()}, the training images of {name} in equal "
+            f"classes, got {n_train + n_validation}"
         )
     return ImageSplit(
         _to_float(train[order[:n_train]], dtype),
@@ -134,7 +124,7 @@ def permute_pixels(images: ImageSet, *, seed: int) -> ImageSet:
     power spectrum becomes flat.
     """
     x = images.images
-    order = torch.randperm(x[0].numel(), generator=generator_from(seed))
+    order = torch.randperm(x[0].numel(), generator=seeded(seed))
     return replace(images, images=x.flatten(1)[:, order].reshape(x.shape))
 
 
@@ -146,7 +136,7 @@ def scramble_phases(images: ImageSet, *, seed: int) -> ImageSet:
     """
     x = images.images
     h, w = x.shape[-2:]
-    noise = torch.randn(h, w, generator=generator_from(seed), dtype=torch.float64)
+    noise = torch.randn(h, w, generator=seeded(seed), dtype=torch.float64)
     spectrum = torch.fft.fft2(noise)
     phase = spectrum / spectrum.abs()  # of a real image, so that the product is real again
     phase[0, 0] = 1.0  # the mean keeps its sign
@@ -154,26 +144,29 @@ def scramble_phases(images: ImageSet, *, seed: int) -> ImageSet:
     return replace(images, images=scrambled.to(x.dtype))
 
 
-def _files(source: str | Path) -> tuple[str, dict[str, Path]]:
+def _files(source: str | Path) -> tuple[str, list[Path]]:
+    """The name of the set, and its files in the order of `FASHION_MNIST`."""
     if source == "fashion-mnist":
-        return "Fashion-MNIST", {part: fetch(file) for part, file in FASHION_MNIST.items()}
+        return "Fashion-MNIST", [fetch(file) for file in FASHION_MNIST]
     folder = Path(source)
     if not folder.is_dir():
-        raise ValueError(f"source must be 'fashion-mnist' or a folder with idx files, got {str(source)!r}")
-    found = {}
-    for part, name in _NAMES.items():
-        there = [path for path in (folder / f"{name}.gz", folder / name) if path.is_file()]
+        raise ValueError(message("source", "'fashion-mnist' or a folder with idx files", str(source)))
+    found = []
+    for packed in (Path(file.name).name for file in FASHION_MNIST):
+        name = packed.removesuffix(".gz")
+        there = [path for path in (folder / packed, folder / name) if path.is_file()]
         if not there:
-            raise ValueError(f"{folder} holds neither {name}.gz nor {name}")
-        found[part] = there[0]
+            raise ValueError(f"source: {folder} holds neither {packed} nor {name}")
+        found.append(there[0])
     return folder.name, found
 
 
-def _load(images: Path, labels: Path) -> ImageSet:
+def _load(paths: list[Path]) -> ImageSet:
+    images, labels = paths
     x, y = read_idx(images), read_idx(labels)
     if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or not len(x):
         raise ValueError(
-            f"{images} and {labels} should hold as many images as labels, got shapes {tuple(x.shape)} and "
+            f"{images} and {labels} must hold as many images as labels, got the shapes {tuple(x.shape)} and "
             f"{tuple(y.shape)}"
         )
     return ImageSet(x.unsqueeze(1), y.long())
@@ -185,11 +178,11 @@ def _to_float(images: ImageSet, dtype: torch.dtype) -> ImageSet:
 
 def _balanced_order(labels: Tensor, classes: int, seed: int) -> Tensor:
     """All indices whose prefixes hold equally many of each class, as long as every class lasts."""
-    generator = generator_from(seed)
+    generator = seeded(seed)
     order = torch.randperm(labels.numel(), generator=generator)
     by_class = [order[labels[order] == label] for label in range(classes)]
     shortest = min(part.numel() for part in by_class)
     rounds = torch.stack([part[:shortest] for part in by_class], 1)
     # Classes take turns in an order that changes, so that no class is always the one with one more.
     turns = torch.stack([torch.randperm(classes, generator=generator) for _ in range(max(shortest, 1))])
-    return rounds.gather(1, turns[:shortest]).flatten() if math.prod(rounds.shape) else rounds.flatten()
+    return rounds.gather(1, turns[:shortest]).flatten()

@@ -1,18 +1,21 @@
-"""MovieLens ratings (Harper & Konstan 2015), with held-out ratings."""
+"""MovieLens ratings (Harper & Konstan 2015), from an archive that is not trusted."""
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from overt._utils.seeds import generator_from
-from overt.problems.archive import parse_ratings, read_member
+from overt._utils.checks import check_choice, check_number
+from overt._utils.seeds import seeded
 from overt.problems.completion import CompletionProblem, Entries
 from overt.problems.fetch import MOVIELENS_100K, fetch
 
-__all__ = ["SPLITS", "movielens_100k"]
+__all__ = ["SPLITS", "movielens_100k", "parse_ratings", "read_member"]
 
 SPLITS = ("u1", "u2", "u3", "u4", "u5", "random")
 """The five published 80/20 splits (disjoint test sets), and a seeded one."""
@@ -52,22 +55,17 @@ def movielens_100k(
     ------
     DataUnavailableError
         The data is neither here nor can be downloaded.
-    ValueError
+    TypeError, ValueError
         Unknown `split`, `seed` missing or given without need, `test_share` out of (0, 1), a damaged file.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if split == "random" and seed is None:
-        raise ValueError("split='random' needs a seed")
+    check_choice(split, "split", SPLITS)
+    test_share = check_number(test_share, "test_share", above=0, below=1)
     if split != "random" and seed is not None:
-        raise ValueError(
-            f"split={split!r} is published and takes no seed; leave it out or use split='random'"
-        )
-    if not 0 < test_share < 1:
-        raise ValueError(f"test_share must lie between 0 and 1, got {test_share}")
+        raise ValueError(f"seed: the split {split!r} is published; leave seed out or use split='random'")
+    generator = seeded(cast(int, seed)) if split == "random" else None
     archive = fetch(MOVIELENS_100K)
-    if split == "random":
-        train, test = _split(_ratings(archive, "u.data"), test_share, generator_from(seed))
+    if generator is not None:
+        train, test = _split(_ratings(archive, "u.data"), test_share, generator)
     else:
         train, test = _ratings(archive, f"{split}.base"), _ratings(archive, f"{split}.test")
     problem = CompletionProblem(*train, _SHAPE, heldout=test, name=f"MovieLens 100K {split}")
@@ -79,11 +77,11 @@ def _ratings(archive: Path, member: str) -> Entries:
     return parse_ratings(text, where=f"{archive}: ml-100k/{member}", shape=_SHAPE)
 
 
-def _split(all_: Entries, test_share: float, generator: torch.Generator | None) -> tuple[Entries, Entries]:
+def _split(all_: Entries, test_share: float, generator: torch.Generator) -> tuple[Entries, Entries]:
     count = all_[0].numel()
     held = round(test_share * count)
     if not 1 <= held < count:
-        raise ValueError(f"test_share={test_share} leaves an empty part of {count} ratings")
+        raise ValueError(f"test_share: {test_share} leaves an empty part of {count} ratings")
     order = torch.randperm(count, generator=generator)
 
     def part(index: Tensor) -> Entries:
@@ -91,3 +89,73 @@ def _split(all_: Entries, test_share: float, generator: torch.Generator | None) 
         return all_[0][index], all_[1][index], all_[2][index]
 
     return part(order[held:]), part(order[:held])
+
+
+def read_member(archive: Path, member: str, *, limit: int) -> str:
+    """Text of one named member of at most `limit` bytes; nothing is unpacked to the disk.
+
+    Raises
+    ------
+    ValueError
+        No zip archive, no such member, larger than `limit`, damaged, encrypted, or not Latin-1/ASCII text.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            info = opened.getinfo(member)
+            if info.file_size > limit:
+                raise ValueError(
+                    f"{archive}: {member} claims {info.file_size} bytes, more than the {limit} allowed"
+                )
+            with opened.open(info) as stream:
+                # The size in the directory may lie; one byte more than allowed is enough to notice.
+                content = stream.read(limit + 1)
+    except KeyError:
+        raise ValueError(f"{archive}: there is no member {member}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{archive}: {member} cannot be read: {error}") from error
+    if len(content) > limit:
+        raise ValueError(f"{archive}: {member} unpacks to more than the {limit} bytes allowed")
+    try:
+        return content.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{archive}: {member} is not plain text (byte {error.start})") from None
+
+
+def parse_ratings(text: str, *, where: str, shape: tuple[int, int], separator: str | None = None) -> Entries:
+    """Users, items (both counted from 0) and ratings of lines ``user item rating time``.
+
+    Parameters
+    ----------
+    text
+        One rating a line: user and item counted from 1, a rating from 1 to 5, and the time, which is ignored.
+    where
+        Named in errors.
+    shape
+        (number of users, number of items).
+    separator
+        Between fields; None for white space.
+
+    Raises
+    ------
+    ValueError
+        Any line that is not of this form; the error names it. No line at all.
+    """
+    users: list[int] = []
+    items: list[int] = []
+    ratings: list[float] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        parts = line.split(separator)
+        try:
+            if len(parts) != 4:
+                raise ValueError(f"{len(parts)} fields instead of 4")
+            user, item, rating = int(parts[0]), int(parts[1]), float(parts[2])
+            if not (1 <= user <= shape[0] and 1 <= item <= shape[1] and 1 <= rating <= 5):
+                raise ValueError(f"user, item or rating out of range (1 … {shape[0]}, 1 … {shape[1]}, 1 … 5)")
+        except ValueError as error:
+            raise ValueError(f"{where}, line {number}: {error}; the line is {line[:80]!r}") from None
+        users.append(user - 1)
+        items.append(item - 1)
+        ratings.append(rating)
+    if not ratings:
+        raise ValueError(f"{where}: holds no rating")
+    return torch.tensor(users), torch.tensor(items), torch.tensor(ratings, dtype=torch.float64)

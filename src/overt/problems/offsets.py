@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, overload
+from dataclasses import dataclass
+from typing import Literal, Protocol, overload
 
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_choice, check_number
 from overt.linalg import Factored
 
-if TYPE_CHECKING:
-    from overt.problems.completion import CompletionProblem
+__all__ = ["Offsets", "fit_offsets"]
 
-__all__ = ["Offsets", "center", "fit_offsets"]
-
+_How = Literal["biases", "mean"]
 _TOLERANCE = 1e-12
 _MAX_SWEEPS = 1000
+
+
+class _Observed(Protocol):
+    """What offsets are fitted to: the entries of a `CompletionProblem`."""
+
+    @property
+    def rows(self) -> Tensor: ...
+    @property
+    def cols(self) -> Tensor: ...
+    @property
+    def y(self) -> Tensor: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +73,16 @@ class Offsets:
     def add(self, W: Factored) -> Factored: ...
     def add(self, W: Tensor | Factored) -> Tensor | Factored:
         """W (m, n) plus the offsets; a Factored stays one, with two more columns in each factor."""
-        return W + self.dense() if isinstance(W, Tensor) else _plus(W, self.factored())
+        return W + self.dense() if isinstance(W, Tensor) else W + self.factored()
 
 
-def fit_offsets(problem: CompletionProblem, how: str = "biases", *, ridge: float = 5.0) -> Offsets:
+def fit_offsets(problem: _Observed, how: str = "biases", *, ridge: float = 5.0) -> Offsets:
     """Offsets of the observed entries.
 
     Parameters
     ----------
     problem
-        Its observations are used, its truth and held-out entries are not.
+        A `CompletionProblem`. Its observations are used, its truth and held-out entries are not.
     how
         ``"mean"``: μ is the mean of y and b = c = 0. ``"biases"``: with that μ, b and c minimise
         Σ_Ω (y_ij − μ − b_i − c_j)² + ridge (‖b‖² + ‖c‖²), the bias baseline of Koren, Bell & Volinsky 2009
@@ -81,43 +93,17 @@ def fit_offsets(problem: CompletionProblem, how: str = "biases", *, ridge: float
 
     Raises
     ------
-    ValueError
-        Unknown `how`, negative or non-finite `ridge`.
+    TypeError, ValueError
+        Unknown `how`; `ridge` no number, negative or infinite.
     """
-    if how not in ("biases", "mean"):
-        raise ValueError(f"how must be 'biases' or 'mean', got {how!r}")
-    if not 0 <= ridge < float("inf"):
-        raise ValueError(f"ridge must be finite and at least 0, got {ridge}")
+    check_choice(how, "how", _How)
+    ridge = check_number(ridge, "ridge", least=0)
     m, n = problem.shape
     mean = problem.y.mean()
     row, col = problem.y.new_zeros(m), problem.y.new_zeros(n)
     if how == "biases":
         row, col = _biases(problem.rows, problem.cols, problem.y - mean, row, col, ridge)
     return Offsets(mean, row, col)
-
-
-def center(problem: CompletionProblem, how: str, *, ridge: float) -> tuple[CompletionProblem, Offsets]:
-    """`problem` less its offsets, and these; see `CompletionProblem.center`."""
-    offsets = fit_offsets(problem, how, ridge=ridge)
-    factors, shift = problem.truth_factors, offsets.factored()
-    heldout = problem.heldout
-    if heldout is not None:
-        rows, cols, values = heldout
-        heldout = (rows, cols, values - offsets.at(rows, cols))
-    centered = replace(
-        problem,
-        y=problem.y - offsets.at(problem.rows, problem.cols),
-        truth=None if problem.truth is None else problem.truth - offsets.dense(),
-        truth_factors=None if factors is None else _plus(factors, Factored(-shift.U, shift.V)),
-        true_rank=None,
-        heldout=heldout,
-        name=f"{problem.name} (less {how})",
-    )
-    return centered, offsets
-
-
-def _plus(first: Factored, second: Factored) -> Factored:
-    return Factored(torch.cat([first.U, second.U], 1), torch.cat([first.V, second.V], 1))
 
 
 def _biases(

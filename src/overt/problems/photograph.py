@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as nnf
 
-from overt._utils.seeds import generator_from
+from overt._utils.checks import check_choice, check_number, check_sizes
+from overt._utils.seeds import seeded
 from overt.problems.completion import CompletionProblem
 from overt.problems.sampling import sample_entries
 
@@ -64,19 +65,13 @@ def photograph(
     >>> photograph(kept=0.3, seed=0, size=(64, 96))
     CompletionProblem('china.jpg 64×96, 30% kept', 64×96, 1843 observed, torch.float64, cpu)
     """
-    if seed is None:
-        raise TypeError("seed must be an int, got None")
-    if isinstance(kept, bool) or not isinstance(kept, (int, float)):
-        raise TypeError(f"kept must be a number, got {kept!r}")
-    if not 0 < kept <= 1:
-        raise ValueError(f"kept must lie in (0, 1], got {kept}")
+    generator = seeded(seed)
+    kept = check_number(kept, "kept", above=0, most=1)
     picture = _load(image, size)
     _, h, w = picture.shape
     count = round(kept * h * w)
     if count == 0:
-        raise ValueError(f"kept={kept} leaves no pixel of {h}×{w}; keep more")
-    generator = generator_from(seed)
-    assert generator is not None
+        raise ValueError(f"kept: {kept} leaves no pixel of {h}×{w}; keep more")
     rows, cols = sample_entries((h, w), count, generator=generator)
     mask = torch.zeros(h, w, dtype=torch.bool)
     mask[rows, cols] = True
@@ -122,8 +117,7 @@ def psnr(W: Tensor, truth: Tensor, peak: float = 1.0) -> float:
         raise ValueError(
             f"W and truth must have one non-empty shape, got {tuple(W.shape)}, {tuple(truth.shape)}"
         )
-    if not peak > 0:
-        raise ValueError(f"peak must be positive, got {peak}")
+    peak = check_number(peak, "peak", above=0)
     mse = float((W - truth).double().square().mean())
     return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
 
@@ -149,29 +143,22 @@ def to_image(W: Tensor, *, gray: bool = True) -> Tensor:
         `W` is no matrix, or its width is not a multiple of three for a colour picture.
     """
     if W.ndim != 2 or (not gray and W.shape[1] % 3):
-        raise ValueError(
-            f"W must be a matrix, three times as wide as the picture if in colour, got {tuple(W.shape)}"
-        )
+        wanted = "(h, w)" if gray else "(h, 3w)"
+        raise ValueError(f"W must be a matrix of shape {wanted}, got {tuple(W.shape)}")
     clipped = W.clamp(0, 1)
     return clipped if gray else torch.stack(clipped.chunk(3, dim=1), -1)
 
 
 def _load(image: str, size: tuple[int, int] | None) -> Tensor:
     """Channels first, (3, h, w), float64 in [0, 1]."""
-    if image not in IMAGES:
-        raise ValueError(f"image must be one of {', '.join(IMAGES)}, got {image!r}")
+    check_choice(image, "image", IMAGES)
     from sklearn.datasets import load_sample_image
 
     picture = torch.tensor(load_sample_image(image), dtype=torch.float64).permute(2, 0, 1) / 255
     if size is None:
         return picture
-    h, w = picture.shape[1:]
-    if (
-        not isinstance(size, tuple | list)
-        or len(size) != 2
-        or any(isinstance(s, bool) or not isinstance(s, int) for s in size)
-    ):
-        raise TypeError(f"size must be a pair of ints (h, w), got {size!r}")
-    if not (1 <= size[0] <= h and 1 <= size[1] <= w):
-        raise ValueError(f"size must lie between (1, 1) and {(h, w)}, got {tuple(size)}")
-    return nnf.adaptive_avg_pool2d(picture, size)
+    limits = tuple(picture.shape[1:])
+    h, w = check_sizes(size, "size", length=2)
+    if h > limits[0] or w > limits[1]:
+        raise ValueError(f"size must be at most that of the photograph, {limits}, got {(h, w)}")
+    return nnf.adaptive_avg_pool2d(picture, (h, w))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from overt._utils.checks import check_choice, check_integer
 
 __all__ = ["BLOCKS", "THINNING", "Sampling", "line_weights", "sample_entries"]
 
@@ -30,6 +32,7 @@ def line_weights(
     standard deviation is drawn e ≈ 2.7 times as often as the median line. ``"blocks"``: a is 1 and
     `THINNING` in turn over `BLOCKS` row blocks, b is 1.
     """
+    check_choice(sampling, "sampling", Sampling)
     m, n = shape
     rows, cols = torch.ones(m, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
     if sampling == "nonuniform":
@@ -37,8 +40,6 @@ def line_weights(
         cols = torch.randn(n, generator=generator, dtype=torch.float64).exp()
     elif sampling == "blocks":
         rows[torch.arange(m) * BLOCKS // m % 2 == 1] = THINNING
-    elif sampling != "uniform":
-        raise ValueError(f"sampling must be one of {', '.join(get_args(Sampling))}, got {sampling!r}")
     return rows, cols
 
 
@@ -82,12 +83,7 @@ def sample_entries(
         `count` out of range, `min_per_line` impossible or not met in `max_tries` draws, unknown `sampling`.
     """
     m, n = shape
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"the number of observed entries must be an int, got {count!r}")
-    if not 1 <= count <= m * n:
-        raise ValueError(
-            f"the number of observed entries must lie in 1 … {m * n} for shape {shape}, got {count}"
-        )
+    count = check_integer(count, "count", least=1, most=m * n)
     if not 0 <= min_per_line <= min(m, n) or min_per_line * max(m, n) > count:
         raise ValueError(
             f"min_per_line={min_per_line} cannot be met by {count} entries of a {m}×{n} matrix; it needs "

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from overt.models.base import check_dtype
-from overt.problems._indices import check_shape
-from overt.problems.base import check_iterate, check_values, error_against, mean_squared
+from overt.problems.base import MatrixProblem, check_iterate, check_values, set_field
 
 __all__ = ["SensingProblem"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SensingProblem:
+class SensingProblem(MatrixProblem):
     """y_i = ⟨A_i, W⟩ for k measurement matrices A_i.
 
     Parameters
@@ -56,43 +53,10 @@ class SensingProblem:
     name: str = "sensing"
 
     def __post_init__(self) -> None:
-        shape = check_shape(self.shape)
-        object.__setattr__(self, "shape", shape)
-        y = check_values(self.y, "y", ndim=1)
-        if y.numel() == 0:
-            raise ValueError("there is no measurement: y is empty")
-        A = self.A.flatten(1) if isinstance(self.A, Tensor) and self.A.ndim == 3 else self.A
-        A = check_values(A, "A", ndim=2, like=y)
-        if A.shape != (y.numel(), shape[0] * shape[1]):
-            raise ValueError(
-                f"A must have shape ({y.numel()}, {shape[0] * shape[1]}), one row of m·n numbers for each y, "
-                f"got {tuple(A.shape)}"
-            )
-        object.__setattr__(self, "A", A)
-        if self.truth is not None and check_values(self.truth, "truth", ndim=2, like=y).shape != shape:
-            raise ValueError(f"truth must have shape {shape}, got {tuple(self.truth.shape)}")
-
-    @property
-    def n_observed(self) -> int:
-        """Number k of measurements."""
-        return self.y.numel()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of all tensors of the problem."""
-        return self.y.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of all tensors of the problem."""
-        return self.y.device
-
-    def oversampling(self, rank: int) -> float:
-        """ρ = k / (r (m + n − r)): measurements over degrees of freedom of a rank-r matrix."""
+        super().__post_init__()
         m, n = self.shape
-        if not 1 <= rank <= min(m, n):
-            raise ValueError(f"rank must lie in 1 … {min(m, n)}, got {rank}")
-        return self.n_observed / (rank * (m + n - rank))
+        A = self.A.flatten(1) if isinstance(self.A, Tensor) and self.A.ndim == 3 else self.A
+        set_field(self, "A", check_values(A, "A", (self.n_observed, m * n), like=self.y))
 
     def measure(self, W: Tensor) -> Tensor:
         """⟨A_i, W⟩ for i = 1 … k, shape (k,)."""
@@ -100,30 +64,4 @@ class SensingProblem:
 
     def adjoint(self, z: Tensor) -> Tensor:
         """Σ_i z_i A_i, shape (m, n)."""
-        return (check_iterate(z, (self.n_observed,), self.y, name="z") @ self.A).view(self.shape)
-
-    def loss(self, W: Tensor) -> Tensor:
-        """Mean squared residual, a 0-d tensor."""
-        return mean_squared(self.measure(W), self.y)
-
-    def error(self, W: Tensor) -> float:
-        """‖W − W*‖_F / ‖W*‖_F, NaN where the truth is not known; for a truth of zero the denominator is 1."""
-        return error_against(self.truth, W, self.y)
-
-    def to(
-        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> SensingProblem:
-        """The same problem in another precision or on another device."""
-        check_dtype(dtype)
-        return replace(
-            self,
-            A=self.A.to(dtype=dtype, device=device),
-            y=self.y.to(dtype=dtype, device=device),
-            truth=None if self.truth is None else self.truth.to(dtype=dtype, device=device),
-        )
-
-    def __repr__(self) -> str:
-        m, n = self.shape
-        return (
-            f"SensingProblem({self.name!r}, {m}×{n}, {self.n_observed} measured, {self.dtype}, {self.device})"
-        )
+        return (check_iterate(z, self.y.shape, self.y, name="z") @ self.A).view(self.shape)

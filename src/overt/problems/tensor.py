@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from overt.models.base import check_dtype, check_size
+from overt._utils.checks import check_integer, message
+from overt._utils.seeds import seeded
+from overt._utils.tensors import check_dtype, check_index
 from overt.models.cp import CPTensor
-from overt.problems._numbers import check_count, check_integer
-from overt.problems.base import check_iterate, check_values, error_against, mean_squared
+from overt.problems.base import EntriesProblem, set_field
 
 __all__ = ["TensorCompletionProblem", "tensor_completion"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TensorCompletionProblem:
+class TensorCompletionProblem(EntriesProblem):
     """Observed entries of an unknown tensor of any order N ≥ 1.
 
     Parameters
@@ -61,79 +60,23 @@ class TensorCompletionProblem:
     name: str = "tensor completion"
 
     def __post_init__(self) -> None:
-        shape = tuple(check_size(size, f"shape[{i}]") for i, size in enumerate(self.shape))
-        object.__setattr__(self, "shape", shape)
-        y = check_values(self.y, "y", ndim=1)
-        if y.numel() == 0:
-            raise ValueError("no entry is observed: indices and y are empty")
-        _check_indices(self.indices, y, shape)
-        if bool((self.flat.sort().values.diff() == 0).any()):
-            raise ValueError("indices: an entry is given more than once; give every entry once")
-        if self.truth is not None:
-            truth = check_values(self.truth, "truth", ndim=len(shape), like=y)
-            if truth.shape != shape:
-                raise ValueError(f"truth must have shape {shape}, got {tuple(truth.shape)}")
+        super().__post_init__()
+        order, k = len(self.shape), self.n_observed
+        if not isinstance(self.indices, Tensor):
+            raise TypeError(message("indices", "a torch.Tensor of integers", self.indices))
+        if self.indices.shape != (k, order):
+            raise ValueError(
+                f"indices must have shape {(k, order)}, a row for each value and a column for each mode, "
+                f"got {tuple(self.indices.shape)}"
+            )
+        columns = zip(self.indices.unbind(1), self.shape, strict=True)
+        checked = [check_index(c, f"indices[:, {i}]", n, self.y) for i, (c, n) in enumerate(columns)]
+        set_field(self, "indices", torch.stack(checked, 1))
+        self._refuse_repeats()
 
-    @property
-    def n_observed(self) -> int:
-        """Number k of observed entries."""
-        return self.y.numel()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of all real tensors of the problem."""
-        return self.y.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of all tensors of the problem."""
-        return self.y.device
-
-    @cached_property
-    def flat(self) -> Tensor:
-        """Positions (k,) in the tensor read row by row."""
-        position = torch.zeros_like(self.indices[:, 0])
-        for mode, size in enumerate(self.shape):
-            position = position * size + self.indices[:, mode]
-        return position
-
-    @cached_property
-    def max_abs_observed(self) -> float:
-        """Largest absolute observed value."""
-        return float(self.y.abs().max())
-
-    def measure(self, W: Tensor) -> Tensor:
-        """Entries of W at the observed places, shape (k,)."""
-        return check_iterate(W, self.shape, self.y).reshape(-1).index_select(0, self.flat)
-
-    def adjoint(self, z: Tensor) -> Tensor:
-        """The tensor with z (k,) at the observed places and zero elsewhere."""
-        check_iterate(z, (self.n_observed,), self.y, name="z")
-        return z.new_zeros(math.prod(self.shape)).index_put((self.flat,), z).view(self.shape)
-
-    def loss(self, W: Tensor) -> Tensor:
-        """Mean squared residual over the observations, a 0-d tensor."""
-        return mean_squared(self.measure(W), self.y)
-
-    def error(self, W: Tensor) -> float:
-        """‖W − W*‖_F / ‖W*‖_F, NaN where the truth is not known; for a truth of zero the denominator is 1."""
-        return error_against(self.truth, W, self.y)
-
-    def to(
-        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> TensorCompletionProblem:
-        """The same problem in another precision or on another device."""
-        check_dtype(dtype)
-        return replace(
-            self,
-            indices=self.indices.to(device=device),
-            y=self.y.to(dtype=dtype, device=device),
-            truth=None if self.truth is None else self.truth.to(dtype=dtype, device=device),
-        )
-
-    def __repr__(self) -> str:
-        size = "×".join(map(str, self.shape))
-        return f"TensorCompletionProblem({self.name!r}, {size}, {self.n_observed} observed, {self.dtype})"
+    def places(self) -> tuple[Tensor, ...]:
+        """The columns of `indices`."""
+        return self.indices.unbind(1)
 
 
 def tensor_completion(
@@ -170,31 +113,15 @@ def tensor_completion(
     >>> problem.n_observed, round(float(problem.truth.square().mean()), 12)
     (20, 1.0)
     """
-    rank, n_observed = check_count(rank, "rank"), check_count(n_observed, "n_observed")
-    generator = torch.Generator().manual_seed(check_integer(seed, "seed"))
+    rank = check_integer(rank, "rank", least=1)
+    generator = seeded(seed)
     with torch.no_grad():
         truth = CPTensor(shape, rank, 1.0, generator=generator, dtype=torch.float64).product()
         truth = truth / truth.square().mean().sqrt()
-    if n_observed > truth.numel():
-        raise ValueError(f"n_observed must be at most the {truth.numel()} entries, got {n_observed}")
+    n_observed = check_integer(n_observed, "n_observed", least=1, most=truth.numel())
     flat = torch.randperm(truth.numel(), generator=generator)[:n_observed]
     places = torch.stack(torch.unravel_index(flat, truth.shape), dim=1)
     truth = truth.to(check_dtype(dtype))
     return TensorCompletionProblem(
         places, truth.reshape(-1)[flat], tuple(truth.shape), truth=truth, true_rank=rank
     )
-
-
-def _check_indices(indices: object, y: Tensor, shape: tuple[int, ...]) -> None:
-    if not isinstance(indices, Tensor) or indices.dtype not in (torch.int32, torch.int64):
-        raise TypeError("indices must be an integer torch.Tensor (int32 or int64)")
-    if indices.shape != (y.numel(), len(shape)):
-        raise ValueError(
-            f"indices must have shape {(y.numel(), len(shape))}: a row for each value and a column for each "
-            f"mode, got {tuple(indices.shape)}"
-        )
-    if indices.device != y.device:
-        raise ValueError(f"indices are on {indices.device} but y is on {y.device}; move one of them")
-    sizes = torch.tensor(shape, device=indices.device)
-    if bool(((indices < 0) | (indices >= sizes)).any()):
-        raise ValueError(f"indices must lie in 0 … n − 1 of each mode of {shape}")
