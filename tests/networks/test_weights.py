@@ -13,6 +13,7 @@ from overt.measures import convolution_spectrum, weight_spectra
 from overt.networks import weights_of
 from overt.networks.weights import acting
 from overt.penalties import truncate_adapters
+from overt.training import HoldReleaseRefit
 
 FUNCTIONALS = {
     "nuclear_norm": {},
@@ -124,6 +125,7 @@ def patch_operator(conv: nn.Module, kernel: torch.Tensor) -> torch.Tensor:
     return torch.block_diag(*(kernel[g * size : (g + 1) * size].flatten(1) for g in range(groups)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("functional", FUNCTIONALS)
 @pytest.mark.parametrize("case", GROUPED)
@@ -190,9 +192,7 @@ def test_the_operator_of_a_convolution_against_its_dense_matrix(make):
     assert measured.shape == dense.shape
     torch.testing.assert_close(measured, dense, rtol=1e-10, atol=1e-10)
     (layer,) = overt.SpectralPenalty(conv, conv="operator", grid=grid).penalized()
-    torch.testing.assert_close(
-        layer.spectrum().sort(descending=True).values, dense, rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(layer.spectrum().sort(descending=True).values, dense, rtol=1e-10, atol=1e-10)
 
 
 def test_experts_count_one_by_one_and_vectors_in_disguise_do_not():
@@ -256,3 +256,25 @@ def test_names_do_not_tell_of_wrappers_and_of_nothing_else():
     assert [w.name for w in weights_of(nn.DataParallel(inner))] == ["module.weight", "other.weight"]
     inside = nn.Sequential(nn.DataParallel(nn.Linear(3, 3)), torch.compile(nn.Linear(3, 3), backend="eager"))
     assert [w.name for w in weights_of(inside)] == ["0.weight", "1.weight"]
+
+
+def test_each_expert_is_released_and_refitted_at_its_own_rank():
+    torch.manual_seed(8)
+    model = Experts().double()
+    with torch.no_grad():
+        for rank, W in enumerate(model.up, start=1):
+            U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+            keep = torch.arange(len(S)) < (1 if rank % 2 else 0)
+            W.copy_((U * S * keep) @ Vh + 1e-3 * torch.randn_like(W))
+    penalty = overt.SpectralPenalty(model, layers="up")
+    optimizer = torch.optim.SGD([model.up], lr=0.1)
+    refit = HoldReleaseRefit(penalty, optimizer, patience=1, check_every=1, refit_steps=3)
+    refit._peaks = {f"up[{i}]": 10.0 for i in range(5)}  # so that those near zero count as rank 0
+    with torch.no_grad():
+        refit.step()
+    assert refit.ranks == {"up[0]": 1, "up[1]": 0, "up[2]": 1, "up[3]": 0, "up[4]": 1}
+    model.up.square().sum().backward()
+    optimizer.step()
+    refit.step()
+    for i, W in enumerate(model.up.detach()):
+        assert torch.linalg.matrix_rank(W, rtol=1e-8, atol=1e-12) == (i + 1) % 2

@@ -68,5 +68,10 @@ def _walk(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
     if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return module.module
-    return next((inner for key in _WRAPPED_AS if (inner := module._modules.get(key)) is not None), None)
+        inside: nn.Module = module.module
+        return inside
+    for key in _WRAPPED_AS:
+        inner = module._modules.get(key)
+        if inner is not None:
+            return inner
+    return None

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from overt.linalg import Factored
@@ -165,7 +165,7 @@ def _held_by(module: nn.Module, path: str) -> Iterator[tuple[Hashable, Weight]]:
     hooked = _hooked(module)
     sources = {id(p) for parameters, _ in hooked.values() for p in parameters}
     for name, p in module.named_parameters(recurse=False):
-        if isinstance(p, UninitializedTensorMixin):
+        if isinstance(p, UninitializedParameter):
             raise ValueError(
                 f"model: {path}{name} is not initialized (a lazy layer); run one forward pass first"
             )
@@ -190,7 +190,7 @@ def _parametrized(module: nn.Module, name: str) -> Tensor:
 
 def _hooked(module: nn.Module) -> dict[str, tuple[tuple[Tensor, ...], Callable[[], Tensor]]]:
     """What the hooks of ``torch.nn.utils`` compute before each forward pass, by the names of the weights."""
-    found = {}
+    found: dict[str, tuple[tuple[Tensor, ...], Callable[[], Tensor]]] = {}
     for hook in cast(Any, module)._forward_pre_hooks.values():
         if hasattr(hook, "compute_weight"):
             # Spectral normalization makes no step of its power iteration unless it is asked to.

@@ -94,7 +94,7 @@ def check_layers(
             stacklevel=3,
         )
     if not functional.named:
-        _check_callable(functional, first)
+        _check_scalar(functional, first)
 
 
 def check_names(model: nn.Module, **selectors: Sequence[Selector] | Mapping[Selector, float] | None) -> None:
@@ -120,7 +120,7 @@ def _nothing(model: nn.Module, select: Sequence[Selector] | None, weights: Mappi
     return f"{type(model).__name__} has no parameter with two or more dimensions to penalize{among}"
 
 
-def _check_callable(functional: Functional, layer: Layer) -> None:
+def _check_scalar(functional: Functional, layer: Layer) -> None:
     """Evaluate it once."""
     with torch.no_grad():
         W = layer.dense()

@@ -72,9 +72,9 @@ class Layer:
         """Whether a parameter of it is trained."""
         return any(p.requires_grad for p in self.parameters)
 
-    def part_of(self, gradient: Tensor | None) -> Tensor | None:
-        """What of a parameter's gradient belongs to this matrix: all of it unless it is one of a batch."""
-        return gradient if gradient is None or self.member is None else gradient[self.member]
+    def part_of(self, tensor: Tensor) -> Tensor:
+        """What of a parameter, or of its gradient, belongs to this matrix: all, unless it is in a batch."""
+        return tensor if self.member is None else tensor[self.member]
 
     def matrix(self) -> Tensor | Factored:
         """(m, n) as a tensor or factors, whole, with its graph; of a matrix in blocks its kernel."""
@@ -88,7 +88,7 @@ class Layer:
         W = self.matrix()
         if isinstance(W, Factored):
             return W.dense()
-        return torch.block_diag(*self.blocks(W)) if self.in_blocks else W
+        return cast(Any, torch).block_diag(*self.blocks(W)) if self.in_blocks else W
 
     def blocks(self, kernel: Tensor) -> Tensor:
         """The blocks (…, m, n) of a matrix in blocks, of a kernel of its shape."""
@@ -169,10 +169,11 @@ def _layers(weight: Weight, factor: float, operators: bool, grid: int | Sequence
         U, V = widen(whole(B)) * weight.adapter.scaling, widen(whole(A)).mT
         yield Layer(weight.name, factor, "factored", (U, V), weight.parameters)
         return
-    parts = weight.parts(_value(weight))
-    for i, (name, W) in enumerate(parts):
-        member = i if len(parts) > 1 else None
+    value = _value(weight)
+    batch = value.ndim == 3 and weight.convolution is None and _is_held(weight)
+    for i, (name, W) in enumerate(weight.parts(value)):
         kind, geometry, size = _geometry(weight, W, operators, grid)
+        member = i if batch else None
         yield Layer(name, factor, kind, (W,), weight.parameters, size, geometry, member)
 
 
@@ -192,13 +193,17 @@ def _geometry(
 
 def _value(weight: Weight) -> Tensor:
     """The tensor as its layer uses it: a parameter, sharded as it is, or what is computed from whole ones."""
-    module = weight.owners[0][1]
-    if module._parameters.get(weight.attribute) is not None:
+    if _is_held(weight):
         W = cast(Tensor, weight.compute())
         # The matrices of a batch are cut from the whole tensor: its shards may lie along any dimension.
         return whole(W) if W.ndim == 3 and weight.convolution is None else W
     with full_precision(next((p.device for p in weight.parameters), torch.device("cpu"))):
-        return computed(module, cast(Callable[[], Tensor], weight.compute))
+        return computed(weight.owners[0][1], cast(Callable[[], Tensor], weight.compute))
+
+
+def _is_held(weight: Weight) -> bool:
+    """Whether it is a parameter itself, not computed from others."""
+    return weight.owners[0][1]._parameters.get(weight.attribute) is not None
 
 
 def _root(square: Tensor) -> Tensor:

@@ -276,7 +276,7 @@ def _layer_row(layer: Layer, term: Tensor, weight: float, gradients: Gradients) 
     if moving:
         forces = torch.autograd.grad(weight * term, moving, retain_graph=True, allow_unused=True)
     pairs = [
-        (layer.part_of(p.grad if p.is_leaf else None), layer.part_of(g))
+        tuple(None if g is None else layer.part_of(g) for g in (p.grad if p.is_leaf else None, g))
         for p, g in zip(moving, forces, strict=True)
     ]
     force = _norm(g for _, g in pairs)

@@ -13,9 +13,8 @@ __all__ = ["FixedRank", "can_project"]
 
 def can_project(layer: Layer) -> bool:
     """Whether the rank of the layer is that of a parameter that can be set."""
-    return layer.moves and (
-        layer.kind == "factored" or (layer.kind == "matrix" and layer.tensors[0] is layer.parameters[0])
-    )
+    held = layer.member is not None or any(layer.tensors[0] is p for p in layer.parameters)
+    return layer.moves and (layer.kind == "factored" or (layer.kind == "matrix" and held))
 
 
 class FixedRank:
@@ -48,10 +47,11 @@ class FixedRank:
         Q becomes an orthonormal basis of W Wᵀ Q, and W becomes Q Qᵀ W. If Q was the best basis of a matrix
         nearby, it is now within the change times (σ_{k+1}/σ_k)² of the best one of W.
         """
-        self.parameter = layer.parameters[-1]
-        W = widen(self.parameter.detach()).flatten(1)
+        self.layer, self.parameter = layer, layer.parameters[-1]
+        held = layer.part_of(self.parameter.detach())
+        W = widen(held).flatten(1)
         if self.left.shape[1] == 0:
-            self.parameter.zero_()
+            held.zero_()
             self.right = W.new_zeros(W.shape[1], 0)
             return
         moved = W.mT @ self.left
@@ -61,14 +61,14 @@ class FixedRank:
         self.left = orthonormal_basis(W @ moved)
         rows = W.mT @ self.left
         self.right = orthonormal_basis(rows)
-        self.parameter.copy_((self.left @ rows.mT).view_as(self.parameter))
+        held.copy_((self.left @ rows.mT).view_as(held))
 
     @torch.no_grad()
     def project_gradient(self) -> None:
         """Replace the gradient of the parameter by its tangent part."""
-        gradient = self.parameter.grad
-        if gradient is None:
+        if self.parameter.grad is None:
             return
+        gradient = self.layer.part_of(self.parameter.grad)
         normal = gradient.to(self.left.dtype).flatten(1)
         normal = normal - self.left @ (self.left.mT @ normal)
         normal = normal - (normal @ self.right) @ self.right.mT

@@ -42,9 +42,9 @@ class HoldReleaseRefit:
     Parameters
     ----------
     penalty
-        Its matrices are judged one by one. Convolutions as operators, parametrized matrices and the
-        end-to-end matrix (``of="product"``) are released but not projected, for their rank is not that of a
-        parameter.
+        Its matrices are judged one by one. Convolutions with groups or as operators, parametrized matrices
+        and the end-to-end matrix (``of="product"``) are released but not projected, for their rank is not
+        that of a parameter.
     optimizer
         The one that makes the steps. During the refit a hook on it makes the gradients tangent. It has to
         take them from ``.grad``: not L-BFGS, which computes them anew.
