@@ -31,7 +31,7 @@ from _report import parser, print_table, write_json
 from overt.completion.irls.engine import EntriesEngine
 from overt.completion.refit.normal import (
     ReducedSolver,
-    conjugate_gradients,
+    ReducedSystem,
     factor_grams,
     solve_rows,
     variable_projection_step,
@@ -79,17 +79,15 @@ class State:
 
     def cg(self, steps: int) -> object:
         """Conjugate gradients for a fixed number of steps."""
-        rows, blocks, metric, right = self.system
-        return conjugate_gradients(
-            self.engine.entries, self.U, self.V, rows, blocks, metric, right, 0.0, max_iter=steps
-        )
+        return self.system.solve(self.right, 0.0, max_iter=steps)
 
     def prepare(self) -> None:
         """The reduced system that :meth:`cg` solves."""
         entries, y = self.engine.entries, self.engine.y
         metric = 0.1 * torch.eye(RANK, dtype=torch.float64)
-        rows = factor_grams(entries.row_grams(self.V), 0.0)
-        self.system = rows, entries.col_grams(self.U) + metric, metric, entries.times_t(y, self.U)
+        rows = factor_grams(entries.row_grams(self.V))
+        self.system = ReducedSystem(entries, self.U, self.V, rows, metric)
+        self.right = entries.times_t(y, self.U)
 
     def irls(self) -> int:
         """One reweighted step; its conjugate-gradient steps."""

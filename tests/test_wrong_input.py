@@ -147,7 +147,7 @@ REFUSED = {
     "model of another dtype": (lambda: train(DeepLinear((5, 6), seed=0), problem()), "float32"),
     # completion
     "explicit, negative weight": (lambda: explicit(problem(), weight=-1.0), "weight"),
-    "explicit, negative initialization": (lambda: explicit(problem(), init_scale=-1.0), "scale"),
+    "explicit, negative initialization": (lambda: explicit(problem(), init_scale=-1.0), "init_scale"),
     "irls, unknown rank proxy": (lambda: irls(problem(), rank_proxy="rnak"), "rank_proxy"),
     "irls, no steps": (lambda: irls(problem(), max_iter=-1), "max_iter"),
     "nuclear norm, negative weight": (lambda: nuclear_norm_minimization(problem(), weight=-1.0), "weight"),
@@ -217,6 +217,7 @@ def test_settings_of_the_story_are_checked_before_anything_runs(case, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -15,7 +15,6 @@ from overt.completion import irls
 from overt.completion.estimator import MatrixCompletion, MatrixSensing
 from overt.completion.estimator.selected import Incumbent, Selected, column_mean, no_offsets
 from overt.completion.irls import engine as irls_engine
-from overt.completion.irls.proxy import widest_gap
 from overt.completion.result import Completion
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
 from overt.training import run
@@ -74,6 +73,7 @@ def test_the_reweighted_solver_leaves_its_best_iterate(solver: str, monkeypatch:
     assert errors[14] < 0.2 < errors[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"solver": "explicit"}, {"penalty": None, "depth": 3}])
 def test_training_leaves_its_last_matrix(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(6.0, r=1, noise=0.05)
@@ -119,6 +119,7 @@ def interrupting_method(original: Callable[..., Any], calls: int) -> Callable[..
     return method
 
 
+@pytest.mark.slow
 def test_the_callback_sees_iterates_in_the_units_of_the_data() -> None:
     problem = problem_of(1.3)
     seen: list[Completion] = []
@@ -157,10 +158,3 @@ def test_an_iterate_that_blew_up_gives_way_to_the_column_means() -> None:
     incumbent = Incumbent(problem)
     incumbent.offer(Completion.from_dense(problem.truth + spike, rank_tolerance=1e-12), "irls")
     assert incumbent.answer().solver == column_mean(problem).solver
-
-
-def test_widest_gap() -> None:
-    assert widest_gap(torch.tensor([5.0, 4.0, 1e-3, 1e-4]), 3) == (2, pytest.approx(4000))
-    assert widest_gap(torch.tensor([5.0, 4.0, 1e-3, 1e-9]), 2)[0] == 2
-    assert widest_gap(torch.tensor([5.0, 4.0]), 2)[0] == 2
-    assert widest_gap(torch.zeros(3), 2) == (1, 1.0)

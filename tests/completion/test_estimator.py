@@ -64,6 +64,7 @@ def test_exact_data_is_recovered_with_its_rank() -> None:
     assert est.history_
 
 
+@pytest.mark.slow
 def test_the_hard_regime_is_tried_hard() -> None:
     problem = matrix_completion((40, 40), rank=3, n_observed=290, seed=4, min_per_line=3)
     est = MatrixCompletion().fit(holes(problem))
@@ -71,6 +72,7 @@ def test_the_hard_regime_is_tried_hard() -> None:
     assert relative(model_values(est), problem) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("solver", "noise"), [("auto", 0.05), ("factored", 0.3)])
 def test_noise_is_estimated_and_averaged_out(solver: str, noise: float) -> None:
     problem = instance(noise)
@@ -84,6 +86,7 @@ def test_noise_is_estimated_and_averaged_out(solver: str, noise: float) -> None:
     assert est.heldout_error_ < est.baseline_error_
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_offsets_are_taken_when_they_help() -> None:
     generator = np.random.default_rng(0)
@@ -98,6 +101,7 @@ def test_offsets_are_taken_when_they_help() -> None:
     assert MatrixCompletion("factored").fit(X).row_offsets_.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["irls", "factored", "nuclear", "soft_impute", "explicit"])
 def test_every_solver_completes_an_easy_matrix(solver: str) -> None:
     problem = instance(n_observed=800)
@@ -106,6 +110,7 @@ def test_every_solver_completes_an_easy_matrix(solver: str) -> None:
     assert relative(model_values(est), problem) < (0.05 if solver in ("nuclear", "soft_impute") else 1e-6)
 
 
+@pytest.mark.slow
 def test_deep_linear_network_is_the_implicit_reference() -> None:
     problem = instance(n_observed=900, rank=1)
     est = MatrixCompletion(penalty=None, depth=3, offsets=None).fit(holes(problem))
@@ -118,6 +123,7 @@ def test_deep_linear_network_is_the_implicit_reference() -> None:
     assert relative(model_values(est), problem) < 0.01
 
 
+@pytest.mark.slow
 def test_a_short_budget_of_the_network_is_told() -> None:
     est = MatrixCompletion(penalty=None, depth=3, offsets=None, max_iter=600)
     with pytest.warns(ConvergenceWarning, match="depth 3: max_steps=600"):
@@ -126,6 +132,7 @@ def test_a_short_budget_of_the_network_is_told() -> None:
     assert est.n_iter_ == 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["irls", "nuclear", "auto"])
 def test_a_told_noise_level_is_used(solver: str) -> None:
     problem = instance(0.2)
@@ -142,6 +149,7 @@ def test_a_wider_and_a_taller_matrix() -> None:
 # ---- input -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_inputs_give_the_same_model() -> None:
     problem = instance()
     X = holes(problem)
@@ -181,6 +189,7 @@ def test_data_frames_keep_names_and_kind() -> None:
         est.transform(frame[names[::-1]])
 
 
+@pytest.mark.slow
 def test_polars_frames_with_nulls() -> None:
     X = holes(instance())
     frame = pl.DataFrame(X, schema=[f"c{j}" for j in range(30)]).fill_nan(None)
@@ -270,6 +279,7 @@ def test_a_penalty_or_depth_without_effect_is_told(options: dict[str, Any]) -> N
         MatrixCompletion("irls", **options).fit(X)
 
 
+@pytest.mark.slow
 def test_another_penalty_asks_for_the_explicit_solver() -> None:
     X = np.outer(np.arange(1.0, 9.0), np.arange(1.0, 7.0))
     X[::3, ::2] = np.nan
@@ -290,14 +300,19 @@ def test_a_tuple_of_triplets_is_not_read_as_a_matrix(kind: Any) -> None:
 # ---- answers -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_predict_reads_the_model_and_checks_positions() -> None:
     problem = instance(0.1)
     est = MatrixCompletion("factored").fit(holes(problem))
     rows, cols = np.arange(30), np.arange(30)
     np.testing.assert_allclose(est.predict(rows, cols), model_values(est)[rows, cols])
     assert est.predict([], []).shape == (0,)
-    for bad in ([40], [-1], [0.5]):
-        with pytest.raises(ValueError, match="rows must be whole numbers in 0 … 39"):
+    for bad, error, words in (
+        ([40], ValueError, "rows must lie in 0 … 39, got 40"),
+        ([-1], ValueError, "rows must lie in 0 … 39, got -1"),
+        ([0.5], TypeError, "rows must be whole numbers"),
+    ):
+        with pytest.raises(error, match=words):
             est.predict(bad, [0])
     with pytest.raises(ValueError, match="one shape"):
         est.predict([1, 2], [0])
@@ -305,6 +320,7 @@ def test_predict_reads_the_model_and_checks_positions() -> None:
         MatrixCompletion().predict([0], [0])
 
 
+@pytest.mark.slow
 def test_predict_of_rows_is_the_model_even_where_something_is_observed() -> None:
     X = holes(instance(0.3))
     est = MatrixCompletion("factored").fit(X)
@@ -326,6 +342,7 @@ def test_new_rows_are_folded_in() -> None:
     assert np.abs(new - truth)[enough].max() < 1e-6
 
 
+@pytest.mark.slow
 def test_fold_in_of_training_rows_agrees_with_the_fit() -> None:
     X = holes(instance(0.1))
     est = MatrixCompletion("factored")
@@ -333,6 +350,7 @@ def test_fold_in_of_training_rows_agrees_with_the_fit() -> None:
     assert np.sqrt(np.mean((est.transform(X) - fitted) ** 2)) < 0.1
 
 
+@pytest.mark.slow
 def test_observed_entries_are_kept_unless_asked_otherwise() -> None:
     X = holes(instance(0.3))
     seen = ~np.isnan(X)
@@ -341,6 +359,7 @@ def test_observed_entries_are_kept_unless_asked_otherwise() -> None:
     np.testing.assert_allclose(est.fit_transform(X), model_values(est), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_clip_bounds_what_is_filled_in() -> None:
     X = holes(instance(0.3))
     missing = np.isnan(X)
@@ -363,6 +382,7 @@ def test_pipeline_clone_and_pickle() -> None:
     np.testing.assert_array_equal(again.transform(X), est.transform(X))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_answer() -> None:
     X = holes(instance(0.2))
     first, second = (MatrixCompletion("factored").fit(X) for _ in range(2))
@@ -420,6 +440,7 @@ def test_a_huge_outlier_falls_back_on_the_column_means_and_is_named() -> None:
     np.testing.assert_allclose(est.column_offsets_[others] + est.offset_, np.nanmean(X, 0)[others], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["factored", "soft_impute"])
 def test_nothing_but_noise_falls_back_on_the_column_means(solver: str) -> None:
     generator = np.random.default_rng(3)

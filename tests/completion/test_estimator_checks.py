@@ -33,6 +33,7 @@ def shorter_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_ATTEMPTS", ())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks([MatrixCompletion()])
 def test_matrix_completion(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
@@ -41,6 +42,7 @@ def test_matrix_completion(estimator: BaseEstimator, check: Callable[[BaseEstima
         check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks([RowSensing()])
 def test_matrix_sensing(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from overt.completion.estimator import MatrixCompletion, selection
+from overt.completion.estimator import MatrixCompletion, selection, solvers
 
 Array = NDArray[np.float64]
 
@@ -81,6 +81,7 @@ def shorter_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_ATTEMPTS", ())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shorter_search")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_answers_within_bounds(name: str) -> None:
@@ -136,6 +137,7 @@ def without_long_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_ATTEMPTS", ())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_long_search")
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -174,6 +176,7 @@ def on_fresh_entries(est: MatrixCompletion, W: Array, mask: Array) -> tuple[Arra
     return difference, 4 * float(np.std(difference)) * np.sqrt(1 / len(rows) + 1 / n_out)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_long_search")
 def test_on_average_no_worse_than_the_column_means_on_fresh_entries() -> None:
     ratios = []
@@ -195,7 +198,7 @@ def test_control_c_at_the_start_leaves_the_column_means(monkeypatch: pytest.Monk
     def interrupt(*args: Any, **kwargs: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(selection, "irls", interrupt)
+    monkeypatch.setattr(solvers, "irls", interrupt)
     X = holes(low_rank())
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         est = MatrixCompletion().fit(X)
@@ -204,6 +207,7 @@ def test_control_c_at_the_start_leaves_the_column_means(monkeypatch: pytest.Monk
     assert np.isfinite(est.transform(X)).all()
 
 
+@pytest.mark.slow
 def test_control_c_during_the_search_keeps_the_best_model_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     from overt.completion.factored import path as factored_path
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 
 import pytest
 import torch
 
-from overt.completion import Completion, explicit, explicit_run
-from overt.completion.explicit import largest_rank, normalized_problem, sane
+from overt.completion import explicit, explicit_run
+from overt.completion.problem import normalized_problem
 from overt.problems import CompletionProblem, SensingProblem, matrix_completion, matrix_sensing
 from overt.training import HoldUntilCollapse
 
@@ -22,6 +21,7 @@ def with_values(problem, y, truth=None):
     return CompletionProblem(problem.rows, problem.cols, y, problem.shape, truth=truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_recovers_exactly_at_the_true_rank(seed):
     problem = matrix_completion((30, 30), rank=2, n_observed=350, seed=seed, min_per_line=2)
@@ -33,6 +33,7 @@ def test_recovers_exactly_at_the_true_rank(seed):
     assert torch.allclose(found.U.mT @ found.U, torch.eye(2, dtype=torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "rank"), [((24, 16), 1), ((14, 30), 2), ((20, 20), 3)])
 def test_other_shapes_and_ranks(shape, rank):
     m, n = shape
@@ -43,6 +44,7 @@ def test_other_shapes_and_ranks(shape, rank):
     assert problem.error(found.W) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rho", "seed", "early_refit"),
     [
@@ -65,6 +67,7 @@ def test_never_a_huge_entry_however_few_observations(rho, seed, early_refit):
     assert run.completion.message
 
 
+@pytest.mark.slow
 def test_matrix_sensing():
     problem = matrix_sensing((14, 12), rank=1, n_measurements=90, seed=0)
     found = explicit(problem)
@@ -72,6 +75,7 @@ def test_matrix_sensing():
     assert problem.error(found.W) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e6, 1e-6, 1e-200])
 def test_units_of_the_data_do_not_matter(factor):
     problem = matrix_completion((20, 20), rank=1, n_observed=200, seed=3)
@@ -81,12 +85,14 @@ def test_units_of_the_data_do_not_matter(factor):
     assert relative(scaled.W / factor, plain.W) < 1e-8
 
 
+@pytest.mark.slow
 def test_units_of_measurements_do_not_matter():
     problem = matrix_sensing((12, 10), rank=1, n_measurements=80, seed=1)
     scaled = explicit(SensingProblem(problem.A * 1e3, problem.y * 1e5, problem.shape))
     assert relative(scaled.W / 100, problem.truth) < 1e-8
 
 
+@pytest.mark.slow
 def test_a_penalized_matrix_scales_with_the_data():
     """Before any refit too, and also where the run has not converged.
 
@@ -133,6 +139,7 @@ def test_zero_observations_are_completed_by_zero(kind):
     assert not explicit(zero).W.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "k"), [((1, 1), 1), ((1, 5), 5), ((4, 1), 4), ((1, 5), 3)])
 def test_a_single_line_is_certain_only_where_nothing_is_missing(shape, k):
     y = torch.arange(1.0, k + 1, dtype=torch.float64)
@@ -144,12 +151,7 @@ def test_a_single_line_is_certain_only_where_nothing_is_missing(shape, k):
     assert torch.allclose(found.W.reshape(-1)[:k], y, atol=1e-6)
 
 
-def test_zero_measurement_matrices_are_refused():
-    y = torch.ones(4, dtype=torch.float64)
-    with pytest.raises(ValueError, match="measurement matrices are zero"):
-        explicit(SensingProblem(torch.zeros(4, 9, dtype=torch.float64), y, (3, 3)))
-
-
+@pytest.mark.slow
 def test_noise():
     """With noise of 1 % nothing fits exactly: no early refit may be accepted, and the last one must be."""
     problem = matrix_completion((30, 30), rank=2, n_observed=450, seed=0, noise=0.01, min_per_line=2)
@@ -162,6 +164,7 @@ def test_noise():
     assert 0.003 < run.completion.residual < 0.02
 
 
+@pytest.mark.slow
 def test_without_early_refits_the_weight_is_held_until_the_collapse_and_then_released():
     problem = matrix_completion((20, 20), rank=1, n_observed=250, seed=0, min_per_line=2)
     schedule = HoldUntilCollapse(release_steps=150)
@@ -178,6 +181,7 @@ def test_without_early_refits_the_weight_is_held_until_the_collapse_and_then_rel
     assert problem.error(run.completion.W) < 1e-10 < problem.error(run.penalized)
 
 
+@pytest.mark.slow
 def test_a_refit_may_be_left_out():
     problem = matrix_completion((20, 20), rank=1, n_observed=250, seed=0, min_per_line=2)
     run = explicit_run(problem, early_refit=False, final_refit=False)
@@ -206,22 +210,15 @@ def test_a_budget_too_small_is_said_with_advice():
     assert torch.isfinite(found.W).all()
 
 
+@pytest.mark.slow
 def test_too_few_observations_do_not_pass_for_an_answer():
     """Fewer observations than degrees of freedom of any rank: whatever fits exactly means nothing."""
     problem = matrix_completion((30, 30), rank=2, n_observed=50, seed=0)
     run = explicit_run(problem, max_steps=400)
     assert run.accepted_at is None
-    assert largest_rank((30, 30), 50) == 1
 
 
-@pytest.mark.parametrize(
-    ("shape", "count", "rank"),
-    [((30, 30), 60, 1), ((30, 30), 117, 2), ((30, 30), 116, 1), ((3, 3), 9, 2), ((2, 2), 1, 1)],
-)
-def test_largest_rank_has_fewer_degrees_of_freedom_than_observations(shape, count, rank):
-    assert largest_rank(shape, count) == rank
-
-
+@pytest.mark.slow
 def test_nuclear_norm_has_no_cap():
     problem = matrix_completion((20, 20), rank=1, n_observed=300, seed=0)
     run = explicit_run(problem, functional="nuclear_norm", weight=1e-3, max_steps=800, early_refit=False)
@@ -232,6 +229,7 @@ def test_nuclear_norm_has_no_cap():
     assert torch.equal(run.penalized, without.penalized)
 
 
+@pytest.mark.slow
 def test_above_the_cap_growth_costs():
     """From a start far above the cap the capped penalty, the default, shrinks the norm; without it, less."""
     problem = matrix_completion((20, 20), rank=1, n_observed=100, seed=0)
@@ -243,19 +241,11 @@ def test_above_the_cap_growth_costs():
     assert norms[0] == norms[1] < 0.95 * norms[2]
 
 
-@pytest.mark.parametrize(("largest", "accepted"), [(99.0, True), (101.0, False), (math.inf, False)])
-def test_a_fit_with_a_huge_entry_is_never_sane(largest, accepted):
-    problem = matrix_completion((6, 6), rank=1, n_observed=20, seed=0)
-    U = torch.zeros(6, 1, dtype=torch.float64)
-    U[2] = 1.0
-    size = torch.tensor([largest * problem.max_abs_observed], dtype=torch.float64)
-    assert sane(problem, Completion(U, size, U.mT)) == accepted
-
-
+@pytest.mark.slow
 def test_an_exact_refit_that_blows_up_is_not_accepted(monkeypatch):
     problem = matrix_completion((20, 20), rank=1, n_observed=250, seed=0)
-    module = sys.modules["overt.completion.explicit.route"]  # the attribute of that name is the function
-    monkeypatch.setattr(module, "sane", lambda problem, fit: False)
+    module = sys.modules["overt.completion.explicit"]  # the attribute of that name is the function
+    monkeypatch.setattr(module, "within_bounds", lambda problem, fit: False)
     run = explicit_run(problem, max_steps=400)
     assert run.accepted_at is None
     assert any("early_refit" in row for row in run.completion.history)
@@ -268,6 +258,7 @@ def test_without_a_cap_easy_problems_are_solved_too():
     assert problem.error(found.W) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("functional", "options"),
     [
@@ -298,6 +289,7 @@ def test_a_callback_sees_each_step_and_may_stop():
     assert not run.completion.converged
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_matrix():
     problem = matrix_completion((15, 15), rank=1, n_observed=120, seed=0)
     one, two, other = (explicit_run(problem, seed=s, max_steps=60).penalized for s in (3, 3, 4))
@@ -310,22 +302,3 @@ def test_dtype_follows_the_observations():
     found = explicit(problem)
     assert found.W.dtype == torch.float32
     assert problem.error(found.W) < 1e-4
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"functional": "nuclear"}, "nuclear"),
-        ({"weight": -1.0}, "weight"),
-        ({"weight": math.nan}, "weight"),
-        ({"lr": 0.0}, "lr"),
-        ({"optimizer": "adamm"}, "adam"),
-        ({"init_scale": -1.0}, "scale"),
-        ({"max_steps": -1}, "max_steps"),
-        ({"norm_cap": -1.0}, "norm_cap"),
-    ],
-)
-def test_options_out_of_range_are_named(options, message):
-    problem = matrix_completion((10, 10), rank=1, n_observed=50, seed=0)
-    with pytest.raises(ValueError, match=message):
-        explicit(problem, **options)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
 from overt.completion.factored import factored
-from overt.completion.factored.path import largest_rank, noise_norm, split_observations
+from overt.completion.factored.path import noise_norm, split_observations
 from overt.completion.refit import refit
 from overt.completion.result import Completion
-from overt.completion.tangent.entries import Entries
+from overt.completion.tangent import Entries
 from overt.problems import CompletionProblem, matrix_completion
 
 
@@ -24,6 +22,7 @@ def oracle(problem: CompletionProblem, rank: int) -> float:
     return min(problem.error(fit.factored) for fit in fits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.01, 0.1, 0.56])
 @pytest.mark.parametrize("shape", [(60, 60), (40, 90)])
 def test_within_a_quarter_of_the_oracle(shape: tuple[int, int], noise: float) -> None:
@@ -33,6 +32,7 @@ def test_within_a_quarter_of_the_oracle(shape: tuple[int, int], noise: float) ->
     assert found.rank == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition_number", [1.0, 10.0])
 def test_exact_data_is_completed_to_machine_precision(condition_number: float) -> None:
     problem = matrix_completion((60, 50), rank=4, n_observed=1500, seed=0, condition_number=condition_number)
@@ -50,6 +50,7 @@ def test_pure_noise_gets_no_rank_or_a_worthless_one() -> None:
     assert float(found.W.square().mean().sqrt()) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-100, 1e12, 1e100])
 def test_scales_with_the_data(scale: float) -> None:
     problem = matrix_completion((30, 30), rank=2, n_observed=500, seed=0, noise=0.1)
@@ -64,6 +65,7 @@ def test_told_rank_and_ridge_skip_the_choice() -> None:
     assert problem.error(found.factored) < 1e-8
 
 
+@pytest.mark.slow
 def test_callback_sees_only_improvements() -> None:
     problem = matrix_completion((30, 30), rank=2, n_observed=500, seed=0, noise=0.1)
     seen: list[Completion] = []
@@ -83,21 +85,6 @@ def test_hardly_any_observation(k: int) -> None:
 def test_zero_observations_give_zero() -> None:
     zeros = CompletionProblem(torch.arange(3), torch.arange(3), torch.zeros(3), (3, 4))
     assert factored(zeros).rank == 0
-
-
-@pytest.mark.parametrize("option", [{"rank": 2}, {"ridge": 1.0}, {"heldout": 0.0}, {"heldout": 1.0}])
-def test_options_out_of_range_are_refused(option: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(option))):
-        factored(matrix_completion((5, 5), rank=1, n_observed=20, seed=0), **option)
-
-
-@pytest.mark.parametrize("shape", [(7, 5), (5, 5), (3, 20)])
-def test_largest_rank_is_the_largest_that_fits(shape: tuple[int, int]) -> None:
-    m, n = shape
-    for k in range(m + n, m * n + 1):
-        r = largest_rank(shape, k)
-        assert r * (m + n - r) <= k
-        assert r == min(m, n) or (r + 1) * (m + n - r - 1) > k
 
 
 def test_noise_norm_is_the_size_of_noise_on_the_positions() -> None:

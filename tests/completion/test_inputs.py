@@ -50,11 +50,11 @@ def test_triplets() -> None:
         ([0], [0], [np.inf], None, ValueError, "infinity"),
         ([0], [0], [np.nan], None, ValueError, "no entry"),
         ([], [], [], None, ValueError, "no entry"),
-        ([-1], [0], [1.0], (2, 2), ValueError, r"rows must lie in 0 … 1"),
+        ([-1], [0], [1.0], (2, 2), ValueError, r"rows must lie in 0 …, got -1"),
         ([0], [2], [1.0], (2, 2), ValueError, r"cols must lie in 0 … 1"),
         ([0, 0], [1, 1], [1.0, 2.0], None, ValueError, r"first \(0, 1\)"),
-        ([0], [0], [1.0], (0, 1), ValueError, "positive"),
-        ([0], [0], [1.0], 3, ValueError, "two whole numbers"),
+        ([0], [0], [1.0], (0, 1), ValueError, "shape must be a tuple of 2 integers"),
+        ([0], [0], [1.0], 3, TypeError, "shape must be a tuple of 2 integers"),
     ],
 )
 def test_bad_triplets_are_refused(

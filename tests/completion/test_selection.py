@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from overt.completion.estimator import selection
+from overt.completion.estimator import selection, solvers
 from overt.completion.estimator.selection import select_model
 from overt.completion.estimator.solvers import SolverOptions
 from overt.completion.result import Completion
@@ -17,13 +17,13 @@ from overt.problems import matrix_completion
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Attempts asked of the exact solver, call by call."""
     asked: list[int] = []
-    irls = selection.irls
+    irls = solvers.irls
 
     def counted(*args: Any, **options: Any) -> Completion:
         asked.append(options["attempts"])
         return irls(*args, **options)
 
-    monkeypatch.setattr(selection, "irls", counted)
+    monkeypatch.setattr(solvers, "irls", counted)
     return asked
 
 
@@ -41,6 +41,7 @@ def solved(noise: float, rho: float, condition_number: float = 1.0, seed: int = 
     return model, problem.error(model.completion.W)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.02, 0.3])
 def test_plainly_noisy_data_gets_no_further_attempts(attempts: list[int], noise: float) -> None:
     model, error = solved(noise, rho=4.0)
@@ -57,6 +58,7 @@ def test_exact_data_is_met_at_the_first_attempt(attempts: list[int]) -> None:
     assert model.completion.rank == 3
 
 
+@pytest.mark.slow
 def test_scarce_data_gets_further_attempts(attempts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_STEPS", ((20_000, 6),))  # too few for the first attempt
     model, error = solved(0.0, rho=1.4, condition_number=10.0, seed=1)
@@ -65,6 +67,7 @@ def test_scarce_data_gets_further_attempts(attempts: list[int], monkeypatch: pyt
     assert error < 1e-8
 
 
+@pytest.mark.slow
 def test_offsets_are_tried_only_where_they_predict_something(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str | None] = []
     score = selection.Trial._score

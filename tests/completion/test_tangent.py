@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from overt.completion.tangent import entries as tangent_entries
-from overt.completion.tangent.entries import Entries
-from overt.completion.tangent.svd import leading_triplets
+from overt.completion import tangent
+from overt.completion.tangent import Entries, leading_triplets
 
 
 def sampled(m: int, n: int, k: int, seed: int = 0) -> tuple[Tensor, Tensor, torch.Generator]:
@@ -51,8 +50,8 @@ def test_products_are_those_of_the_dense_matrix(m: int, n: int, k: int, dtype: t
 
 @pytest.mark.parametrize(("cells", "chunk"), [(0, 8192), (0, 7), (10**6, 8192)])
 def test_every_way_to_predict_agrees(monkeypatch: pytest.MonkeyPatch, cells: int, chunk: int) -> None:
-    monkeypatch.setattr(tangent_entries, "_DENSE_CELLS", cells)
-    monkeypatch.setattr(tangent_entries, "_CHUNK", chunk)
+    monkeypatch.setattr(tangent, "_DENSE_CELLS", cells)
+    monkeypatch.setattr(tangent, "_CHUNK", chunk)
     rows, cols, generator = sampled(30, 20, 300)
     entries = Entries(rows, cols, (30, 20), torch.float64)
     U, V = gaussian(30, 15, generator=generator), gaussian(20, 15, generator=generator)
@@ -72,7 +71,7 @@ def test_products_in_blocks_of_columns_are_the_same(monkeypatch: pytest.MonkeyPa
         widths.extend(part.shape[1] for part in split(D, *where))
         return split(D, *where)
 
-    monkeypatch.setattr(tangent_entries, "_CACHED_NUMBERS", 0)
+    monkeypatch.setattr(tangent, "_CACHED_NUMBERS", 0)
     monkeypatch.setattr(torch, "split", recorded)
     torch.testing.assert_close(entries.times(z, V), expected[0])
     assert widths == [8, 8, 3]

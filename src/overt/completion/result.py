@@ -9,9 +9,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overt._utils.tensors import require_finite
 from overt.linalg import Factored, svd
 
 HistoryRow = dict[str, Any]
+Triplet = tuple[Tensor, Tensor, Tensor]
+"""A thin singular value decomposition: U (m, r), singular values (r,), Vt (r, n)."""
+
+
+def entries_at(point: Triplet, rows: Tensor, cols: Tensor, *, chunk: int = 4096) -> Tensor:
+    """Entries of ``U diag(s) Vt`` at positions (k,), ``chunk`` at a time: so few stay in a core's cache."""
+    U, s, Vt = point
+    left, right = U * s, Vt.mT.contiguous()
+    out = left.new_empty(rows.shape[0])
+    for start in range(0, rows.shape[0], chunk):
+        piece = slice(start, start + chunk)
+        out[piece] = (left[rows[piece]] * right[cols[piece]]).sum(-1)
+    return out
+
+
+def degrees_of_freedom(shape: tuple[int, int], rank: int) -> int:
+    """``r (m + n − r)``: the numbers that determine an m×n matrix of rank r."""
+    return rank * (shape[0] + shape[1] - rank)
+
+
+def joined(first: Triplet, second: Triplet) -> Triplet:
+    """The factors of both, side by side."""
+    return (
+        torch.cat([first[0], second[0]], 1),
+        torch.cat([first[1], second[1]]),
+        torch.cat([first[2], second[2]]),
+    )
 
 
 @dataclass(frozen=True)
@@ -72,7 +100,7 @@ class Completion:
         fits = self.U.ndim == 2 and self.Vt.ndim == 2 and self.U.shape[1] == r == self.Vt.shape[0]
         if not fits:
             raise ValueError(
-                "U, singular_values and Vt must have shapes (m, r), (r,) and (r, n); got "
+                "U, singular_values and Vt must have shapes (m, r), (r,) and (r, n), got "
                 f"{tuple(self.U.shape)}, {tuple(self.singular_values.shape)} and {tuple(self.Vt.shape)}"
             )
 
@@ -95,10 +123,9 @@ class Completion:
         Completion
         """
         if W.ndim != 2:
-            raise ValueError(f"W must have two dimensions; got shape {tuple(W.shape)}")
+            raise ValueError(f"W must have two dimensions, got the shape {tuple(W.shape)}")
+        require_finite(W)
         scale = W.abs().max() if W.numel() else W.new_zeros(())
-        if not bool(torch.isfinite(scale)):
-            raise ValueError("W must be finite; it holds NaN or infinity")
         safe = scale if float(scale) > 0 else torch.ones_like(scale)
         U, S, Vt = svd(W.detach() / safe)
         if rank_tolerance is None:
@@ -106,6 +133,17 @@ class Completion:
         top = float(S[0]) if S.numel() else 0.0
         rank = int((rank_tolerance * top < S).sum())
         return cls(U[:, :rank], S[:rank] * safe, Vt[:rank], **fields)
+
+    @classmethod
+    def zero(cls, like: Tensor, shape: tuple[int, int], **fields: Any) -> Completion:
+        """The zero matrix (m, n), of rank 0, with the dtype and device of ``like``."""
+        m, n = shape
+        return cls(like.new_zeros(m, 0), like.new_zeros(0), like.new_zeros(0, n), **fields)
+
+    @property
+    def triplet(self) -> Triplet:
+        """``(U, singular_values, Vt)``."""
+        return self.U, self.singular_values, self.Vt
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -116,6 +154,11 @@ class Completion:
     def rank(self) -> int:
         """Number of singular values kept."""
         return self.singular_values.shape[0]
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom ``r (m + n − r)`` of the matrices of this shape and rank."""
+        return degrees_of_freedom(self.shape, self.rank)
 
     @property
     def effective_rank(self) -> float:
@@ -139,7 +182,7 @@ class Completion:
         root = self.singular_values.sqrt()
         return Factored(self.U * root, self.Vt.mT * root)
 
-    def at(self, rows: Tensor, cols: Tensor, *, chunk: int = 1 << 20) -> Tensor:
+    def at(self, rows: Tensor, cols: Tensor, *, chunk: int = 4096) -> Tensor:
         """Entries ``W[rows, cols]`` without forming ``W``.
 
         Parameters
@@ -153,17 +196,13 @@ class Completion:
         -------
         Tensor, shape (k,)
         """
-        left, right = self.U * self.singular_values, self.Vt.mT
-        out = left.new_empty(rows.shape[0])
-        for start in range(0, rows.shape[0], chunk):
-            piece = slice(start, start + chunk)
-            out[piece] = (left[rows[piece]] * right[cols[piece]]).sum(-1)
-        return out
+        return entries_at(self.triplet, rows, cols, chunk=chunk)
 
     def cut(self, rank: int) -> Completion:
         """The leading ``rank`` singular triplets."""
-        leading = self.U[:, :rank], self.singular_values[:rank], self.Vt[:rank]
-        return replace(self, U=leading[0], singular_values=leading[1], Vt=leading[2])
+        return replace(
+            self, U=self.U[:, :rank], singular_values=self.singular_values[:rank], Vt=self.Vt[:rank]
+        )
 
     def scaled(self, factor: float) -> Completion:
         """The same completion of ``factor`` times the matrix (``factor > 0``)."""

@@ -15,14 +15,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_callable, check_integer, check_number, optional
+from overt.completion.convex.measurements import Measurements, measurements_of
 from overt.completion.convex.shrinkage import dual_value_on_ray, shrink_singular_values, spectral_norm_of
-from overt.completion.measurements import Measurements, check_matrix_problem, measurements_of
+from overt.completion.problem import check_problem
 from overt.completion.result import Completion, HistoryRow
 
 _RELAXATION = 1.6  # over-relaxation in [1.5, 1.8], Boyd et al. 2011, §3.4.3
@@ -67,7 +69,7 @@ def nuclear_norm_minimization(
     Raises
     ------
     TypeError
-        If ``problem`` is neither a completion nor a sensing problem.
+        If ``problem`` is neither a completion nor a sensing problem, or an option is of the wrong kind.
     ValueError
         If an option is out of range or the measurements contradict each other.
 
@@ -86,36 +88,56 @@ def nuclear_norm_minimization(
     >>> found.converged, found.rank, problem.error(found.W) < 1e-5
     (True, 1, True)
     """
-    check_matrix_problem(problem)
-    _check_options(noise_level, weight, max_iter, tolerance, check_every)
+    check_problem(problem)
+    noise_level = check_number(noise_level, "noise_level", least=0)
+    weight = optional(check_number, weight, "weight", above=0)
+    if weight is not None and noise_level > 0:
+        raise ValueError("give noise_level or weight, not both: they select different problems")
+    max_iter = check_integer(max_iter, "max_iter", least=1)
+    tolerance = check_number(tolerance, "tolerance", above=0)
+    check_every = check_integer(check_every, "check_every", least=1)
+    optional(check_callable, callback, "callback")
     started = time.perf_counter()
     y = problem.y.detach()
-    _check_measurements(y)
     scale = float(y.abs().max()) if y.numel() else 0.0
     if scale == 0 or float(torch.linalg.vector_norm(y / scale)) * scale <= noise_level:
-        return _zero(problem, y, started, "zero already satisfies the measurements")
+        zero = Completion.zero(y, problem.shape, residual=float(scale > 0))
+        seconds = time.perf_counter() - started
+        return replace(zero, seconds=seconds, message="zero already satisfies the measurements")
     form = _Form(noise_level / scale, None if weight is None else weight / scale)
     state = _Admm(measurements_of(problem), y / scale, form)
-    outcome = _Outcome(started, scale)
+    history: list[HistoryRow] = []
+
+    def wrapped(converged: bool, message: str) -> Completion:
+        row, seconds = history[-1], time.perf_counter() - started
+        return Completion(
+            state.U,
+            state.s * scale,
+            state.Vt,
+            converged,
+            row["iteration"],
+            row["residual"],
+            seconds,
+            list(history),
+            message,
+        )
+
     for k in range(1, max_iter + 1):
         state.step()
         if k % check_every and k != max_iter:
             continue
         row = state.look(k)
-        outcome.history.append(row | {"nuclear_norm": row["nuclear_norm"] * scale})
+        history.append(row | {"nuclear_norm": row["nuclear_norm"] * scale})
         if callback is not None:
-            callback(outcome.completion(state, k, False, "running"))
+            callback(wrapped(False, "running"))
         if row["gap"] <= tolerance and row["violation"] <= tolerance:
-            return outcome.completion(state, k, True, f"relative duality gap {row['gap']:.1e}")
+            return wrapped(True, f"relative duality gap {row['gap']:.1e}")
         if k <= max_iter // 2:
             state.balance()
-    last = outcome.history[-1]
-    return outcome.completion(
-        state,
-        max_iter,
+    return wrapped(
         False,
-        f"stopped at max_iter={max_iter} with relative duality gap {last['gap']:.1e} and constraint "
-        f"violation {last['violation']:.1e}, tolerance {tolerance:.1e}; raise max_iter or tolerance",
+        f"stopped at max_iter={max_iter} with relative duality gap {row['gap']:.1e} and constraint "
+        f"violation {row['violation']:.1e}, tolerance {tolerance:.1e}; raise max_iter or tolerance",
     )
 
 
@@ -212,28 +234,6 @@ class _Admm:
         }
 
 
-@dataclass
-class _Outcome:
-    """Turns the state into a result in the caller's units."""
-
-    started: float
-    scale: float
-    history: list[HistoryRow] = field(default_factory=list)
-
-    def completion(self, state: _Admm, k: int, converged: bool, message: str) -> Completion:
-        return Completion(
-            state.U,
-            state.s * self.scale,
-            state.Vt,
-            converged,
-            k,
-            self.history[-1]["residual"],
-            time.perf_counter() - self.started,
-            list(self.history),
-            message,
-        )
-
-
 def _ball_multiplier(r: Tensor, gram: Tensor, radius: float) -> float:
     """``μ`` with ``‖r / (1 + μ·gram)‖ = radius``, by Newton on the reciprocal norm (Moré & Sorensen 1983)."""
     if gram.numel() == 1:
@@ -254,43 +254,3 @@ def _ball_multiplier(r: Tensor, gram: Tensor, radius: float) -> float:
         if abs(step) <= 1e-12 * mu:
             break
     return mu
-
-
-def _zero(problem: Any, y: Tensor, started: float, message: str) -> Completion:
-    m, n = problem.shape
-    empty = y.new_zeros
-    size = float(torch.linalg.vector_norm(y))
-    return Completion(
-        empty(m, 0),
-        empty(0),
-        empty(0, n),
-        True,
-        0,
-        float(size > 0),
-        time.perf_counter() - started,
-        [],
-        message,
-    )
-
-
-def _check_measurements(y: Tensor) -> None:
-    if not bool(torch.isfinite(y).all()):
-        raise ValueError("problem.y must be finite; it holds NaN or infinity")
-
-
-def _check_options(
-    noise_level: float, weight: float | None, max_iter: int, tolerance: float, check_every: int
-) -> None:
-    """Refuse options out of range, naming the argument."""
-    if not (noise_level >= 0 and math.isfinite(noise_level)):
-        raise ValueError(f"noise_level must be finite and not negative; got {noise_level}")
-    if weight is not None and not (weight > 0 and math.isfinite(weight)):
-        raise ValueError(f"weight must be positive and finite; got {weight}")
-    if weight is not None and noise_level > 0:
-        raise ValueError("give noise_level or weight, not both: they select different problems")
-    if max_iter < 1:
-        raise ValueError(f"max_iter must be at least 1; got {max_iter}")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be positive; got {tolerance}")
-    if check_every < 1:
-        raise ValueError(f"check_every must be at least 1; got {check_every}")

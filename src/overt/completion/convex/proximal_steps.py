@@ -7,58 +7,22 @@ A proximal gradient step for completion shrinks ``P*(e) + Σ c_i X_i``: a sparse
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from overt.completion.convex.measurements import ObservedEntries
 from overt.completion.convex.shrinkage import shrink_singular_values, spectral_norm_of
-from overt.completion.measurements import ObservedEntries
-from overt.completion.tangent.entries import Entries
+from overt.completion.result import Triplet
+from overt.completion.tangent import Entries
 from overt.linalg import qr, svd
 
-Triplet = tuple[Tensor, Tensor, Tensor]
 Terms = Sequence[tuple[float, Triplet]]
 
 _DENSE_SIDE = 500  # up to this many rows or columns an eigendecomposition is cheaper than block products
 _POWER_STEPS = 2
 _SPARE = 15  # directions kept below the threshold
 _NORM_STEPS = 50
-_PIECE = 4096  # positions gathered at a time
-
-
-class ProximalSteps(Protocol):
-    """What SoftImpute needs of the matrix."""
-
-    shape: tuple[int, int]
-    capped: bool
-
-    def observe(self, point: Triplet) -> Tensor:
-        """Values of a low-rank point at the observations, shape (k,)."""
-
-    def entries(self, point: Triplet, rows: Tensor, cols: Tensor) -> Tensor:
-        """Values of a low-rank point at any positions."""
-
-    def shrink(self, misfit: Tensor, terms: Terms, threshold: float) -> Triplet:
-        """Shrunken SVD of ``P*(misfit) + Σ c·U diag(s) Vt``."""
-
-    def norm(self, misfit: Tensor) -> float:
-        """``‖P*(misfit)‖₂``."""
-
-
-def proximal_steps(
-    rows: Tensor,
-    cols: Tensor,
-    shape: tuple[int, int],
-    like: Tensor,
-    *,
-    max_rank: int | None = None,
-    seed: int = 0,
-) -> ProximalSteps:
-    """The dense steps for small matrices, the matrix-free ones otherwise."""
-    if min(shape) <= _DENSE_SIDE and shape[0] * shape[1] <= 20_000_000:
-        return DenseSteps(rows, cols, shape, like, max_rank=max_rank)
-    return BlockSteps(rows, cols, shape, like, max_rank=max_rank, seed=seed)
 
 
 class DenseSteps:
@@ -83,11 +47,6 @@ class DenseSteps:
         U, s, Vt = point
         return self._entries.apply((U * s) @ Vt)
 
-    def entries(self, point: Triplet, rows: Tensor, cols: Tensor) -> Tensor:
-        """Values at any positions."""
-        U, s, Vt = point
-        return ((U * s) @ Vt)[rows, cols]
-
     def shrink(self, misfit: Tensor, terms: Terms, threshold: float) -> Triplet:
         """Shrunken SVD of the formed matrix."""
         M = self._entries.adjoint(misfit)
@@ -107,26 +66,7 @@ class DenseSteps:
 class BlockSteps:
     """Subspace iteration on products with the matrix, from the previous block of right singular vectors."""
 
-    def __init__(
-        self,
-        rows: Tensor,
-        cols: Tensor,
-        shape: tuple[int, int],
-        like: Tensor,
-        *,
-        max_rank: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        self._set(Entries(rows, cols, shape, like.dtype), like, max_rank, seed)
-
-    @classmethod
-    def of(cls, entries: Entries, like: Tensor, *, max_rank: int | None = None, seed: int = 0) -> BlockSteps:
-        """The steps on positions that are sorted already."""
-        steps = cls.__new__(cls)
-        steps._set(entries, like, max_rank, seed)
-        return steps
-
-    def _set(self, entries: Entries, like: Tensor, max_rank: int | None, seed: int) -> None:
+    def __init__(self, entries: Entries, like: Tensor, *, max_rank: int | None = None, seed: int = 0) -> None:
         self.shape = entries.shape
         self.capped = False
         self._sorted = entries
@@ -142,12 +82,6 @@ class BlockSteps:
         out = torch.empty_like(self._like)
         out[self._sorted.order] = self._sorted.predict(point[0] * point[1], point[2].mT.contiguous())
         return out
-
-    def entries(self, point: Triplet, rows: Tensor, cols: Tensor) -> Tensor:
-        """Values at any positions, a cache-sized piece at a time."""
-        left, right = point[0] * point[1], point[2].mT.contiguous()
-        pieces = zip(torch.split(rows, _PIECE), torch.split(cols, _PIECE), strict=True)
-        return torch.cat([(left[i] * right[j]).sum(-1) for i, j in pieces] or [self._like.new_zeros(0)])
 
     def shrink(self, misfit: Tensor, terms: Terms, threshold: float) -> Triplet:
         """Shrunken SVD; the block grows until its last singular value is below the threshold."""
@@ -202,3 +136,21 @@ def _plus_t(product: Tensor, terms: Terms, Q: Tensor) -> Tensor:
     for c, (U, s, Vt) in terms:
         product = product.addmm(Vt.mT, s.unsqueeze(1) * (U.mT @ Q), alpha=c)
     return product
+
+
+ProximalSteps = DenseSteps | BlockSteps
+
+
+def proximal_steps(
+    rows: Tensor,
+    cols: Tensor,
+    shape: tuple[int, int],
+    like: Tensor,
+    *,
+    max_rank: int | None = None,
+    seed: int = 0,
+) -> ProximalSteps:
+    """The dense steps for small matrices, the matrix-free ones otherwise."""
+    if min(shape) <= _DENSE_SIDE and shape[0] * shape[1] <= 20_000_000:
+        return DenseSteps(rows, cols, shape, like, max_rank=max_rank)
+    return BlockSteps(Entries(rows, cols, shape, like.dtype), like, max_rank=max_rank, seed=seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from overt._utils.checks import check_number
 from overt.linalg import eigh, svd
 
 
@@ -38,8 +39,7 @@ def shrink_singular_values(M: Tensor, threshold: float) -> tuple[Tensor, Tensor,
     >>> s
     tensor([2.2500, 0.2500])
     """
-    if threshold < 0:
-        raise ValueError(f"threshold must not be negative; got {threshold}")
+    threshold = check_number(threshold, "threshold", least=0, finite=False)
     if min(M.shape) == 0:
         return M.new_zeros(M.shape[0], 0), M.new_zeros(0), M.new_zeros(0, M.shape[1])
     if M.shape[0] < M.shape[1]:

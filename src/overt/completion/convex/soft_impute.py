@@ -7,15 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from overt.completion.convex.checks import check_completion_problem, check_options
+from overt._utils.checks import check_callable, check_integer, check_number, check_seed, optional
 from overt.completion.convex.proximal_steps import proximal_steps
-from overt.completion.convex.weights import Solved, judged_path, solve_weight, weight_path
+from overt.completion.convex.weights import Chosen, Solved, choose_weight, solve_weight
+from overt.completion.problem import ZERO_MESSAGE, check_problem
 from overt.completion.result import Completion, HistoryRow
-
-_FEWEST = 10  # held-out entries below which their error says too little about the weight
 
 
 def weight_max(problem: Any) -> float:
@@ -38,7 +34,7 @@ def weight_max(problem: Any) -> float:
     >>> round(weight_max(problem), 6)
     4.0
     """
-    check_completion_problem(problem)
+    check_problem(problem, entries=True)
     return proximal_steps(problem.rows, problem.cols, problem.shape, problem.y).norm(problem.y)
 
 
@@ -94,7 +90,7 @@ def soft_impute(
     Raises
     ------
     TypeError
-        If ``problem`` is not a completion problem.
+        If ``problem`` is not a completion problem, or an option is of the wrong kind.
     ValueError
         If an option is out of range or ``y`` is not finite.
 
@@ -112,99 +108,60 @@ def soft_impute(
     >>> soft_impute(problem, weight=1.0).singular_values
     tensor([2.])
     """
-    check_completion_problem(problem)
-    check_options(weight, heldout, n_weights, smallest, max_rank, max_iter, tolerance)
+    check_problem(problem, entries=True)
+    weight = optional(check_number, weight, "weight", above=0)
+    heldout = check_number(heldout, "heldout", above=0, below=1)
+    n_weights = check_integer(n_weights, "n_weights", least=1)
+    smallest = check_number(smallest, "smallest", above=0, below=1)
+    max_rank = optional(check_integer, max_rank, "max_rank", least=1)
+    max_iter = check_integer(max_iter, "max_iter", least=1)
+    tolerance = check_number(tolerance, "tolerance", above=0)
+    seed = check_seed(seed)
+    optional(check_callable, callback, "callback")
     started = time.perf_counter()
     scale = float(problem.y.abs().max()) if problem.y.numel() else 0.0
     if scale == 0:
-        return _wrap(Solved.zero(problem), started, 1.0, [], True, "every observation is zero")
-    y = problem.y.detach() / scale
+        return Completion.zero(problem.y, problem.shape, residual=0.0, message=ZERO_MESSAGE)
     history: list[HistoryRow] = []
 
-    def report(solved: Solved, rows: list[HistoryRow] = history) -> None:
-        if callback is not None:
-            callback(_wrap(solved, started, scale, rows, False, "running"))
+    def wrapped(solved: Solved, converged: bool, message: str) -> Completion:
+        U, s, Vt = solved.point
+        total, seconds = sum(row["iterations"] for row in history), time.perf_counter() - started
+        return Completion(
+            U, s * scale, Vt, converged, total, solved.residual, seconds, list(history), message
+        )
 
+    def report(solved: Solved) -> None:
+        if callback is not None:
+            callback(wrapped(solved, False, "running"))
+
+    y = problem.y.detach() / scale
     steps = proximal_steps(problem.rows, problem.cols, problem.shape, y, max_rank=max_rank, seed=seed)
     largest = steps.norm(y)
-    chosen = math.nan
-    warm: Solved | None = None
+    chosen = Chosen(math.nan)
     if weight is None:
-        ratio, chosen, warm = _choose(
+        ratios = [smallest ** ((i + 1) / n_weights) for i in range(n_weights)]
+        chosen = choose_weight(
             problem,
             y,
-            weight_path(n_weights, smallest),
+            ratios,
             heldout,
-            max_rank,
-            max_iter,
-            seed,
-            history,
-            scale,
-            report,
+            scale=scale,
+            max_rank=max_rank,
+            max_iter=max_iter,
+            seed=seed,
+            report=report,
+            history=history,
         )
-        absolute = ratio * largest
-    else:
-        absolute = weight / scale
-    solved = solve_weight(steps, y, absolute, warm, max_iter, tolerance, report)
-    history.append(solved.row(scale) | {"heldout_rmse": chosen})
+    absolute = chosen.ratio * largest if weight is None else weight / scale
+    solved = solve_weight(steps, y, absolute, chosen.solved, max_iter, tolerance, report)
+    history.append(solved.row(scale) | {"heldout_rmse": chosen.error})
     good = solved.gap <= tolerance
     message = f"relative duality gap {solved.gap:.1e} at weight {absolute * scale:.3g}"
-    if weight is None and math.isnan(chosen):
+    if weight is None and math.isnan(chosen.error):
         message += ", the smallest of the path: held-out entries are too few to choose it"
     if not good:
         message += f" exceeds tolerance {tolerance:.1e} after {max_iter} iterations; raise max_iter"
     if steps.capped:
         message += f"; max_rank={max_rank} was reached, so the gap bounds the convex problem only"
-    return _wrap(solved, started, scale, history, good, message)
-
-
-def _wrap(
-    solved: Solved, started: float, scale: float, history: list[HistoryRow], converged: bool, message: str
-) -> Completion:
-    U, s, Vt = solved.point
-    total = sum(row["iterations"] for row in history)
-    seconds = time.perf_counter() - started
-    return Completion(U, s * scale, Vt, converged, total, solved.residual, seconds, list(history), message)
-
-
-def _choose(
-    problem: Any,
-    y: Tensor,
-    ratios: list[float],
-    heldout: float,
-    max_rank: int | None,
-    max_iter: int,
-    seed: int,
-    history: list[HistoryRow],
-    scale: float,
-    report: Callable[[Solved, list[HistoryRow]], None],
-) -> tuple[float, float, Solved | None]:
-    """Best share of ``weight_max``, its held-out RMSE, and a solution nearby to start from."""
-    k = y.numel()
-    n_out = min(max(round(heldout * k), min(_FEWEST, k // 4)), k - 1)
-    if n_out < 1:
-        return ratios[-1], math.nan, None
-    order = torch.randperm(k, generator=torch.Generator().manual_seed(seed)).to(y.device)
-    out, kept = order[:n_out], order[n_out:]
-    rows, cols = problem.rows, problem.cols
-    predictable = torch.isin(rows[out], rows[kept]) & torch.isin(cols[out], cols[kept])
-    if int(predictable.sum()) < _FEWEST:
-        return ratios[-1], math.nan, None
-    walked: list[HistoryRow] = []
-
-    def rescaled(rows: list[HistoryRow]) -> list[HistoryRow]:
-        return [row | {name: row[name] * scale for name in ("weight", "heldout_rmse")} for row in rows]
-
-    chosen = judged_path(
-        (rows[kept], cols[kept], y[kept]),
-        (rows[out], cols[out], y[out]),
-        problem.shape,
-        ratios,
-        max_rank=max_rank,
-        max_iter=max_iter,
-        seed=seed,
-        report=lambda solved, rows: report(solved, rescaled(rows)),
-        history=walked,
-    )
-    history += rescaled(walked)
-    return chosen.ratio, chosen.error * scale, chosen.solved
+    return wrapped(solved, good, message)

@@ -10,33 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overt.completion.convex.proximal_steps import ProximalSteps, Triplet, proximal_steps
+from overt.completion.convex.proximal_steps import ProximalSteps, proximal_steps
 from overt.completion.convex.shrinkage import dual_value_on_ray
-from overt.completion.result import HistoryRow
+from overt.completion.result import Completion, HistoryRow, Triplet, entries_at
 
+_FEWEST = 10  # held-out entries below which their error says too little about the weight
 _PATIENCE = 3  # weights without a better held-out error before the path ends
 _PATH_TOLERANCE = 1e-3  # duality gap asked for on the way; the chosen weight is solved to `tolerance`
 
 
 @dataclass(frozen=True)
 class Solved:
-    """A solution at one weight, in scaled units, with its values at the observations."""
+    """A solution at one weight, in scaled units."""
 
     point: Triplet
-    observed: Tensor
     weight: float
     n_iter: int
     gap: float
     residual: float
 
-    @classmethod
-    def zero(cls, problem: Any) -> Solved:
-        m, n = problem.shape
-        empty = problem.y.new_zeros
-        point = (empty(m, 0), empty(0), empty(0, n))
-        return cls(point, torch.zeros_like(problem.y), 0.0, 0, 0.0, 0.0)
-
     def row(self, scale: float) -> HistoryRow:
+        """Numbers for the history."""
         return {
             "weight": self.weight * scale,
             "iterations": self.n_iter,
@@ -46,65 +40,58 @@ class Solved:
         }
 
 
-def weight_path(n_weights: int = 20, smallest: float = 1e-3) -> list[float]:
-    """Shares of ``weight_max``, falling geometrically to ``smallest``."""
-    return [smallest ** ((i + 1) / n_weights) for i in range(n_weights)]
-
-
 @dataclass(frozen=True)
 class Chosen:
-    """The best weight of a path, as a share of the smallest one that gives zero, and what it achieved."""
+    """The best weight of a path, as a share of the smallest one that gives zero, and what it achieved.
+
+    ``error`` is NaN where held-out entries were too few to choose it.
+    """
 
     ratio: float
-    error: float
-    solved: Solved | None
+    error: float = math.nan
+    solved: Solved | None = None
 
 
-def judged_path(
-    kept: tuple[Tensor, Tensor, Tensor],
-    out: tuple[Tensor, Tensor, Tensor],
-    shape: tuple[int, int],
+def choose_weight(
+    problem: Any,
+    y: Tensor,
     ratios: Sequence[float],
+    heldout: float,
     *,
-    max_rank: int | None = None,
-    max_iter: int = 500,
-    seed: int = 0,
-    report: Callable[[Solved, list[HistoryRow]], None] | None = None,
-    history: list[HistoryRow] | None = None,
+    scale: float,
+    max_rank: int | None,
+    max_iter: int,
+    seed: int,
+    report: Callable[[Solved], None],
+    history: list[HistoryRow],
 ) -> Chosen:
-    """Walk the weights down on the kept entries and keep the one that predicts the others best.
+    """Walk the weights down on a part of the entries and keep the one that predicts the others best.
 
-    Parameters
-    ----------
-    kept, out : (rows, cols, values)
-        Entries to fit and entries to judge by.
-    shape : (int, int)
-    ratios : sequence of float
-        Weights, falling, as shares of the smallest weight whose solution is zero.
-    max_rank, max_iter, seed
-        As in :func:`overt.completion.soft_impute`.
-    report : callable, optional
-        Receives every intermediate point and the history so far.
-    history : list, optional
-        Grows by one row a weight.
+    ``y`` are the problem's observations over ``scale``, ``ratios`` falling weights as shares of the smallest
+    one whose solution is zero. ``report`` receives every intermediate point; ``history`` grows by one row a
+    weight, in the units of the data.
     """
-    history = [] if history is None else history
-    rows, cols, y = kept
-    steps = proximal_steps(rows, cols, shape, y, max_rank=max_rank, seed=seed)
-    largest = steps.norm(y)
-    chosen = Chosen(ratios[-1], math.inf, None)
+    rows, cols, k = problem.rows, problem.cols, y.numel()
+    n_out = max(0, min(max(round(heldout * k), min(_FEWEST, k // 4)), k - 1))
+    order = torch.randperm(k, generator=torch.Generator().manual_seed(seed)).to(y.device)
+    out, kept = order[:n_out], order[n_out:]
+    predictable = torch.isin(rows[out], rows[kept]) & torch.isin(cols[out], cols[kept])
+    chosen = Chosen(ratios[-1])
+    if int(predictable.sum()) < _FEWEST:
+        return chosen
+    steps = proximal_steps(rows[kept], cols[kept], problem.shape, y[kept], max_rank=max_rank, seed=seed)
+    largest = steps.norm(y[kept])
     if largest == 0:
-        return Chosen(ratios[-1], math.nan, None)
-    solved, since = None, 0
+        return chosen
+    solved, best, since = None, math.inf, 0
     for ratio in ratios:
-        tell = None if report is None else lambda point: report(point, history)
-        solved = solve_weight(steps, y, ratio * largest, solved, max_iter, _PATH_TOLERANCE, tell)
-        predicted = steps.entries(solved.point, out[0], out[1])
-        error = float((predicted - out[2]).square().mean().sqrt())
-        history.append(solved.row(1.0) | {"heldout_rmse": error})
+        solved = solve_weight(steps, y[kept], ratio * largest, solved, max_iter, _PATH_TOLERANCE, report)
+        predicted = entries_at(solved.point, rows[out], cols[out])
+        error = float((predicted - y[out]).square().mean().sqrt())
+        history.append(solved.row(scale) | {"heldout_rmse": error * scale})
         since += 1
-        if error < chosen.error:
-            chosen, since = Chosen(ratio, error, solved), 0
+        if error < best:
+            chosen, best, since = Chosen(ratio, error * scale, solved), error, 0
         if since >= _PATIENCE:
             break
     return chosen
@@ -117,11 +104,10 @@ def solve_weight(
     warm: Solved | None,
     max_iter: int,
     tolerance: float,
-    report: Callable[[Solved], None] | None,
+    report: Callable[[Solved], None],
 ) -> Solved:
     """Accelerated proximal gradient with restarts at one weight, to a relative duality gap."""
-    zero = (y.new_zeros(steps.shape[0], 0), y.new_zeros(0), y.new_zeros(0, steps.shape[1]))
-    current = zero if warm is None else warm.point
+    current = Completion.zero(y, steps.shape).triplet if warm is None else warm.point
     values = steps.observe(current)
     previous, previous_values, momentum = current, values, 1.0
     size = float(y @ y)
@@ -142,9 +128,8 @@ def solve_weight(
             continue
         gap = abs(now - dual_value_on_ray(y, misfit, weight, steps.norm(misfit))) / max(0.5 * size, 1e-300)
         residual = math.sqrt(float(misfit @ misfit) / size)
-        if report is not None:
-            report(Solved(current, values, weight, k, gap, residual))
+        report(Solved(current, weight, k, gap, residual))
         if gap <= tolerance:
             break
     residual = math.sqrt(float((y - values) @ (y - values)) / size)
-    return Solved(current, values, weight, k, gap, residual)
+    return Solved(current, weight, k, gap, residual)

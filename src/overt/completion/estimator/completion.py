@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import numbers
 import time
 import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from overt.completion.certificate import certificate
-from overt.completion.estimator.answering import CompletionAnswers
-from overt.completion.estimator.inputs import Compressed, Observations, compress, from_matrix, from_triplets
+from overt.completion.estimator.base import LowRankEstimator
+from overt.completion.estimator.inputs import (
+    Compressed,
+    Observations,
+    clip_bounds,
+    compress,
+    from_matrix,
+    from_triplets,
+    positions,
+)
 from overt.completion.estimator.model import expand
 from overt.completion.estimator.selected import Incumbent, Selected
 from overt.completion.estimator.selection import select_model
-from overt.completion.estimator.solvers import PENALTIES, SOLVERS, SolverOptions, resolved_solver
-from overt.completion.irls.proxy import PROXIES
+from overt.completion.estimator.solvers import DEFAULT_PENALTY, SOLVERS
 
 _CERTIFIED_UNKNOWNS = 200_000  # r (m + n) above which no certificate is computed
 _EXACT = 1e-8  # relative misfit below which a trained network fits exactly
@@ -27,7 +37,7 @@ _EXACT = 1e-8  # relative misfit below which a trained network fits exactly
 __all__ = ["MatrixCompletion"]
 
 
-class MatrixCompletion(CompletionAnswers):
+class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator):  # type: ignore[misc]
     """Fill in the missing entries of a matrix that is, up to noise and offsets, of low rank.
 
     No rank, no penalty weight and no stopping rule have to be given. The data decide between an exact
@@ -137,21 +147,12 @@ class MatrixCompletion(CompletionAnswers):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        **LowRankEstimator._parameter_constraints,
         "solver": [StrOptions(set(SOLVERS))],
-        "rank_proxy": [StrOptions(set(PROXIES))],
-        "penalty": [StrOptions(set(PENALTIES)), None],
-        "depth": [Interval(numbers.Integral, 1, None, closed="left")],
         "offsets": [StrOptions({"auto", "biases", "mean"}), None],
-        "noise": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
         "clip": [StrOptions({"observed"}), tuple, list, None],
         "keep_observed": ["boolean"],
-        "heldout": [Interval(numbers.Real, 0, 1, closed="neither")],
-        "max_rank": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "max_iter": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "tolerance": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "certify": ["boolean"],
-        "random_state": [Interval(numbers.Integral, 0, None, closed="left")],
-        "device": [str, None],
     }
 
     def __init__(
@@ -159,7 +160,7 @@ class MatrixCompletion(CompletionAnswers):
         solver: str = "auto",
         *,
         rank_proxy: str = "participation_ratio",
-        penalty: str | None = "normalized_nuclear_norm",
+        penalty: str | None = DEFAULT_PENALTY,
         depth: int = 1,
         offsets: str | None = "auto",
         noise: str | float = "auto",
@@ -173,21 +174,23 @@ class MatrixCompletion(CompletionAnswers):
         random_state: int = 0,
         device: str | None = None,
     ) -> None:
-        self.solver = solver
-        self.rank_proxy = rank_proxy
-        self.penalty = penalty
-        self.depth = depth
+        super().__init__(
+            solver,
+            rank_proxy=rank_proxy,
+            penalty=penalty,
+            depth=depth,
+            noise=noise,
+            heldout=heldout,
+            max_rank=max_rank,
+            max_iter=max_iter,
+            tolerance=tolerance,
+            random_state=random_state,
+            device=device,
+        )
         self.offsets = offsets
-        self.noise = noise
         self.clip = clip
         self.keep_observed = keep_observed
-        self.heldout = heldout
-        self.max_rank = max_rank
-        self.max_iter = max_iter
-        self.tolerance = tolerance
         self.certify = certify
-        self.random_state = random_state
-        self.device = device
 
     # ---- fitting -------------------------------------------------------------------------------------------
 
@@ -210,7 +213,7 @@ class MatrixCompletion(CompletionAnswers):
         self._validate_params()
         _refuse_triplets(X)
         X = self._validated(X, reset=True)
-        return self._fit(from_matrix(X), np.float32 if X.dtype == np.float32 else np.float64)
+        return self._fit(from_matrix(X), X.dtype)
 
     def fit_triplets(
         self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int] | None = None
@@ -235,8 +238,7 @@ class MatrixCompletion(CompletionAnswers):
         self.n_features_in_ = observations.shape[1]
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        dtype = np.float32 if np.asarray(values).dtype == np.float32 else np.float64
-        return self._fit(observations, dtype)
+        return self._fit(observations, np.asarray(values).dtype)
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Fit to X and return it completed, by the fitted rows themselves rather than by folding them in.
@@ -257,21 +259,21 @@ class MatrixCompletion(CompletionAnswers):
 
     def _fit_transform(self, X: Any, y: Any = None) -> Any:
         self.fit(X, y)
-        checked = self._validated(X, reset=False)
-        return self._filled(self._model.dense(), from_matrix(checked))
+        return self._filled(self._model.dense(), from_matrix(self._validated(X, reset=False)))
 
     def _fit(self, observations: Observations, dtype: Any) -> MatrixCompletion:
         started = time.perf_counter()
-        self._dtype = dtype
-        self._clip_bounds(observations)
+        self._dtype = np.float32 if dtype == np.float32 else np.float64
         compressed = compress(observations, self.device)
+        self._bounds = clip_bounds(self.clip, observations)
         self._warn_empty(compressed)
         incumbent = Incumbent(compressed.problem)
-        interrupted = False
+        rounding = 1e-6 if self._dtype == np.float32 else 1e-8
+        options, interrupted = self._options(compressed.scale, 3, rounding), False
         try:
             chosen = select_model(
                 compressed.problem,
-                self._options(compressed.scale),
+                options,
                 offsets=self.offsets,
                 heldout=self.heldout,
                 incumbent=incumbent,
@@ -281,46 +283,25 @@ class MatrixCompletion(CompletionAnswers):
         self._keep(chosen, compressed, interrupted)
         self._certify(chosen, compressed, interrupted)
         self.fit_seconds_ = time.perf_counter() - started
-        self._warn_outcome(chosen, interrupted)
+        if not self.converged_:
+            final = interrupted or self.solver_ == "column_mean"
+            remedy = "" if final else "; try another solver, raise max_iter or observe more"
+            warnings.warn(f"{self.message_}{remedy}", ConvergenceWarning, stacklevel=3)
         return self
-
-    def _options(self, scale: float) -> SolverOptions:
-        return SolverOptions(
-            solver=resolved_solver(self.solver, self.penalty, self.depth, stacklevel=4),
-            rank_proxy=self.rank_proxy,
-            penalty=self.penalty,
-            depth=self.depth,
-            noise_std=None if isinstance(self.noise, str) else float(self.noise) / scale,
-            max_rank=self.max_rank,
-            max_iter=self.max_iter,
-            tolerance=self.tolerance,
-            seed=self.random_state,
-            rounding=1e-6 if self._dtype == np.float32 else 1e-8,
-        )
 
     def _keep(self, chosen: Selected, compressed: Compressed, interrupted: bool) -> None:
         """Set the attributes, in the caller's units."""
         found, scale = chosen.completion, compressed.scale
-        point = (found.U, found.singular_values, found.Vt)
-        self._model = model = expand(point, chosen.offsets, compressed, chosen.noise_std)
-        self.U_ = self._array(model.U)
-        self.singular_values_ = self._array(model.singular_values)
-        self.Vt_ = self._array(model.Vt)
+        self._model = model = expand(found.triplet, chosen.offsets, compressed, chosen.noise_std)
+        point = model.U, model.singular_values, model.Vt
+        self._record(found, point, chosen.solver, chosen.heldout_error * scale, interrupted)
         self.offset_ = float(model.offsets.mean)
         self.row_offsets_ = self._array(model.offsets.row)
         self.column_offsets_ = self._array(model.offsets.col)
-        self.rank_ = found.rank
-        self.effective_rank_ = found.effective_rank
-        self.converged_ = bool(found.converged and not interrupted and not chosen.fallback)
-        self.n_iter_ = max(1, int(found.n_iter))
-        self.history_ = chosen.history
-        self.solver_ = chosen.solver
         self.noise_std_ = chosen.noise_std * scale
-        self.heldout_error_ = chosen.heldout_error * scale
         half = 1.96 * chosen.heldout_stderr * scale
         self.heldout_interval_ = (max(self.heldout_error_ - half, 0.0), self.heldout_error_ + half)
         self.baseline_error_ = chosen.baseline_error * scale
-        self.message_ = "interrupted; this is the best model so far" if interrupted else chosen.message
 
     def _certify(self, chosen: Selected, compressed: Compressed, interrupted: bool) -> None:
         """Ask whether the observed positions determine the matrix, and where not."""
@@ -338,11 +319,11 @@ class MatrixCompletion(CompletionAnswers):
         self.underdetermined_rows_ += [int(compressed.kept_rows[i]) for i in answer.rows]
         self.underdetermined_columns_ += [int(compressed.kept_cols[j]) for j in answer.cols]
         if answer.identifiable is False:
-            parts = (
-                "" if answer.components < 2 else f" (the observations fall into {answer.components} parts)"
+            apart = (
+                f" (the observations fall into {answer.components} parts)" if answer.components > 1 else ""
             )
             warnings.warn(
-                f"the observed entries do not determine the completion at rank {found.rank}{parts}: "
+                f"the observed entries do not determine the completion at rank {found.rank}{apart}: "
                 f"observe more in row(s) {_some(self.underdetermined_rows_)} "
                 f"and column(s) {_some(self.underdetermined_columns_)}",
                 UserWarning,
@@ -350,25 +331,101 @@ class MatrixCompletion(CompletionAnswers):
             )
 
     def _warn_empty(self, compressed: Compressed) -> None:
-        for name, empty, answer in (
-            ("row", compressed.empty_rows, "the mean of the fitted rows"),
-            ("column", compressed.empty_cols, "the mean of the fitted columns"),
-        ):
+        for name, empty in (("row", compressed.empty_rows), ("column", compressed.empty_cols)):
             if empty.numel():
                 which = _some(empty.tolist())
                 warnings.warn(
-                    f"{empty.numel()} {name}(s) hold no observation ({which}); they are given {answer}",
+                    f"{empty.numel()} {name}(s) hold no observation ({which}); they are given the mean of "
+                    f"the fitted {name}s",
                     UserWarning,
                     stacklevel=4,
                 )
 
-    def _warn_outcome(self, chosen: Selected, interrupted: bool) -> None:
-        if self.converged_:
-            return
-        remedy = (
-            "" if interrupted or chosen.fallback else "; try another solver, raise max_iter or observe more"
+    # ---- answering -----------------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> Any:
+        """Complete rows, new ones or those of the fit, from their observed entries.
+
+        Each row is folded in by regularized least squares on the right singular vectors; the fitted rows'
+        mean and covariance and the noise level set the regularization.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or sparse matrix, shape (rows, n)
+
+        Returns
+        -------
+        ndarray or DataFrame, shape (rows, n)
+        """
+        check_is_fitted(self)
+        observations = from_matrix(self._validated(X, reset=False))
+        return self._filled(self._model.fold_in(observations), observations)
+
+    def predict(self, rows: Any, cols: ArrayLike | None = None) -> NDArray[np.floating[Any]]:
+        """Model values at positions of the fitted matrix, or of whole rows.
+
+        Parameters
+        ----------
+        rows : array-like of int, shape (k,), or matrix, shape (rows, n)
+            Row positions; without ``cols`` a matrix with missing entries as for :meth:`transform`.
+        cols : array-like of int, shape (k,), optional
+            Column positions.
+
+        Returns
+        -------
+        ndarray
+            The k values or, without ``cols``, the model's values of the given rows, at observed entries too.
+
+        Raises
+        ------
+        TypeError
+            If positions are not whole numbers.
+        ValueError
+            If they lie outside the fitted matrix or differ in shape.
+        """
+        check_is_fitted(self)
+        if cols is None:
+            if sparse.issparse(rows):
+                raise ValueError(
+                    "rows: predict without cols takes a dense matrix; for a sparse one use transform"
+                )
+            observations = from_matrix(self._validated(rows, reset=False))
+            return self._clipped(self._model.fold_in(observations))
+        m, n = self._model.shape
+        i, j = positions(rows, "rows", m), positions(cols, "cols", n)
+        if i.shape != j.shape:
+            raise ValueError(f"rows and cols must have one shape, got {i.shape} and {j.shape}")
+        where = [torch.as_tensor(index).to(self._model.U.device).reshape(-1) for index in (i, j)]
+        return self._clipped(self._model.at(*where)).reshape(i.shape)
+
+    def _filled(self, values: torch.Tensor, observations: Observations) -> NDArray[np.floating[Any]]:
+        out = self._clipped(values)
+        if self.keep_observed:
+            out[observations.rows, observations.cols] = observations.values
+        return out
+
+    def _clipped(self, values: torch.Tensor) -> NDArray[np.floating[Any]]:
+        array = self._array(values)
+        return array if self._bounds is None else np.clip(array, *self._bounds)
+
+    def _validated(self, X: Any, *, reset: bool) -> Any:
+        if isinstance(X, torch.Tensor):
+            X = X.detach().cpu().numpy()
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse=["csr", "csc", "coo"],
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
         )
-        warnings.warn(f"{self.message_}{remedy}", ConvergenceWarning, stacklevel=4)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def _refuse_triplets(X: Any) -> None:

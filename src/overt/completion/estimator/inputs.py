@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from overt._utils.checks import check_sizes, is_number, message
 from overt.problems import CompletionProblem
 
 
@@ -90,7 +91,7 @@ def compress(observations: Observations, device: torch.device | str | None = Non
         If nothing is observed.
     """
     if not observations.n_observed:
-        raise ValueError("X holds no observed entry: every entry is missing; give at least one")
+        raise ValueError("X: no observed entry, every entry is missing; give at least one")
     rows, cols, values = observations.tensors(device)
     kept_rows, inner_rows = torch.unique(rows, return_inverse=True)
     kept_cols, inner_cols = torch.unique(cols, return_inverse=True)
@@ -105,16 +106,15 @@ def from_matrix(X: Any) -> Observations:
     """Observations of a validated array (NaN: unobserved) or sparse matrix (stored entries are observed)."""
     if sparse.issparse(X):
         coo = X.tocoo()
-        rows, cols = (np.asarray(index, dtype=np.int64) for index in (coo.row, coo.col))
-        values = np.asarray(coo.data, dtype=np.float64)
+        rows, cols, values = coo.row, coo.col, np.asarray(coo.data, dtype=np.float64)
         seen = ~np.isnan(values)
-        return Observations(rows[seen], cols[seen], values[seen], (int(X.shape[0]), int(X.shape[1])))
-    X = np.asarray(X)
-    rows, cols = np.nonzero(~np.isnan(X))
-    values = np.asarray(X[rows, cols], dtype=np.float64)
-    return Observations(
-        rows.astype(np.int64), cols.astype(np.int64), values, (int(X.shape[0]), int(X.shape[1]))
-    )
+        rows, cols, values = rows[seen], cols[seen], values[seen]
+    else:
+        X = np.asarray(X)
+        rows, cols = np.nonzero(~np.isnan(X))
+        values = np.asarray(X[rows, cols], dtype=np.float64)
+    shape = (int(X.shape[0]), int(X.shape[1]))
+    return Observations(rows.astype(np.int64), cols.astype(np.int64), values, shape)
 
 
 def from_triplets(rows: Any, cols: Any, values: Any, shape: tuple[int, int] | None = None) -> Observations:
@@ -132,60 +132,67 @@ def from_triplets(rows: Any, cols: Any, values: Any, shape: tuple[int, int] | No
     Raises
     ------
     TypeError
-        If the positions are not whole numbers or the values not real.
+        If the positions are not whole numbers, the values not real, or the shape is none.
     ValueError
         If lengths differ, a position lies outside ``shape`` or comes twice, or a value is infinite.
     """
-    rows, cols = _positions(rows, "rows"), _positions(cols, "cols")
+    rows, cols = positions(rows, "rows"), positions(cols, "cols")
     values = np.asarray(values)
     if values.dtype.kind not in "fiub":
-        raise TypeError(f"values must be real numbers; got dtype {values.dtype}")
+        raise TypeError(f"values must be real numbers, got dtype {values.dtype}")
     values = values.astype(np.float64)
     if not rows.shape == cols.shape == values.shape or rows.ndim != 1:
         raise ValueError(
-            "rows, cols and values must be vectors of one length; got shapes "
+            "rows, cols and values must be vectors of one length, got shapes "
             f"{rows.shape}, {cols.shape} and {values.shape}"
         )
     if np.isinf(values).any():
-        raise ValueError("values holds infinity; leave unobserved entries out instead")
+        raise ValueError("values: infinity; leave unobserved entries out instead")
     seen = ~np.isnan(values)
     rows, cols, values = rows[seen], cols[seen], values[seen]
     if not values.size:
-        raise ValueError("no entry is observed: values is empty or NaN throughout")
+        raise ValueError("values: no entry is observed, they are empty or NaN throughout; give at least one")
     if shape is None:
         shape = (int(rows.max()) + 1, int(cols.max()) + 1)
-    m, n = _shape(shape)
-    for index, size, name in ((rows, m, "rows"), (cols, n, "cols")):
-        if index.min() < 0 or index.max() >= size:
-            raise ValueError(f"{name} must lie in 0 … {size - 1}; got {index.min()} … {index.max()}")
-    _refuse_duplicates(rows, cols, n)
-    return Observations(rows, cols, values, (m, n))
-
-
-def _positions(index: Any, name: str) -> NDArray[np.int64]:
-    array = np.asarray(index)
-    if array.size == 0:
-        return array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be whole numbers; got dtype {array.dtype}. Number other ids first")
-    return array.astype(np.int64)
-
-
-def _shape(shape: Any) -> tuple[int, int]:
-    try:
-        m, n = (int(size) for size in shape)
-    except (TypeError, ValueError):
-        raise ValueError(f"shape must be two whole numbers; got {shape!r}") from None
-    if m < 1 or n < 1:
-        raise ValueError(f"shape must be positive; got {shape!r}")
-    return m, n
-
-
-def _refuse_duplicates(rows: NDArray[np.int64], cols: NDArray[np.int64], n: int) -> None:
+    m, n = check_sizes(shape, "shape", length=2)
+    positions(rows, "rows", m), positions(cols, "cols", n)
     flat = np.sort(rows * n + cols)
     twice = flat[1:][flat[1:] == flat[:-1]]
     if twice.size:
-        row, col = divmod(int(twice[0]), n)
+        first = divmod(int(twice[0]), n)
+        count = np.unique(twice).size
         raise ValueError(
-            f"{np.unique(twice).size} position(s) come more than once, first ({row}, {col}); merge them first"
+            f"rows, cols: {count} position(s) come more than once, first {first}; merge them first"
         )
+    return Observations(rows, cols, values, (m, n))
+
+
+def positions(index: Any, name: str, size: int | None = None) -> NDArray[np.int64]:
+    """``index`` as positions from 0 up to ``size``.
+
+    Raises
+    ------
+    TypeError
+        If they are not whole numbers.
+    ValueError
+        If one lies outside.
+    """
+    array = np.atleast_1d(np.asarray(index))
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers, got dtype {array.dtype}; number other ids first")
+    if array.size and (array.min() < 0 or (size is not None and array.max() >= size)):
+        top = "" if size is None else f" {size - 1}"
+        raise ValueError(f"{name} must lie in 0 …{top}, got {array.min()} … {array.max()}")
+    return array.astype(np.int64)
+
+
+def clip_bounds(clip: Any, observations: Observations) -> tuple[float, float] | None:
+    """The bounds that an estimator's parameter ``clip`` asks for."""
+    if clip is None:
+        return None
+    if clip == "observed":
+        return float(observations.values.min()), float(observations.values.max())
+    expected = "(low, high) with low < high, 'observed' or None"
+    if len(clip) != 2 or not all(map(is_number, clip)) or not clip[0] < clip[1]:
+        raise ValueError(message("clip", expected, clip))
+    return float(clip[0]), float(clip[1])

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from overt.completion.estimator.inputs import Compressed, Observations
 from overt.completion.refit import balanced
-from overt.completion.refit.normal import factor_grams
-from overt.completion.tangent.entries import Entries
+from overt.completion.refit.normal import factor_grams, solve_grams
+from overt.completion.result import Triplet, entries_at
+from overt.completion.tangent import Entries
 from overt.linalg import eigh
 from overt.problems import Offsets
 
@@ -46,12 +47,8 @@ class CompletionModel:
 
     def at(self, rows: Tensor, cols: Tensor) -> Tensor:
         """Entries at any positions, shape (k,)."""
-        left, right = self.U * self.singular_values, self.Vt.mT.contiguous()
-        out = self.offsets.at(rows, cols)
-        for start in range(0, rows.numel(), 4096):
-            piece = slice(start, start + 4096)
-            out[piece] += (left[rows[piece]] * right[cols[piece]]).sum(-1)
-        return out
+        point = self.U, self.singular_values, self.Vt
+        return self.offsets.at(rows, cols) + entries_at(point, rows, cols)
 
     def rows_dense(self, start: int, stop: int) -> Tensor:
         """Rows ``start … stop − 1`` of the completed matrix."""
@@ -62,13 +59,6 @@ class CompletionModel:
     def dense(self) -> Tensor:
         """The completed matrix (m, n)."""
         return self.rows_dense(0, self.shape[0])
-
-    def largest_entry(self) -> float:
-        """Largest absolute entry of the completed matrix, a block of rows at a time."""
-        m, n = self.shape
-        step = max(1, _CHUNK // n)
-        blocks = (self.rows_dense(i, min(i + step, m)).abs().max() for i in range(0, m, step))
-        return max((float(top) for top in blocks), default=0.0)
 
     # ---- new rows ------------------------------------------------------------------------------------------
 
@@ -139,19 +129,14 @@ class CompletionModel:
 
 def _posterior(block: Entries, misfit: Tensor, loadings: Tensor, variance: float) -> Tensor:
     """Posterior mean of standard normal coordinates, refined once against rounding in the Gram matrices."""
-    factor = factor_grams(block.row_grams(loadings), variance)
+    factors = factor_grams(block.row_grams(loadings), variance)
     misfit = block.sort(misfit)
-
-    def solve(right: Tensor) -> Tensor:
-        return torch.cholesky_solve(right[..., None], factor)[..., 0]
-
-    z = solve(block.times(misfit, loadings))
-    return z + solve(block.times(misfit - block.predict(z, loadings), loadings) - variance * z)
+    z = solve_grams(factors, block.times(misfit, loadings))
+    left = block.times(misfit - block.predict(z, loadings), loadings) - variance * z
+    return z + solve_grams(factors, left)
 
 
-def expand(
-    point: tuple[Tensor, Tensor, Tensor], offsets: Offsets, compressed: Compressed, noise_std: float
-) -> CompletionModel:
+def expand(point: Triplet, offsets: Offsets, compressed: Compressed, noise_std: float) -> CompletionModel:
     """The model over all rows and columns, in the caller's units.
 
     Empty rows and columns get the mean coordinates of the others, hence the column (or row) means of the

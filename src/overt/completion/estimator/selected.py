@@ -1,18 +1,16 @@
-"""A chosen model with its evidence, the model that every other must beat, and what judges them."""
+"""A chosen model with its evidence, and the model that every other must beat."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from overt.completion.result import Completion, HistoryRow
+from overt.completion.judging import within_bounds
+from overt.completion.result import Completion
 from overt.problems import CompletionProblem, Offsets
-
-LARGEST = 100.0  # a completed entry above this many times the largest observed one is a blow-up
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +20,7 @@ class Selected:
     Attributes
     ----------
     completion : Completion
-        The low-rank part.
+        The low-rank part, with the history and message of its making.
     offsets : Offsets
     solver : str
         What produced it: a solver's name or ``"column_mean"``.
@@ -30,9 +28,6 @@ class Selected:
         Root mean square error on held-out entries with its standard error, and that of the column means; nan
         where nothing could be held out.
     noise_std : float
-    message : str
-    fallback : bool
-        Whether the column means won although something else was asked for or tried.
     """
 
     completion: Completion
@@ -42,9 +37,6 @@ class Selected:
     heldout_stderr: float = math.nan
     baseline_error: float = math.nan
     noise_std: float = 0.0
-    message: str = ""
-    fallback: bool = False
-    history: list[HistoryRow] = field(default_factory=list)
 
     @property
     def estimate(self) -> float:
@@ -52,10 +44,7 @@ class Selected:
         return self.noise_std if math.isnan(self.heldout_error) else self.heldout_error
 
 
-Progress = Callable[[Selected], None]
-
-
-def column_mean(problem: CompletionProblem) -> Selected:
+def column_mean(problem: CompletionProblem, message: str = "column means") -> Selected:
     """The model that every other must beat: each column's mean."""
     m, n = problem.shape
     y = problem.y
@@ -63,31 +52,19 @@ def column_mean(problem: CompletionProblem) -> Selected:
     count = torch.bincount(problem.cols, minlength=n)
     mean = y.mean()
     col = torch.where(count > 0, total / count.clamp_min(1) - mean, torch.zeros_like(total))
-    zero = Completion(y.new_zeros(m, 0), y.new_zeros(0), y.new_zeros(0, n), True, 0, message="column means")
+    zero = Completion.zero(y, (m, n), message=message)
     noise = float((y - mean - col[problem.cols]).square().mean().sqrt())
     return Selected(zero, Offsets(mean, y.new_zeros(m), col), "column_mean", noise_std=noise)
 
 
-def sane(problem: CompletionProblem, found: Completion, offsets: Offsets) -> bool:
-    """Whether no completed entry exceeds 100 times the largest observed one."""
-    left, right = found.U * found.singular_values, found.Vt
-    bound = LARGEST * problem.max_abs_observed
-    m, n = problem.shape
-    step = max(1, (1 << 22) // n)
-    for start in range(0, m, step):
-        part = slice(start, start + step)
-        block = left[part] @ right + (offsets.mean + offsets.row[part])[:, None] + offsets.col
-        if not float(block.abs().max()) <= bound:
-            return False
-    return True
-
-
 def no_offsets(problem: CompletionProblem) -> Offsets:
+    """Offsets of zero."""
     m, n = problem.shape
     return Offsets(problem.y.new_zeros(()), problem.y.new_zeros(m), problem.y.new_zeros(n))
 
 
 def subset(problem: CompletionProblem, index: Tensor) -> CompletionProblem:
+    """The problem of some of the observations."""
     return CompletionProblem(problem.rows[index], problem.cols[index], problem.y[index], problem.shape)
 
 
@@ -100,14 +77,15 @@ def rmse(square: Tensor) -> tuple[float, float]:
 
 
 def column_mean_errors(problem: CompletionProblem, kept: Tensor, out: Tensor) -> Tensor:
+    """Square errors on the entries ``out`` of the column means of the entries ``kept``."""
     offsets = column_mean(subset(problem, kept)).offsets
     return (offsets.at(problem.rows[out], problem.cols[out]) - problem.y[out]).square()
 
 
-def misfit_std(problem: CompletionProblem, found: Completion, offsets: Offsets, freedom: int) -> float:
-    """Standard deviation of the misfit, corrected for the degrees of freedom of the fit."""
+def misfit_std(problem: CompletionProblem, found: Completion, offsets: Offsets, spent: int = 0) -> float:
+    """Standard deviation of the misfit, corrected for the degrees of freedom of the fit and `spent` ones."""
     misfit = found.at(problem.rows, problem.cols) + offsets.at(problem.rows, problem.cols) - problem.y
-    left = max(problem.n_observed - freedom, 0.1 * problem.n_observed)
+    left = max(problem.n_observed - found.freedom - spent, 0.1 * problem.n_observed)
     return math.sqrt(float(misfit.square().sum()) / left)
 
 
@@ -136,10 +114,10 @@ class Incumbent:
             return
         problem = self._problem
         offsets = no_offsets(problem) if offsets is None else offsets
-        noise = misfit_std(problem, found, offsets, found.rank * (sum(found.shape) - found.rank))
-        self(Selected(found, offsets, solver, noise_std=noise, history=found.history))
+        noise = misfit_std(problem, found, offsets)
+        self(Selected(found, offsets, solver, noise_std=noise))
 
     def answer(self) -> Selected:
         """The best model, or the column means where it puts an entry beyond all bounds."""
         best = self._best
-        return best if sane(self._problem, best.completion, best.offsets) else self._means
+        return best if within_bounds(self._problem, best.completion, best.offsets) else self._means

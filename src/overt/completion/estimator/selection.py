@@ -20,15 +20,14 @@ from overt.completion.estimator.selected import (
     column_mean_errors,
     no_offsets,
     rmse,
-    sane,
     subset,
 )
-from overt.completion.estimator.solvers import SolverOptions, is_exact, solve
+from overt.completion.estimator.solvers import SolverOptions, solve
 from overt.completion.estimator.trial import Scored, Trial
 from overt.completion.factored.path import split_observations
-from overt.completion.irls import irls
+from overt.completion.judging import is_exact, within_bounds
 from overt.completion.refit import refit
-from overt.completion.result import Completion
+from overt.completion.result import Completion, degrees_of_freedom
 from overt.problems import CompletionProblem
 
 _AGREES = 1e-3  # share of the largest observation within which an exact fit predicts held-out ones
@@ -72,7 +71,7 @@ def select_model(
     """
     tell = incumbent or Incumbent(problem)
     if not bool(problem.y.any()):
-        return replace(column_mean(problem), heldout_error=0.0, message="every observation is zero")
+        return replace(column_mean(problem, "every observation is zero"), heldout_error=0.0)
     exact, fall = _try_exact(problem, options, tell) if offsets in (None, "auto") else (None, 1.0)
     if exact is not None:
         judged = _judge_exact(problem, exact, heldout, options.seed)
@@ -81,7 +80,7 @@ def select_model(
     share = _share(problem.n_observed, heldout)
     split = split_observations(problem.n_observed, share, options.seed)
     if split is None:
-        return replace(column_mean(problem), message="one observation: nothing but its mean can be said")
+        return column_mean(problem, "one observation: nothing but its mean can be said")
     trial = Trial.of(problem, split, options, tell)
     best = trial.best([offsets] if offsets != "auto" else trial.promising())
     if offsets in (None, "auto") and options.solver == "auto" and _maybe_exact(trial, best, fall):
@@ -99,11 +98,10 @@ def _maybe_exact(trial: Trial, best: Scored, fall: float) -> bool:
     """Whether data that the first attempt did not complete exactly may be exact all the same."""
     if fall < _FAST:
         return True
-    m, n = trial.problem.shape
     rank = 0 if best.point is None else best.point.rank
     if not rank or best.error > _UNEXPLAINED * trial.baseline:
         return fall < _MOVING
-    return trial.problem.n_observed < _SCARCE * (rank + 1) * (m + n - rank - 1)
+    return trial.problem.n_observed < _SCARCE * degrees_of_freedom(trial.problem.shape, rank + 1)
 
 
 def _fall(found: Completion) -> float:
@@ -117,12 +115,6 @@ def _share(k: int, heldout: float) -> float:
     return max(heldout, min(0.3, 30 / k))
 
 
-def _exact(problem: CompletionProblem, found: Completion, solver: str) -> Selected:
-    return Selected(
-        found, no_offsets(problem), solver, noise_std=0.0, message=found.message, history=found.history
-    )
-
-
 def _try_exact(
     problem: CompletionProblem, options: SolverOptions, tell: Incumbent
 ) -> tuple[Selected | None, float]:
@@ -130,44 +122,57 @@ def _try_exact(
 
     For ``"auto"`` this is a quick attempt only.
     """
-    m, n = problem.shape
-    fall = 1.0
-    if options.noise_std or m + n - 1 >= problem.n_observed:
+    name, fall = options.solver, 1.0
+    if _beyond_hope(problem, options):
         return None, fall
-    if options.solver == "auto":
-        steps = _allowed(_STEPS, m * n)
+    if name == "auto":
+        steps = _allowed(_STEPS, problem)
         if not steps:
             return None, fall
-        found = irls(
-            problem,
-            rank_proxy=options.rank_proxy,
-            attempts=1,
-            max_iter=steps,
-            max_rank=options.max_rank,
-            tolerance=options.rounding if options.rounding > 1e-8 else None,
-            seed=options.seed,
-            callback=lambda found: tell.offer(found, "irls"),
-        )
-        solver, fall = "irls", _fall(found)
-    elif options.solver == "irls" or (options.solver == "explicit" and options.depth == 1):
-        solver = options.solver
-        exactly = replace(options, noise_std=0.0)
-        found = solve(problem, exactly, lambda found: tell.offer(found, options.solver))
+        found = _search(problem, options, tell, 1, steps)
+        name, fall = "irls", _fall(found)
+    elif name == "irls" or (name == "explicit" and options.depth == 1):
+        found = solve(problem, replace(options, noise_std=0.0), lambda found: tell.offer(found, name))
     else:
         return None, fall
-    exact = _accept(problem, found, solver, options.rounding)
+    exact = _accept(problem, found, name, options.rounding)
     if exact is not None:
         tell(exact)
     return exact, fall
 
 
-def _allowed(table: tuple[tuple[int, int], ...], entries: int) -> int:
-    """The second number of the first pair whose bound holds, else 0."""
-    return next((number for bound, number in table if entries <= bound), 0)
+def _try_hard(problem: CompletionProblem, options: SolverOptions, tell: Incumbent) -> Selected | None:
+    """All attempts of the exact solver."""
+    attempts = _allowed(_ATTEMPTS, problem)
+    if not attempts or _beyond_hope(problem, options):
+        return None
+    found = _search(problem, options, tell, attempts, None)
+    return _accept(problem, found, "irls", options.rounding)
+
+
+def _beyond_hope(problem: CompletionProblem, options: SolverOptions) -> bool:
+    """Whether the data is known to be noisy, or too little to tell an exact fit of rank one from chance."""
+    return bool(options.noise_std) or degrees_of_freedom(problem.shape, 1) >= problem.n_observed
+
+
+def _search(
+    problem: CompletionProblem, options: SolverOptions, tell: Incumbent, attempts: int, max_iter: int | None
+) -> Completion:
+    """The exact solver, which hands its iterates to the incumbent."""
+    asked = replace(
+        options, solver="irls", noise_std=0.0, tolerance=None, attempts=attempts, max_iter=max_iter
+    )
+    return solve(problem, asked, lambda found: tell.offer(found, "irls"))
+
+
+def _allowed(table: tuple[tuple[int, int], ...], problem: CompletionProblem) -> int:
+    """The second number of the first pair whose bound holds for the size of the matrix, else 0."""
+    size = problem.shape[0] * problem.shape[1]
+    return next((number for bound, number in table if size <= bound), 0)
 
 
 def _accept(problem: CompletionProblem, found: Completion, solver: str, rounding: float) -> Selected | None:
-    """An exact fit, brought down to the smallest rank that is exact, if it is sane.
+    """An exact fit, brought down to the smallest rank that is exact, if it is within bounds.
 
     One rank too many always fits too: a row may be changed at will where it is not observed. Such a fit is
     not determined by the data, so the rank is lowered as long as the certificate says so and a refit stays
@@ -180,27 +185,9 @@ def _accept(problem: CompletionProblem, found: Completion, solver: str, rounding
         if not lower.residual <= rounding:
             break
         found = lower
-    if not (is_exact(problem, found, rounding) and sane(problem, found, no_offsets(problem))):
+    if not (is_exact(problem, found, rounding) and within_bounds(problem, found)):
         return None
-    return _exact(problem, found, solver)
-
-
-def _try_hard(problem: CompletionProblem, options: SolverOptions, tell: Incumbent) -> Selected | None:
-    """All attempts of the exact solver."""
-    m, n = problem.shape
-    attempts = _allowed(_ATTEMPTS, m * n)
-    if options.noise_std or not attempts or m + n - 1 >= problem.n_observed:
-        return None
-    found = irls(
-        problem,
-        rank_proxy=options.rank_proxy,
-        attempts=attempts,
-        max_rank=options.max_rank,
-        tolerance=options.rounding if options.rounding > 1e-8 else None,
-        seed=options.seed,
-        callback=lambda found: tell.offer(found, "irls"),
-    )
-    return _accept(problem, found, "irls", options.rounding)
+    return Selected(found, no_offsets(problem), solver)
 
 
 def _judge_exact(problem: CompletionProblem, exact: Selected, heldout: float, seed: int) -> Selected | None:
@@ -210,8 +197,7 @@ def _judge_exact(problem: CompletionProblem, exact: Selected, heldout: float, se
     entries hide all others from the residual.
     """
     found = exact.completion
-    m, n = problem.shape
-    surplus = problem.n_observed - found.rank * (m + n - found.rank)
+    surplus = problem.n_observed - found.freedom
     n_out = min(round(heldout * problem.n_observed), surplus // 4, 10_000)
     spare = _spare(problem, found.rank, seed)[:n_out]
     if not spare.numel():

@@ -10,9 +10,9 @@ import torch
 
 from overt.completion.convex.shrinkage import shrink_singular_values
 from overt.completion.factored.path import MULTIPLES, split_observations
-from overt.completion.irls.proxy import largest_rank
+from overt.completion.judging import largest_rank
 from overt.completion.refit import refit
-from overt.completion.result import Completion
+from overt.completion.result import Completion, joined
 from overt.problems import SensingProblem
 
 _PATIENCE = 2  # ranks in a row without a better held-out error
@@ -56,7 +56,7 @@ def sensing_path(
         Root mean square error on the held-out measurements; nan where none could be held out.
     """
     m, n = problem.shape
-    zero = Completion(problem.y.new_zeros(m, 0), problem.y.new_zeros(0), problem.y.new_zeros(0, n), True)
+    zero = Completion.zero(problem.y, (m, n))
     split = split_observations(problem.n_observed, heldout, seed)
     if split is None:
         return replace(zero, converged=False, message="one measurement: nothing can be held out"), math.nan
@@ -91,20 +91,18 @@ def _grow(
 ) -> _Best:
     m, n = train.shape
     unit = float(torch.linalg.matrix_norm(train.A)) / math.sqrt(m * n) * (math.sqrt(m) + math.sqrt(n))
-    found = Completion(train.y.new_zeros(m, 0), train.y.new_zeros(0), train.y.new_zeros(0, n))
+    found = Completion.zero(train.y, (m, n))
     error, misses = _error(test, found), 0
     while misses < _PATIENCE and found.rank < limit:
         left = train.adjoint(train.y - train.measure(found.W)) * (m * n / float(train.A.square().sum()))
-        U, s, Vt = (
-            part[..., :1] if i < 2 else part[:1] for i, part in enumerate(shrink_singular_values(left, 0.0))
-        )
+        U, s, Vt = shrink_singular_values(left, 0.0)
         if not s.numel():
             break
-        start = (torch.cat([found.U, U], 1), torch.cat([found.singular_values, s]), torch.cat([found.Vt, Vt]))
+        start = joined(found.triplet, (U[:, :1], s[:1], Vt[:1]))
         for _ in range(10):
             ridge = multiple * unit * error
             found = refit(train, *start, rank=start[1].numel(), ridge=ridge, max_iter=15, patience=3)
-            start = (found.U, found.singular_values, found.Vt)
+            start = found.triplet
             now = _error(test, found)
             settled = not now < 0.9 * error
             error = min(now, error)

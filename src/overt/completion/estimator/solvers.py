@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,16 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overt._utils.checks import message
 from overt.completion.convex.nuclear import nuclear_norm_minimization
 from overt.completion.convex.soft_impute import soft_impute
-from overt.completion.explicit import ZERO_MESSAGE, explicit, normalized_problem
+from overt.completion.explicit import explicit
 from overt.completion.factored import factored
 from overt.completion.irls import irls
-from overt.completion.irls.proxy import largest_rank, widest_gap
+from overt.completion.judging import largest_rank, widest_gap
+from overt.completion.problem import ZERO_MESSAGE, Matrices, normalized_problem
 from overt.completion.result import Completion
 from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
-from overt.problems import CompletionProblem, SensingProblem
+from overt.problems import CompletionProblem
 from overt.training import State, train
 
 SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
@@ -39,7 +40,6 @@ _NETWORK_LOSS = 1e-6  # loss over mean square at which its training ends: a misf
 _NETWORK_GAP = 0.02  # σ_{k+1} / σ_k at which its spectrum is cut
 _TOLD_EVERY = 100  # steps of a training between the matrices handed out
 Callback = Callable[[Completion], None]
-Matrices = CompletionProblem | SensingProblem
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SolverOptions:
         Number of factors of that network.
     noise_std : float or None
         Noise level of the problem's y; 0 for exact data; None where it is unknown.
-    max_rank, max_iter, tolerance : optional
+    max_rank, max_iter, tolerance, attempts : optional
     seed : int
     rounding : float
         Relative residual that counts as exact: that of the observations' own precision.
@@ -72,30 +72,13 @@ class SolverOptions:
     max_rank: int | None = None
     max_iter: int | None = None
     tolerance: float | None = None
+    attempts: int | None = None
     seed: int = 0
     rounding: float = 1e-8
 
     def given(self, *names: str) -> dict[str, Any]:
         """The named options that are not None, as keywords."""
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-
-def resolved_solver(solver: str, penalty: str | None, depth: int, stacklevel: int) -> str:
-    """The solver that an estimator's parameters ask for: another penalty or depth asks for ``"explicit"``.
-
-    Warns where they have no effect, and refuses depth 1 without any penalty.
-    """
-    if penalty is None and depth < 2:
-        raise ValueError("penalty=None needs depth ≥ 2: depth 1 without a penalty leaves holes as they are")
-    asked = penalty != DEFAULT_PENALTY or depth > 1
-    if asked and solver not in ("auto", "explicit"):
-        warnings.warn(
-            f"penalty={penalty!r} and depth={depth} have no effect with solver={solver!r}; "
-            "they belong to solver='explicit'",
-            UserWarning,
-            stacklevel=stacklevel + 1,
-        )
-    return "explicit" if asked and solver == "auto" else solver
 
 
 def solve(problem: Matrices, options: SolverOptions, callback: Callback | None = None) -> Completion:
@@ -118,22 +101,12 @@ def solve(problem: Matrices, options: SolverOptions, callback: Callback | None =
         if options.solver == "soft_impute":
             given |= options.given("tolerance")
         return function(problem, seed=options.seed, callback=callback, **given)
-    allowed = SOLVERS if isinstance(problem, CompletionProblem) else ("auto", "irls", "explicit", "nuclear")
-    raise ValueError(f"solver must be one of {', '.join(allowed)}; got {options.solver!r}")
-
-
-def is_exact(problem: Matrices, found: Completion, rounding: float = 1e-8) -> bool:
-    """Whether all observations are met to rounding by fewer degrees of freedom than there are observations.
-
-    Noise cannot be fitted so by chance: every surplus observation is a coincidence of probability zero.
-    """
-    m, n = problem.shape
-    freedom = found.rank * (m + n - found.rank)
-    return found.residual <= rounding and freedom < problem.n_observed and found.rank > 0
+    allowed = SOLVERS[1:] if isinstance(problem, CompletionProblem) else ("irls", "explicit", "nuclear")
+    raise ValueError(message("solver", ", ".join(allowed), options.solver))
 
 
 def _irls(problem: Matrices, options: SolverOptions, callback: Callback | None) -> Completion:
-    given = options.given("max_rank", "max_iter", "tolerance", "noise_std")
+    given = options.given("max_rank", "max_iter", "tolerance", "noise_std", "attempts")
     if options.rounding > 1e-8:
         given.setdefault("tolerance", options.rounding)
     return irls(problem, rank_proxy=options.rank_proxy, seed=options.seed, callback=callback, **given)
@@ -184,7 +157,7 @@ def deep_linear(problem: Matrices, options: SolverOptions, callback: Callback | 
     asked for, 1e-3 of the largest.
     """
     if not bool(problem.y.any()):
-        return Completion.from_dense(problem.y.new_zeros(problem.shape), residual=0.0, message=ZERO_MESSAGE)
+        return Completion.zero(problem.y, problem.shape, residual=0.0, message=ZERO_MESSAGE)
     scaled, unit = normalized_problem(problem)
     m, n = scaled.shape
     widths = [n, *[min(m, n)] * (options.depth - 1), m]
@@ -221,7 +194,4 @@ def _cut(W: Tensor) -> Completion:
     s = found.singular_values
     half = s[: min(W.shape) // 2 + 1]
     gaps = (half[1:] <= _NETWORK_GAP * half[:-1]).nonzero()
-    if not gaps.numel():
-        return found
-    k = int(gaps[0]) + 1
-    return replace(found, U=found.U[:, :k], singular_values=s[:k], Vt=found.Vt[:k])
+    return found.cut(int(gaps[0]) + 1) if gaps.numel() else found

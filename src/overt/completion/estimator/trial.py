@@ -16,13 +16,13 @@ from overt.completion.estimator.selected import (
     misfit_std,
     no_offsets,
     rmse,
-    sane,
     subset,
 )
-from overt.completion.estimator.solvers import SolverOptions, is_exact, solve
+from overt.completion.estimator.solvers import SolverOptions, solve
 from overt.completion.factored.path import FactoredPoint, factored_path, finish, split_observations
-from overt.completion.result import Completion, HistoryRow
-from overt.completion.tangent.entries import Entries
+from overt.completion.judging import is_exact, within_bounds
+from overt.completion.result import Completion, HistoryRow, entries_at
+from overt.completion.tangent import Entries
 from overt.problems import CompletionProblem, Offsets, fit_offsets
 
 _RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # of the offsets, in entries per line
@@ -34,17 +34,18 @@ _HELPFUL = 0.99  # share of the error of no offsets below which row and column o
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A candidate fitted to the kept observations."""
+    """A candidate fitted to the kept observations: how offsets were taken, and its square held-out errors."""
 
-    name: str
     how: str | None
-    error: float
-    square: Tensor
-    point: FactoredPoint | None
-    found: Completion | None
-    offsets: Offsets
     ridge: float
+    square: Tensor
     history: list[HistoryRow]
+    point: FactoredPoint | None = None
+
+    @property
+    def error(self) -> float:
+        """Root mean square error on the held-out entries."""
+        return rmse(self.square)[0]
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Trial:
     def of(
         cls, problem: CompletionProblem, split: tuple[Tensor, Tensor], options: SolverOptions, tell: Incumbent
     ) -> Trial:
+        """The trial on a split into entries kept and held out."""
         kept, out = (index.to(problem.y.device) for index in split)
         return cls(problem, kept, out, options, tell, column_mean_errors(problem, kept, out))
 
@@ -108,10 +110,7 @@ class Trial:
         if self.options.solver in ("auto", "factored"):
             return self._score_path(how, centred, offsets, ridge, (rows, cols, values))
         found = self._solve(centred, offsets)
-        square = (found.at(rows, cols) - values).square()
-        return Scored(
-            self.options.solver, how, rmse(square)[0], square, None, found, offsets, ridge, found.history
-        )
+        return Scored(how, ridge, (found.at(rows, cols) - values).square(), found.history)
 
     def _offsets(
         self, train: CompletionProblem, how: str | None, rows: Tensor, cols: Tensor
@@ -152,47 +151,40 @@ class Trial:
             seed=self.options.seed,
             on_point=on_point,
         )
-        square = (Completion(*point.point).at(out[0], out[1]) - out[2]).square()
-        return Scored("factored", how, rmse(square)[0], square, point, None, offsets, ridge, history)
+        square = (entries_at(point.point, out[0], out[1]) - out[2]).square()
+        return Scored(how, ridge, square, history, point)
 
     def finish(self, best: Scored) -> Selected:
         """Fit the winner to all observations, or fall back on the column means."""
         error, stderr = rmse(best.square)
+        name = self.options.solver if best.point is None else "factored"
         difference = torch.cat([best.square - self.baseline_square, *self.repeated])
         doubt = float(difference.std() / math.sqrt(difference.numel())) if difference.numel() > 1 else 0.0
         margin = _MARGIN + _EXTRA / max(difference.numel(), 1)
         if not float(difference.mean()) < -margin * doubt:
-            return self._column_mean(f"{best.name} did not beat the column means on held-out entries")
-        offsets = (
-            no_offsets(self.problem)
-            if best.how is None
-            else fit_offsets(self.problem, best.how, ridge=best.ridge)
-        )
+            return self._column_mean(f"{name} did not beat the column means on held-out entries")
+        offsets = no_offsets(self.problem)
+        if best.how is not None:
+            offsets = fit_offsets(self.problem, best.how, ridge=best.ridge)
         centred = replace(self.problem, y=self.problem.y - offsets.at(self.problem.rows, self.problem.cols))
         if best.point is not None:
             entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
             found = finish(entries, entries.sort(centred.y), best.point)
         else:
             found = self._solve(centred, offsets)
-        if not sane(self.problem, found, offsets):
-            return self._column_mean(f"{best.name} blew up on entries that were not observed")
+        if not within_bounds(self.problem, found, offsets):
+            return self._column_mean(f"{name} blew up on entries that were not observed")
         if not found.rank and best.how != "biases":
-            return self._column_mean(f"{best.name} found nothing of low rank{self._dominated()}")
-        noise = (
-            0.0
-            if best.how is None and is_exact(self.problem, found, self.options.rounding)
-            else self._noise(found, offsets)
-        )
+            return self._column_mean(f"{name} found nothing of low rank{self._dominated()}")
+        exact = best.how is None and is_exact(self.problem, found, self.options.rounding)
         return Selected(
-            found,
+            replace(found, history=best.history or found.history),
             offsets,
-            best.name if found.rank else "offsets",
+            name if found.rank else "offsets",
             error,
             stderr,
             self.baseline,
-            noise,
-            found.message,
-            history=best.history or found.history,
+            0.0 if exact else misfit_std(self.problem, found, offsets),
         )
 
     def _dominated(self) -> str:
@@ -201,17 +193,14 @@ class Trial:
         alone = square.numel() > 1 and float(square.max()) > 0.5 * float(square.sum())
         return ", for one observation outweighs all others (an outlier?)" if alone else ""
 
-    def _noise(self, found: Completion, offsets: Offsets) -> float:
-        """Estimate of the noise from the misfit."""
-        return misfit_std(self.problem, found, offsets, found.rank * (sum(found.shape) - found.rank))
-
     def _column_mean(self, why: str) -> Selected:
+        """The column means after all, marked as unconverged."""
         error, stderr = rmse(self.baseline_square)
+        means = column_mean(self.problem, f"{why}; the column means are used")
         return replace(
-            column_mean(self.problem),
+            means,
+            completion=replace(means.completion, converged=False),
             heldout_error=error,
             heldout_stderr=stderr,
             baseline_error=error,
-            message=f"{why}; the column means are used",
-            fallback=True,
         )

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from overt.completion.convex.proximal_steps import BlockSteps, Triplet
-from overt.completion.irls.proxy import largest_rank
-from overt.completion.refit import refit_entries
-from overt.completion.result import Completion, HistoryRow
-from overt.completion.tangent.entries import Entries
+from overt.completion.convex.proximal_steps import BlockSteps
+from overt.completion.judging import largest_rank
+from overt.completion.refit import Limits, refit_entries
+from overt.completion.result import Completion, HistoryRow, Triplet, entries_at, joined
+from overt.completion.tangent import Entries
 
 MULTIPLES = (0.05, 0.3, 1.0)  # of the noise's spectral norm; each has its own path over the ranks
 _WORTHWHILE = 0.999  # a larger rank must lower the held-out error below this share of the best
@@ -54,20 +54,14 @@ class _Path:
     history: list[HistoryRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        m, n = self.entries.shape
-        empty = self.y.new_zeros
         self.rms = float(self.y.square().mean().sqrt())
-        self.zero = (empty(m, 0), empty(0), empty(0, n))
+        self.zero = Completion.zero(self.y, self.entries.shape).triplet
         self.best = FactoredPoint(self.zero, MULTIPLES[0], math.inf, self.error(self.zero))
 
     @property
     def exact(self) -> bool:
         """Whether the held-out entries are predicted to rounding."""
         return self.best.heldout_rmse <= _EXACT * self.rms
-
-    def noise_norm(self, noise: float) -> float:
-        """Spectral norm to expect of independent noise on the observed positions."""
-        return noise_norm(self.entries, noise)
 
     def error(self, point: Triplet) -> float:
         """Held-out root mean square error."""
@@ -78,31 +72,22 @@ class _Path:
         """Refit the factors and drop the directions that the ridge has put out."""
         if not point[1].numel():
             return point
-        found = refit_entries(self.entries, self.y, *point, 1e-12, max_iter, ridge, 3)
+        found = refit_entries(self.entries, self.y, point, Limits(1e-12, max_iter, ridge, patience=3))
         s = found.singular_values
-        keep = int((s > 1e-6 * s[0]).sum()) if float(s[0]) > 0 else 0
-        return found.U[:, :keep], s[:keep], found.Vt[:keep]
+        return found.cut(int((s > 1e-6 * s[0]).sum()) if float(s[0]) > 0 else 0).triplet
 
     def directions(self, point: Triplet, count: int) -> Triplet:
         """Leading singular triplets of the misfit."""
         misfit = self.y
         if point[1].numel():
             misfit = misfit - self.entries.predict(point[0] * point[1], point[2].mT.contiguous())
-        steps = BlockSteps.of(self.entries, self.y, max_rank=count + 4, seed=self.seed)
-        for _ in range(3):
-            U, s, Vt = steps.shrink_sorted(misfit, [], 0.0)
+        U, s, Vt = leading(self.entries, misfit, count + 4, self.seed)
         return U[:, :count], s[:count], Vt[:count]
 
     def accept(self, current: FactoredPoint) -> bool:
         """Record a point; True if it is worth its rank."""
-        self.history.append(
-            {
-                "multiple": current.multiple,
-                "ridge": current.ridge,
-                "rank": current.rank,
-                "heldout_rmse": current.heldout_rmse,
-            }
-        )
+        row = {name: getattr(current, name) for name in ("multiple", "ridge", "rank", "heldout_rmse")}
+        self.history.append(row)
         share = 1.0 if current.rank <= self.best.rank else _WORTHWHILE
         better = current.heldout_rmse < share * self.best.heldout_rmse
         if better:
@@ -118,9 +103,12 @@ def noise_norm(entries: Entries, noise: float) -> float:
     return noise * (math.sqrt(entries.k / m) + math.sqrt(entries.k / n))
 
 
-def entries_at(point: Triplet, rows: Tensor, cols: Tensor) -> Tensor:
-    """Entries of a low-rank point at any positions."""
-    return Completion(*point).at(rows, cols, chunk=4096)
+def leading(entries: Entries, z: Tensor, count: int, seed: int, passes: int = 3) -> Triplet:
+    """Approximately the leading singular triplets of ``P*(z)``, z in row order."""
+    steps = BlockSteps(entries, z, max_rank=count, seed=seed)
+    for _ in range(passes):
+        point = steps.shrink_sorted(z, [], 0.0)
+    return point
 
 
 def factored_path(
@@ -149,8 +137,7 @@ def factored_path(
     on_point : callable, optional
         Receives each improvement.
     """
-    m, n = entries.shape
-    limit = largest_rank((m, n), entries.k) if max_rank is None else min(max_rank, m, n)
+    limit = largest_rank(entries.shape, entries.k) if max_rank is None else min(max_rank, *entries.shape)
     path = _Path(entries, y, out, limit, seed, on_point)
     for multiple in multiples:
         before = path.best.heldout_rmse
@@ -171,12 +158,7 @@ def _grow(path: _Path, multiple: float) -> None:
         more = path.directions(point, min(1 + rank // 8, path.max_rank - rank))
         if not more[1].numel():
             break
-        start = (
-            torch.cat([point[0], more[0]], 1),
-            torch.cat([point[1], more[1]]),
-            torch.cat([point[2], more[2]]),
-        )
-        current = _settle(path, start, multiple, error)
+        current = _settle(path, joined(point, more), multiple, error)
         point, error = current.point, min(error, current.heldout_rmse)
         if current.heldout_rmse < _WORTHWHILE * best:
             best, misses = current.heldout_rmse, 0
@@ -189,7 +171,7 @@ def _grow(path: _Path, multiple: float) -> None:
 def _settle(path: _Path, point: Triplet, multiple: float, error: float) -> FactoredPoint:
     """Refit at one rank, with the weight following the held-out error down."""
     for _ in range(30):
-        ridge = multiple * path.noise_norm(error)
+        ridge = multiple * noise_norm(path.entries, error)
         point = path.fit(point, ridge)
         current = FactoredPoint(point, multiple, ridge, path.error(point))
         path.accept(current)
@@ -226,7 +208,7 @@ def finish(entries: Entries, y: Tensor, start: FactoredPoint, max_iter: int = 60
         return Completion(*start.point, True, 0, 1.0, message="no direction lowers the held-out error")
     exact = start.heldout_rmse <= 100 * _EXACT * size / math.sqrt(max(entries.k, 1))
     ridge = 0.0 if exact else start.ridge
-    found = refit_entries(entries, y, *start.point, 1e-14, max_iter, ridge)
+    found = refit_entries(entries, y, start.point, Limits(1e-14, max_iter, ridge))
     if exact:  # to rounding of the observations, which may have been single precision
         met = found.residual <= 1e-5
         return replace(found, converged=met, message=f"rank {found.rank} at residual {found.residual:.1e}")

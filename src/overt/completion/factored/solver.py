@@ -16,19 +16,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
-from overt.completion.convex.checks import check_completion_problem
-from overt.completion.convex.proximal_steps import BlockSteps, Triplet
+from overt._utils.checks import (
+    check_callable,
+    check_integer,
+    check_number,
+    check_numbers,
+    check_seed,
+    optional,
+)
 from overt.completion.factored.path import (
     MULTIPLES,
     FactoredPoint,
     factored_path,
     finish,
+    leading,
     split_observations,
 )
+from overt.completion.problem import ZERO_MESSAGE, check_problem
 from overt.completion.result import Completion, HistoryRow
-from overt.completion.tangent.entries import Entries
+from overt.completion.tangent import Entries
 
 
 def factored(
@@ -70,7 +76,7 @@ def factored(
     Raises
     ------
     TypeError
-        If ``problem`` is not a completion problem.
+        If ``problem`` is not a completion problem, or an option is of the wrong kind.
     ValueError
         If an option is out of range or ``y`` is not finite.
 
@@ -83,78 +89,49 @@ def factored(
     >>> found.rank, problem.error(found.factored) < 1e-8
     (2, True)
     """
-    check_completion_problem(problem)
+    shape = check_problem(problem, entries=True)
+    rank = optional(check_integer, rank, "rank", least=1, most=min(shape))
+    ridge = optional(check_number, ridge, "ridge", least=0)
     if (rank is None) != (ridge is None):
-        raise ValueError("give both rank and ridge, or neither")
-    if not 0 < heldout < 1:
-        raise ValueError(f"heldout must lie strictly between 0 and 1; got {heldout}")
+        raise ValueError("rank and ridge must come together, got one of them; give both or neither")
+    heldout = check_number(heldout, "heldout", above=0, below=1)
+    multiples = check_numbers(multiples, "multiples", above=0)
+    max_rank = optional(check_integer, max_rank, "max_rank", least=1)
+    max_iter = check_integer(max_iter, "max_iter", least=0)
+    seed = check_seed(seed)
+    optional(check_callable, callback, "callback")
     started = time.perf_counter()
     y = problem.y.detach()
     scale = float(y.abs().max())
-    m, n = problem.shape
     if scale == 0:
-        empty = y.new_zeros
-        return Completion(
-            empty(m, 0), empty(0), empty(0, n), True, 0, 0.0, message="every observation is zero"
-        )
+        return Completion.zero(y, shape, residual=0.0, message=ZERO_MESSAGE)
     y = y / scale
-    whole = Entries(problem.rows, problem.cols, (m, n), y.dtype)
-    start, history = _start(
-        problem, y, scale, rank, ridge, heldout, multiples, max_rank, seed, started, callback
-    )
-    found = finish(whole, whole.sort(y), start, max_iter)
-    seconds = time.perf_counter() - started
-    return replace(found.scaled(scale), history=history, seconds=seconds)
-
-
-def _start(
-    problem: Any,
-    y: Tensor,
-    scale: float,
-    rank: int | None,
-    ridge: float | None,
-    heldout: float,
-    multiples: Sequence[float],
-    max_rank: int | None,
-    seed: int,
-    started: float,
-    callback: Callable[[Completion], None] | None,
-) -> tuple[FactoredPoint, list[HistoryRow]]:
-    """The point to finish on all observations: asked for, or the best of the path."""
-    rows, cols = problem.rows, problem.cols
-    if rank is not None and ridge is not None:
-        entries = Entries(rows, cols, problem.shape, y.dtype)
-        steps = BlockSteps.of(entries, y, max_rank=rank, seed=seed)
-        for _ in range(3):
-            point = steps.shrink_sorted(entries.sort(y), [], 0.0)
-        return FactoredPoint(point, math.nan, ridge / scale, math.nan), []
+    whole = Entries(problem.rows, problem.cols, shape, y.dtype)
+    history: list[HistoryRow] = []
     split = split_observations(y.numel(), heldout, seed)
-    if split is None:
-        return FactoredPoint(_top(rows, cols, problem.shape, y), math.nan, 0.0, math.nan), []
-    kept, out = (index.to(y.device) for index in split)
-    entries = Entries(rows[kept], cols[kept], problem.shape, y.dtype)
+    if rank is not None and ridge is not None:
+        start = FactoredPoint(leading(whole, whole.sort(y), rank, seed), math.nan, ridge / scale, math.nan)
+    elif split is None:  # a single observation
+        start = FactoredPoint(leading(whole, whole.sort(y), 1, 0, passes=1), math.nan, 0.0, math.nan)
+    else:
+        kept, out = (index.to(y.device) for index in split)
+        train = Entries(problem.rows[kept], problem.cols[kept], shape, y.dtype)
 
-    def on_point(point: FactoredPoint) -> None:
-        if callback is not None:
-            seconds = time.perf_counter() - started
-            callback(Completion(*point.point, False, 0, math.nan, seconds, message="running").scaled(scale))
+        def on_point(point: FactoredPoint) -> None:
+            if callback is not None:
+                seconds = time.perf_counter() - started
+                found = Completion(*point.point, False, seconds=seconds, message="running")
+                callback(found.scaled(scale))
 
-    best, history = factored_path(
-        entries,
-        entries.sort(y[kept]),
-        (rows[out], cols[out], y[out]),
-        multiples=multiples,
-        max_rank=max_rank,
-        seed=seed,
-        on_point=on_point,
-    )
-    for row in history:
-        row["ridge"] *= scale
-        row["heldout_rmse"] *= scale
-    return best, history
-
-
-def _top(rows: Tensor, cols: Tensor, shape: tuple[int, int], y: Tensor) -> Triplet:
-    """Rank one fit of a single observation."""
-    entries = Entries(rows, cols, shape, y.dtype)
-    return BlockSteps.of(entries, y, max_rank=1, seed=0).shrink_sorted(entries.sort(y), [], 0.0)
+        start, rows = factored_path(
+            train,
+            train.sort(y[kept]),
+            (problem.rows[out], problem.cols[out], y[out]),
+            multiples=multiples,
+            max_rank=max_rank,
+            seed=seed,
+            on_point=on_point,
+        )
+        history = [row | {name: row[name] * scale for name in ("ridge", "heldout_rmse")} for row in rows]
+    found = finish(whole, whole.sort(y), start, max_iter)
+    return replace(found.scaled(scale), history=history, seconds=time.perf_counter() - started)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from overt._utils.checks import check_callable, check_integer, check_number, check_seed, optional
 from overt.completion.certificate import certificate
 from overt.completion.irls.engine import Engine, EntriesEngine, Iterate
-from overt.completion.irls.proxy import largest_rank, rank_proxy, widest_gap
+from overt.completion.irls.proxy import check_proxy
 from overt.completion.irls.sensing import SensingEngine
-from overt.completion.measurements import check_matrix_problem
-from overt.completion.result import Completion
+from overt.completion.judging import largest_rank, widest_gap
+from overt.completion.problem import ZERO_MESSAGE, check_problem
+from overt.completion.result import Completion, degrees_of_freedom
 
 _GAP = 30.0  # a fall by this factor between neighbouring singular values is worth an exact refit
 _ZERO = 1e-12  # singular values below this share of the largest count as zero
 _SPECTRAL = 40  # singular values of the data looked at before the first step
 _SPECTRAL_GAP = 1.7  # a fall by this factor among them is worth an exact refit …
 _PLENTY = 5  # … where there are this many times more entries than degrees of freedom
-Callback = Callable[[Completion], None]
 _EXPONENTS = (0.5, 0.65, 0.35, 0.8)  # Schatten exponents p of the weights, in the order tried
+Callback = Callable[[Completion], None]
 
 
 def irls(
@@ -40,7 +43,7 @@ def irls(
     Each step minimizes ``‖W_k^{1/2} X‖²`` subject to the data, where ``W_k⁻¹`` averages ``U max(σ, ε_k)² Uᵀ``
     from the left and ``V max(σ, ε_k)² Vᵀ`` from the right, and the smoothing follows
     ``ε_k = min(ε_{k−1}, σ_{q_k+1})``. No rank is told: ``q_k`` is a continuous rank of the iterate, but at
-    least the *limit rank* of the data, the largest r with ``r(m+n−r) ≤ |Ω|``. Near the information limit the
+    least the *limit rank* of the data, the largest r with ``r(m+n−r) < |Ω|``. Near the information limit the
     limit rank is nearly the true one; far above it the continuous rank falls early and the solver converges
     in a few steps. As soon as the spectrum shows a gap, an exact refit at that rank
     (:func:`overt.completion.refit`) is tried: if its residual reaches machine precision with fewer degrees
@@ -82,7 +85,7 @@ def irls(
     Raises
     ------
     TypeError
-        If ``problem`` is neither a completion nor a sensing problem.
+        If ``problem`` is neither a completion nor a sensing problem, or an option is of the wrong kind.
     ValueError
         If an option is out of range, the data is not finite, or all measurement matrices are zero.
 
@@ -106,24 +109,122 @@ def irls(
     (2, True)
     """
     began = time.perf_counter()
-    _check(problem, rank_proxy, noise_std, max_iter, attempts)
+    check_problem(problem)
+    rank_proxy = check_proxy(rank_proxy)
+    noise_std = optional(check_number, noise_std, "noise_std", least=0)
+    max_rank = optional(check_integer, max_rank, "max_rank", least=1)
+    max_iter = check_integer(max_iter, "max_iter", least=1)
+    tolerance = optional(check_number, tolerance, "tolerance", least=0)
+    attempts = check_integer(attempts, "attempts", least=1)
+    check_seed(seed)
+    optional(check_callable, callback, "callback")
     engine: Engine = SensingEngine(problem) if hasattr(problem, "A") else EntriesEngine(problem)
     if not engine.scale > 0:
-        return engine.zero("all observations are zero: completed by zero", began)
-    if noise_std:
-        return _noisy(engine, rank_proxy, noise_std / engine.scale, max_rank, max_iter, began, callback)
-    return _exact(problem, engine, rank_proxy, max_rank, max_iter, tolerance, attempts, seed, began, callback)
+        zero = Completion.zero(engine.y, engine.shape, residual=0.0)
+        return engine.finish(zero, began, message=ZERO_MESSAGE)
+    limit = min(largest_rank(engine.shape, engine.k), max_rank or engine.k)
+    tolerance = 100 * engine.eps if tolerance is None else tolerance
+    search = _Search(problem, engine, rank_proxy, limit, max_iter, tolerance, began, callback)
+    return search.noisy(noise_std / engine.scale) if noise_std else search.exact(attempts, seed)
 
 
-def _check(problem: Any, proxy: str | int, noise_std: float | None, max_iter: int, attempts: int) -> None:
-    check_matrix_problem(problem)
-    rank_proxy(problem.y.new_ones(1), proxy)
-    if noise_std is not None and not (noise_std >= 0 and math.isfinite(noise_std)):
-        raise ValueError(f"noise_std must be None or finite and not negative; got {noise_std!r}")
-    if max_iter < 1 or attempts < 1:
-        raise ValueError(f"max_iter and attempts must be at least 1; got {max_iter} and {attempts}")
-    if not bool(problem.y.isfinite().all()):
-        raise ValueError("problem.y must be finite; it holds NaN or infinity")
+@dataclass
+class _Search:
+    """A search for the matrix behind the data of an engine, with its history."""
+
+    problem: Any
+    engine: Engine
+    rule: str | int
+    limit: int
+    max_iter: int
+    tolerance: float
+    began: float
+    callback: Callback | None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def exact(self, attempts: int, seed: int) -> Completion:
+        """The exact fit that some rule leads to, or else the best fit, tamed."""
+        fit = self._spectral()
+        if fit is not None:
+            return self._found(fit)
+        best: Completion | None = None
+        for attempt, (rule, p, start) in enumerate(_rules(self.rule, attempts)):
+            tried: set[int] = set()
+            perturbed = seed + start if start else None
+            for iterate in self.engine.iterate(rule, self.limit, self.max_iter, p=p, seed=perturbed):
+                self._record(iterate, attempt=attempt, rule=rule, p=p)
+                rank = _worth_refit(iterate, self.limit, rule, tried)
+                if rank is None:
+                    continue
+                fit = self.engine.refit(iterate.triplet, rank, self.tolerance)
+                if fit.converged:
+                    return self._found(self._lowest(fit))
+                if best is None or fit.residual < best.residual:
+                    best = fit
+        assert best is not None  # a refit is tried where a run ends
+        message = (
+            f"no exact fit of rank ≤ {self.limit} found in {attempts} attempts (best residual "
+            f"{best.residual:.1e}); if the data is noisy give noise_std, otherwise observe more entries or "
+            "raise attempts"
+        )
+        return self._finish(self.engine.tame(best), converged=False, message=message)
+
+    def noisy(self, noise: float) -> Completion:
+        """The stationary point at a noise level, refitted at the rank that stands out of the noise."""
+        engine = self.engine
+        weight = noise * noise * sum(math.sqrt(size) for size in engine.shape) ** 2 / 4
+        for iterate in engine.iterate(self.rule, self.limit, self.max_iter, nugget=weight):
+            self._record(iterate)
+        floor = math.sqrt(weight / engine.share)
+        rank = self.rule if isinstance(self.rule, int) else int((iterate.s > floor).sum())
+        rank = max(1, min(rank, self.limit))
+        fit = engine.refit(iterate.triplet, rank, tolerance=noise * 1e-3, ridge=noise * noise)
+        message = f"rank {rank} at noise level {noise * engine.scale:.3g}"
+        return self._finish(fit, converged=len(self.history) < self.max_iter, message=message)
+
+    def _record(self, iterate: Iterate, **how: Any) -> None:
+        """Note an iterate, and hand it out as the matrix of low rank that it is on the way to."""
+        step = len(self.history) + 1
+        self.history.append({"step": step, **how, **iterate.row()})
+        if self.callback is not None:
+            found = Completion(*iterate.triplet, False, step, message="running")
+            self.callback(found.cut(widest_gap(iterate.s, self.limit)[0]).scaled(self.engine.scale))
+
+    def _finish(self, fit: Completion, **fields: Any) -> Completion:
+        steps, history = len(self.history), self.history or fit.history
+        return self.engine.finish(fit, self.began, n_iter=steps, history=history, **fields)
+
+    def _found(self, fit: Completion) -> Completion:
+        return self._finish(fit, converged=True, message=f"exact at rank {fit.rank}")
+
+    def _spectral(self) -> Completion | None:
+        """Exact refit from the spectrum of the data alone, where it shows a gap and data is plenty."""
+        engine = self.engine
+        start = engine.start(None, min(*engine.shape, self.limit + 1, _SPECTRAL))
+        s = start[1]
+        ratios = s[:-1] / s[1:].clamp_min(_ZERO * float(s[0]))
+        if not ratios.numel() or float(ratios.max()) < _SPECTRAL_GAP:
+            return None
+        rank = int(ratios.argmax()) + 1
+        if engine.k < _PLENTY * degrees_of_freedom(engine.shape, rank):
+            return None
+        fit = engine.refit(start, rank, self.tolerance)
+        return fit if fit.converged else None
+
+    def _lowest(self, fit: Completion) -> Completion:
+        """The lowest rank that still fits exactly, looked for where little data is left over to exclude it.
+
+        A matrix of one rank more than the truth can also fit exactly: the truth plus something unobserved.
+        Such a fit is not determined by the data.
+        """
+        while fit.rank > 1 and self.engine.k - fit.freedom < sum(self.engine.shape):
+            if certificate(self.problem, fit).identifiable is not False:
+                break
+            lower = self.engine.refit(fit.triplet, fit.rank - 1, self.tolerance)
+            if not lower.converged:
+                break
+            fit = lower
+        return fit
 
 
 def _rules(proxy: str | int, attempts: int) -> Iterator[tuple[str | int, float, int]]:
@@ -141,89 +242,6 @@ def _rules(proxy: str | int, attempts: int) -> Iterator[tuple[str | int, float, 
         yield rule, p, attempt // len(plan)
 
 
-def _exact(
-    problem: Any,
-    engine: Engine,
-    proxy: str | int,
-    max_rank: int | None,
-    max_iter: int,
-    tolerance: float | None,
-    attempts: int,
-    seed: int,
-    began: float,
-    callback: Callback | None,
-) -> Completion:
-    limit = min(largest_rank(engine.shape, engine.k), max_rank or 10**9)
-    tolerance = 100 * engine.eps if tolerance is None else tolerance
-    fit = _spectral(engine, limit, tolerance)
-    if fit is not None:
-        return engine.finish(fit, True, 0, fit.history, f"exact at rank {fit.rank}", began)
-    best: Completion | None = None
-    history: list[dict[str, Any]] = []
-    steps = 0
-    for attempt, (rule, p, start) in enumerate(_rules(proxy, attempts)):
-        tried: set[int] = set()
-        for iterate in engine.iterate(rule, limit, max_iter, p=p, seed=seed + start if start else None):
-            steps += 1
-            history.append({"step": steps, "attempt": attempt, "rule": rule, "p": p, **iterate.row()})
-            _report(engine, iterate, limit, steps, callback)
-            rank = _worth_refit(iterate, limit, rule, tried)
-            if rank is None:
-                continue
-            fit = engine.refit(iterate, rank, tolerance)
-            if best is None or fit.residual < best.residual:
-                best = fit
-            if fit.converged:
-                fit = _lowest(engine, fit, tolerance, problem)
-                return engine.finish(fit, True, steps, history, f"exact at rank {fit.rank}", began)
-    assert best is not None
-    best = engine.tame(best)
-    message = (
-        f"no exact fit of rank ≤ {limit} found in {attempts} attempts (best residual {best.residual:.1e}); "
-        "if the data is noisy give noise_std, otherwise observe more entries or raise attempts"
-    )
-    return engine.finish(best, False, steps, history, message, began)
-
-
-def _report(engine: Engine, iterate: Iterate, limit: int, steps: int, callback: Callback | None) -> None:
-    """Hand an iterate out, as the matrix of low rank that it is on the way to."""
-    if callback is not None:
-        found = Completion(iterate.U, iterate.s, iterate.Vt, False, steps, message="running")
-        callback(found.cut(widest_gap(iterate.s, limit)[0]).scaled(engine.scale))
-
-
-def _spectral(engine: Engine, limit: int, tolerance: float) -> Completion | None:
-    """Exact refit from the spectrum of the data alone, where that shows a gap and there is data in plenty."""
-    m, n = engine.shape
-    _, s, _ = start = engine.start(None, min(m, n, limit + 1, _SPECTRAL))
-    ratios = s[:-1] / s[1:].clamp_min(_ZERO * float(s[0]))
-    if not ratios.numel() or float(ratios.max()) < _SPECTRAL_GAP:
-        return None
-    rank = int(ratios.argmax()) + 1
-    if engine.k < _PLENTY * rank * (m + n - rank):
-        return None
-    fit = engine.refit(Iterate(*start, 0.0, rank, 1.0), rank, tolerance)
-    return fit if fit.converged else None
-
-
-def _lowest(engine: Engine, fit: Completion, tolerance: float, problem: Any) -> Completion:
-    """The lowest rank that still fits exactly, looked for where little data is left over to exclude it.
-
-    A matrix of one rank more than the truth can also fit exactly: the truth plus something unobserved. Such
-    a fit is not determined by the data.
-    """
-    m, n = engine.shape
-    while fit.rank > 1 and engine.k - fit.rank * (m + n - fit.rank) < m + n:
-        if certificate(problem, fit).identifiable is not False:
-            break
-        start = Iterate(fit.U, fit.singular_values, fit.Vt, 0.0, 0, 0.0)
-        lower = engine.refit(start, fit.rank - 1, tolerance)
-        if not lower.converged:
-            break
-        fit = lower
-    return fit
-
-
 def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int]) -> int | None:
     """The rank to refit at, if the spectrum shows a gap there or the run ends; each only once."""
     s = iterate.s
@@ -239,31 +257,3 @@ def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int])
         return None
     tried.add(key)
     return rank
-
-
-def _noisy(
-    engine: Engine,
-    proxy: str | int,
-    noise: float,
-    max_rank: int | None,
-    max_iter: int,
-    began: float,
-    callback: Callback | None,
-) -> Completion:
-    m, n = engine.shape
-    limit = min(largest_rank(engine.shape, engine.k), max_rank or 10**9)
-    weight = noise * noise * (math.sqrt(m) + math.sqrt(n)) ** 2 / 4
-    history: list[dict[str, Any]] = []
-    last: Iterate | None = None
-    for step, iterate in enumerate(engine.iterate(proxy, limit, max_iter, nugget=weight), 1):
-        history.append({"step": step, **iterate.row()})
-        _report(engine, iterate, limit, step, callback)
-        last = iterate
-    assert last is not None
-    floor = math.sqrt(weight / engine.share)
-    rank = int((last.s > floor).sum()) if not isinstance(proxy, int) else proxy
-    rank = max(1, min(rank, limit))
-    fit = engine.refit(last, rank, tolerance=noise * 1e-3, ridge=noise * noise)
-    settled = len(history) < max_iter
-    message = f"rank {rank} at noise level {noise * engine.scale:.3g}"
-    return engine.finish(fit, settled, len(history), history, message, began)

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overt.completion.refit.normal import ReducedSolver, factor_grams
-from overt.completion.tangent.entries import Entries
+from overt.completion.refit.normal import ReducedSolver, ReducedSystem, factor_grams, solve_grams
+from overt.completion.tangent import Entries
 
 
 @dataclass
@@ -51,12 +51,11 @@ def harmonic_step(
     """Solve one step for the t triplets ``U (m, t), s (t,), V (n, t)`` whose ``s > eps``."""
     variance = eps * eps + nugget
     penalty = torch.diag((2 * variance / (s.square() - eps * eps)).clamp(1e-14, 1e14))
-    rows = factor_grams(entries.row_grams(V) + penalty, 0.0)
-    blocks = entries.col_grams(U) + penalty
-    alone = torch.cholesky_solve(entries.times(y, V)[..., None], rows)[..., 0]
+    rows = factor_grams(entries.row_grams(V) + penalty)
+    alone = solve_grams(rows, entries.times(y, V))
     right = entries.times_t(y - entries.predict(alone, V), U)
-    B = solver(entries, U, V, rows, blocks, penalty, right, tolerance)
+    B = solver(ReducedSystem(entries, U, V, rows, penalty), right, tolerance)
     rest = y - entries.predict(U, B)
-    A = torch.cholesky_solve(entries.times(rest, V)[..., None], rows)[..., 0]
+    A = solve_grams(rows, entries.times(rest, V))
     z = rest - entries.predict(A, V)
     return Step(A, B, z * (eps * eps / variance))

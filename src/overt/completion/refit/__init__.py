@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from overt.completion.refit.gauss_newton import balanced, refit, refit_entries
+from overt.completion.refit.damped import Limits
+from overt.completion.refit.gauss_newton import refit, refit_entries
+from overt.completion.refit.normal import balanced
 
-__all__ = ["balanced", "refit", "refit_entries"]
+__all__ = ["Limits", "balanced", "refit", "refit_entries"]

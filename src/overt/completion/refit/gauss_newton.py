@@ -9,60 +9,20 @@ data is exactly of rank r.
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from overt.completion.measurements import check_matrix_problem
+from overt._utils.checks import check_integer, check_number, message, optional
+from overt.completion.problem import check_problem
+from overt.completion.refit.damped import Fit, Limits, Point
 from overt.completion.refit.normal import ReducedSolver, balanced, solve_rows, variable_projection_step
-from overt.completion.refit.sensing import refit_sensing
-from overt.completion.result import Completion
-from overt.completion.tangent.entries import Entries, entries_of
+from overt.completion.refit.sensing import refit_measurements
+from overt.completion.result import Completion, Triplet
+from overt.completion.tangent import Entries, entries_of
 from overt.linalg import orthonormal_basis
-
-__all__ = ["balanced", "refit", "refit_entries"]
-
-_STALL = 0.98  # a fit that keeps more than this share of its misfit over `patience` steps has stalled
-
-
-def _start(
-    start: Any, s: Tensor | None, Vt: Tensor | None, rank: int | None, shape: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Leading ``rank`` triplets of the start, padded by random directions where it has fewer."""
-    if s is None and Vt is None:
-        found = Completion.from_dense(start) if isinstance(start, Tensor) and start.ndim == 2 else start
-        if not isinstance(found, Completion):
-            raise TypeError(
-                "start must be a Completion, a matrix of the problem's shape, or the left singular vectors "
-                f"together with singular_values and Vt; got {type(start).__name__}"
-            )
-        U, s, Vt = found.U, found.singular_values, found.Vt
-    elif not isinstance(start, Tensor):
-        raise TypeError(
-            f"start must be the left singular vectors where they are given; got {type(start).__name__}"
-        )
-    else:
-        U = start
-    if s is None or Vt is None:
-        raise ValueError("give refit either a Completion or all of U, singular_values and Vt")
-    if U.shape[0] != shape[0] or Vt.shape[1] != shape[1]:
-        raise ValueError(f"start has shape {(U.shape[0], Vt.shape[1])}; the problem's is {shape}")
-    rank = int(s.shape[0]) if rank is None else rank
-    if not 1 <= rank <= min(shape):
-        raise ValueError(f"rank must lie in 1…{min(shape)} for shape {shape}; got {rank}")
-    U, s, Vt = U[:, :rank].detach(), s[:rank].detach(), Vt[:rank].detach()
-    missing = rank - s.shape[0]
-    if missing:
-        generator = torch.Generator().manual_seed(0)
-        more = torch.randn(shape[0] + shape[1], missing, generator=generator, dtype=torch.float64).to(s)
-        U, Vt = torch.cat([U, more[: shape[0]]], 1), torch.cat([Vt, more[shape[0] :].mT], 0)
-        U, Vt = orthonormal_basis(U), orthonormal_basis(Vt.mT).mT
-        small = 1e-3 * (s[-1:] if s.numel() else s.new_ones(1))
-        s = torch.cat([s, small.expand(missing)])
-    return U, s, Vt
 
 
 def refit(
@@ -136,73 +96,107 @@ def refit(
     (True, True)
     """
     began = time.perf_counter()
-    if max_iter < 0 or patience < 1 or not ridge >= 0:
-        raise ValueError(f"need max_iter ≥ 0, patience ≥ 1, ridge ≥ 0; got {max_iter}, {patience}, {ridge}")
-    check_matrix_problem(problem)
-    shape = (int(problem.shape[0]), int(problem.shape[1]))
-    U, s, Vt = _start(start, singular_values, Vt, rank, shape)
-    tolerance = 100 * torch.finfo(s.dtype).eps if tolerance is None else tolerance
+    shape = check_problem(problem)
+    tolerance = optional(check_number, tolerance, "tolerance", least=0)
+    point = _cut(_triplet(start, singular_values, Vt, shape), rank, shape)
+    limits = Limits(
+        100 * torch.finfo(point[1].dtype).eps if tolerance is None else tolerance,
+        check_integer(max_iter, "max_iter", least=0),
+        check_number(ridge, "ridge", least=0),
+        check_integer(patience, "patience", least=1),
+    )
     if hasattr(problem, "A"):
-        return refit_sensing(problem, U, s, Vt, tolerance, max_iter, ridge, patience, began)
-    entries, y = entries_of(problem)
-    return refit_entries(entries, y, U, s, Vt, tolerance, max_iter, ridge, patience, began)
+        y = problem.y.detach()
+        return refit_measurements(problem.A.detach().reshape(-1, *shape), y, point, limits, began)
+    return refit_entries(*entries_of(problem), point, limits, began)
+
+
+def _triplet(start: Any, s: Tensor | None, Vt: Tensor | None, shape: tuple[int, int]) -> Triplet:
+    """Whatever start was given as singular triplets of the right shape."""
+    if s is None and Vt is None:
+        found = Completion.from_dense(start) if isinstance(start, Tensor) and start.ndim == 2 else start
+        if not isinstance(found, Completion):
+            expected = (
+                "a Completion, a matrix of the problem's shape, or the left singular vectors together with "
+                "singular_values and Vt"
+            )
+            raise TypeError(message("start", expected, start))
+        point = found.triplet
+    elif not isinstance(start, Tensor):
+        raise TypeError(message("start", "the left singular vectors where Vt is given", start))
+    elif s is None or Vt is None:
+        raise ValueError("singular_values and Vt must come together, got one; give all of U, s and Vt")
+    else:
+        point = start, s, Vt
+    given = point[0].shape[0], point[2].shape[1]
+    if given != shape:
+        raise ValueError(f"start must have the shape {shape} of the problem, got {given}")
+    return point
+
+
+def _cut(point: Triplet, rank: int | None, shape: tuple[int, int]) -> Triplet:
+    """The leading ``rank`` triplets, padded by random directions where there are fewer."""
+    U, s, Vt = point
+    rank = check_integer(len(s) if rank is None else rank, "rank", least=1, most=min(shape))
+    U, s, Vt = U[:, :rank].detach(), s[:rank].detach(), Vt[:rank].detach()
+    missing = rank - len(s)
+    if missing:
+        generator = torch.Generator().manual_seed(0)
+        more = torch.randn(sum(shape), missing, generator=generator, dtype=torch.float64).to(s)
+        U = orthonormal_basis(torch.cat([U, more[: shape[0]]], 1))
+        Vt = orthonormal_basis(torch.cat([Vt.mT, more[shape[0] :]], 1)).mT
+        small = 1e-3 * (s[-1:] if s.numel() else s.new_ones(1))
+        s = torch.cat([s, small.expand(missing)])
+    return U, s, Vt
 
 
 def refit_entries(
-    entries: Entries,
-    y: Tensor,
-    U: Tensor,
-    s: Tensor,
-    Vt: Tensor,
-    tolerance: float,
-    max_iter: int = 60,
-    ridge: float = 0.0,
-    patience: int = 6,
-    began: float | None = None,
+    entries: Entries, y: Tensor, start: Triplet, limits: Limits, began: float | None = None
 ) -> Completion:
     """:func:`refit` on prepared entries (``y`` in row order), for solvers that refit often."""
     began = time.perf_counter() if began is None else began
-    scale = float(y.norm()) or 1.0
-    root = s.sqrt()
-    V = _awake(Vt.mT * root if ridge else Vt.mT.contiguous())
-    solver = ReducedSolver()
-    U, misfit, value = _best_rows(entries, y, V, ridge)
-    damping, history, message, n_iter = 1.0, [], "", 0
-    for n_iter in range(max_iter + 1):
-        relative = float(misfit.norm()) / scale
-        history.append({"step": n_iter, "residual": relative})
-        if relative <= tolerance:
-            message = f"the residual reached {relative:.1e}"
-            break
-        if _stalled(history, patience) or n_iter == max_iter:
-            break
-        accepted = False
-        for _ in range(8):
-            step, predicted = variable_projection_step(
-                entries, U, V, misfit, damping * min(1.0, relative), ridge, solver
-            )
-            trial_V = _renew(U, V + step, ridge)
-            trial_U, trial_misfit, trial = _best_rows(entries, y, trial_V, ridge)
-            ratio = (value - trial) / max(predicted, 1e-300)
-            if math.isfinite(trial) and trial < value:
-                accepted = True
-                break
-            damping *= 8.0
-        if not accepted:
-            break
-        damping = max(damping / 5.0, 1e-8) if ratio > 0.5 else damping * (1.0 if ratio > 0.1 else 3.0)
-        U, V, misfit, value = trial_U, trial_V, trial_misfit, trial
-    relative = float(misfit.norm()) / scale
-    converged = relative <= tolerance
-    if not converged:
-        message = (
-            f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank {s.shape[0]}, "
-            "or the start lies outside the basin of the solution; try another rank or start"
+    _, s, Vt = start
+    fit = _EntriesFit(entries, y, limits.ridge)
+    at = fit.point(_awake(Vt.mT * s.sqrt() if limits.ridge else Vt.mT.contiguous()))
+    return fit.descend(at, float(y.norm()) or 1.0, limits, began)
+
+
+class _EntriesFit(Fit):
+    """``‖P(U Vᵀ) − y‖² + ridge (‖U‖² + ‖V‖²)`` in V alone: U is always the best one."""
+
+    damping = 1.0
+
+    def __init__(self, entries: Entries, y: Tensor, ridge: float) -> None:
+        self.entries, self.y, self.ridge = entries, y, ridge
+        self._solver = ReducedSolver()
+
+    def point(self, V: Tensor) -> Point:
+        """The best U for V."""
+        entries, y, ridge = self.entries, self.y, self.ridge
+        U = solve_rows(entries, y, V, ridge)
+        misfit = entries.predict(U, V) - y
+        if not ridge:  # one step of iterative refinement wins back what the normal equations lose
+            better = U - solve_rows(entries, misfit, V, ridge)
+            again = entries.predict(better, V) - y
+            if float(again.norm()) < float(misfit.norm()):
+                U, misfit = better, again
+        value = float(misfit.square().sum()) + ridge * float(U.square().sum() + V.square().sum())
+        return Point(U, V, misfit, value)
+
+    def trial(self, at: Point, damping: float) -> tuple[Point, float]:
+        step, promised = variable_projection_step(
+            self.entries, at.U, at.V, at.misfit, damping, self.ridge, self._solver
         )
-        converged = ridge > 0 and n_iter < max_iter
-    U, s, Vt = balanced(U, V)
-    seconds = time.perf_counter() - began
-    return Completion(U, s, Vt, converged, n_iter, relative, seconds, history, message)
+        V = at.V + step
+        if self.ridge:  # balanced against U, since the ridge ties their scales
+            _, s, Vt = balanced(at.U, V)
+            return self.point(Vt.mT * s.sqrt()), promised
+        return self.point(orthonormal_basis(V)), promised
+
+    def relaxed(self, damping: float, ratio: float) -> float:
+        if ratio > 0.5:
+            return max(damping / 5.0, 1e-8)
+        return damping * (1.0 if ratio > 0.1 else 3.0)
 
 
 def _awake(V: Tensor) -> Tensor:
@@ -214,30 +208,3 @@ def _awake(V: Tensor) -> Tensor:
     noise = torch.randn(V.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(V)
     awake: Tensor = V + noise * (idle * size.mean() / noise.norm(dim=1))[:, None]
     return awake
-
-
-def _stalled(history: list[dict[str, float]], patience: int) -> bool:
-    if len(history) <= patience:
-        return False
-    return history[-1]["residual"] > _STALL * history[-1 - patience]["residual"]
-
-
-def _renew(U: Tensor, V: Tensor, ridge: float) -> Tensor:
-    """Keep V well conditioned: orthonormal, or balanced against U where the ridge ties their scales."""
-    if not ridge:
-        return orthonormal_basis(V)
-    _, s, Vt = balanced(U, V)
-    return Vt.mT * s.sqrt()
-
-
-def _best_rows(entries: Entries, y: Tensor, V: Tensor, ridge: float) -> tuple[Tensor, Tensor, float]:
-    """The best U for V, the misfit ``P(U Vᵀ) − y`` and the objective."""
-    U = solve_rows(entries, y, V, ridge)
-    misfit = entries.predict(U, V) - y
-    if not ridge:  # one step of iterative refinement wins back what the normal equations lose
-        better = U - solve_rows(entries, misfit, V, ridge)
-        again = entries.predict(better, V) - y
-        if float(again.norm()) < float(misfit.norm()):
-            U, misfit = better, again
-    value = float(misfit.square().sum()) + ridge * float(U.square().sum() + V.square().sum())
-    return U, misfit, value

@@ -11,23 +11,27 @@ gradients.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
-from overt.completion.tangent.entries import Entries, typed
-from overt.linalg import Factored, svd
+from overt.completion.result import Triplet
+from overt.completion.tangent import Entries, typed
+from overt.linalg import Factored, LinearSolution, conjugate_gradients, svd
 
 DENSE_UNKNOWNS = 1600  # above this n·r one Cholesky factorization costs more than any number of iterations
 _MOST_ITERATIONS = 500
 _BLOCK_NUMBERS = 8_000_000  # numbers formed at a time while assembling S
 
 
-def balanced(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def balanced(U: Tensor, V: Tensor) -> Triplet:
     """Thin SVD ``(U, s, Vt)`` of ``U Vᵀ`` from two QR factorizations and an r×r core."""
     return svd(Factored(U, V))
 
 
-def factor_grams(grams: Tensor, ridge: float | Tensor) -> Tensor:
+def factor_grams(grams: Tensor, ridge: float | Tensor = 0.0) -> Tensor:
     """Batched Cholesky factors of positive semidefinite ``grams + ridge I``, nudged where singular."""
     r = grams.shape[-1]
     eye = torch.eye(r, dtype=grams.dtype, device=grams.device)
@@ -41,10 +45,61 @@ def factor_grams(grams: Tensor, ridge: float | Tensor) -> Tensor:
     return typed(factor)
 
 
+def solve_grams(factors: Tensor, right: Tensor) -> Tensor:
+    """One r×r system for each line: Cholesky factors (…, r, r) and right-hand sides (…, r)."""
+    return torch.cholesky_solve(right[..., None], factors)[..., 0]
+
+
 def solve_rows(entries: Entries, z: Tensor, V: Tensor, ridge: float) -> Tensor:
     """``argmin_U ‖P(U Vᵀ) − z‖² + ridge ‖U‖²``, one r×r system a row."""
-    factor = factor_grams(entries.row_grams(V), ridge)
-    return torch.cholesky_solve(entries.times(z, V)[..., None], factor)[..., 0]
+    return solve_grams(factor_grams(entries.row_grams(V), ridge), entries.times(z, V))
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedSystem:
+    """``S + metric``: what is left in V of a least-squares problem when U is eliminated row by row.
+
+    Attributes
+    ----------
+    entries : Entries
+    U, V : Tensor, shapes (m, r) and (n, r)
+    rows : Tensor, shape (m, r, r)
+        Cholesky factors of the row Grams, with whatever ridge they carry.
+    metric : Tensor, shape (r, r)
+        Added to each diagonal block.
+    """
+
+    entries: Entries
+    U: Tensor
+    V: Tensor
+    rows: Tensor
+    metric: Tensor
+
+    @cached_property
+    def blocks(self) -> Tensor:
+        """Column Grams plus the metric (n, r, r): the diagonal blocks, but for what U's elimination takes."""
+        return self.entries.col_grams(self.U) + self.metric
+
+    def apply(self, D: Tensor) -> Tensor:
+        """The product with a direction (n, r), without forming S."""
+        moved = self.entries.predict(self.U, D)
+        answer = solve_grams(self.rows, self.entries.times(moved, self.V))
+        return self.entries.times_t(moved - self.entries.predict(answer, self.V), self.U) + D @ self.metric
+
+    def dense(self) -> Tensor:
+        """The matrix (n r, n r)."""
+        return reduced_matrix(self.entries, self.U, self.V, self.rows, self.blocks)
+
+    def solve(self, right: Tensor, tolerance: float, max_iter: int = _MOST_ITERATIONS) -> LinearSolution:
+        """Conjugate gradients, preconditioned by the diagonal blocks."""
+        factors = factor_grams(self.blocks)
+        return conjugate_gradients(
+            self.apply,
+            right,
+            precondition=lambda R: solve_grams(factors, R),
+            tolerance=tolerance,
+            max_iter=max_iter,
+        )
 
 
 class ReducedSolver:
@@ -59,30 +114,17 @@ class ReducedSolver:
         self.direct = False
         self.iterations = 0  # of conjugate gradients, in all solves so far
 
-    def __call__(
-        self,
-        entries: Entries,
-        U: Tensor,
-        V: Tensor,
-        rows: Tensor,
-        blocks: Tensor,
-        metric: Tensor,
-        right: Tensor,
-        tolerance: float,
-    ) -> Tensor:
-        """X with ``(S + metric) X = right``; ``blocks`` hold the column Grams plus ``metric``."""
-        small = V.numel() <= DENSE_UNKNOWNS
+    def __call__(self, system: ReducedSystem, right: Tensor, tolerance: float) -> Tensor:
+        """X with ``(S + metric) X = right``, all (n, r)."""
+        size = right.numel()
+        small = size <= DENSE_UNKNOWNS
         if not (small and self.direct):
-            budget = 20 + V.numel() // 8 if small else _MOST_ITERATIONS
-            X, done, iterations = conjugate_gradients(
-                entries, U, V, rows, blocks, metric, right, tolerance, max_iter=budget
-            )
-            self.iterations += iterations
-            if done or not small:
-                return X
+            found = system.solve(right, tolerance, 20 + size // 8 if small else _MOST_ITERATIONS)
+            self.iterations += found.n_iter
+            if found.converged or not small:
+                return found.x
             self.direct = True
-        S = reduced_system(entries, U, V, rows, blocks)
-        return torch.cholesky_solve(right.reshape(-1, 1), factor_matrix(S)).view_as(V)
+        return torch.cholesky_solve(right.reshape(-1, 1), factor_matrix(system.dense())).view_as(right)
 
 
 def factor_matrix(S: Tensor) -> Tensor:
@@ -115,13 +157,13 @@ def variable_projection_step(
     gradient = entries.times_t(misfit, U) + ridge * V
     metric = (damping * entries.k / (m * n)) * (U.mT @ U)
     metric = metric + ridge * torch.eye(U.shape[1], dtype=U.dtype, device=U.device)
-    blocks = entries.col_grams(U) + metric
-    step = -solver(entries, U, V, rows, blocks, metric, gradient, min(0.1, 0.1 * damping + 1e-3))
+    system = ReducedSystem(entries, U, V, rows, metric)
+    step = -solver(system, gradient, min(0.1, 0.1 * damping + 1e-3))
     predicted = -float((step * gradient).sum())  # = stepᵀ (S + metric) step for an exact solve
     return step, predicted
 
 
-def reduced_system(
+def reduced_matrix(
     entries: Entries, U: Tensor, V: Tensor, rows: Tensor, blocks: Tensor, *, inverse: bool = False
 ) -> Tensor:
     """The dense reduced matrix S, shape (n r, n r), with ``blocks`` (n, r, r) on its block diagonal.
@@ -153,48 +195,3 @@ def reduced_system(
     each = torch.arange(n, device=U.device)
     S[each, :, each, :] += blocks
     return S.view(n * r, n * r)
-
-
-def conjugate_gradients(
-    entries: Entries,
-    U: Tensor,
-    V: Tensor,
-    rows: Tensor,
-    blocks: Tensor,
-    metric: Tensor,
-    right: Tensor,
-    tolerance: float,
-    max_iter: int = _MOST_ITERATIONS,
-) -> tuple[Tensor, bool, int]:
-    """Solve ``(S + metric) X = right`` matrix-free; X, whether it is done, and the iterations made.
-
-    Preconditioned by the block diagonal.
-    Stops when the preconditioned residual has fallen by ``tolerance`` against that of a zero start.
-    """
-    preconditioner = factor_grams(blocks, 0.0)
-
-    def apply(D: Tensor) -> Tensor:
-        moved = entries.predict(U, D)
-        answer = torch.cholesky_solve(entries.times(moved, V)[..., None], rows)[..., 0]
-        return entries.times_t(moved - entries.predict(answer, V), U) + D @ metric
-
-    def precondition(R: Tensor) -> Tensor:
-        return torch.cholesky_solve(R[..., None], preconditioner)[..., 0]
-
-    X, R = torch.zeros_like(right), right
-    Z = precondition(R)
-    D, rz = Z, float((R * Z).sum())
-    goal = tolerance**2 * rz
-    iteration = 0
-    while rz > goal and iteration < max_iter:
-        iteration += 1
-        AD = apply(D)
-        curvature = float((D * AD).sum())
-        if not curvature > 0:
-            break
-        X = X + (rz / curvature) * D
-        R = R - (rz / curvature) * AD
-        Z = precondition(R)
-        new = float((R * Z).sum())
-        D, rz = Z + (new / rz) * D, new
-    return X, rz <= goal, iteration

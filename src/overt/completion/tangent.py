@@ -1,4 +1,5 @@
-"""Observed entries as a linear map on factors, each product in O(|Ω| r)."""
+"""Observed entries as a linear map on factors, each product in O(|Ω| r), and the leading triplets of low rank
+plus sparse."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overt.linalg import orthonormal_basis, qr, svd
+
 _DENSE_CELLS = 1_000_000  # matrices up to this size may be formed on the way to their entries
 _LINE = 8  # columns of a dense factor taken at a time: in double precision one cache line a row
 _CACHED_NUMBERS = 250_000  # numbers of a dense factor that stay in a core's cache
 _DEVICE_CHUNK = 1 << 20  # the same on a device that likes long ones
+_PASSES, _OVERSAMPLE = 4, 10  # of subspace iteration
 _CHUNK = 8192  # entries gathered at a time: two (chunk, r) blocks stay in a core's cache
 
 
@@ -141,3 +145,49 @@ def entries_of(problem: Any) -> tuple[Entries, Tensor]:
     """Sorted entries and values of a completion problem."""
     entries = Entries(problem.rows.long(), problem.cols.long(), tuple(problem.shape), problem.y.dtype)
     return entries, entries.sort(problem.y.detach())
+
+
+def leading_triplets(
+    entries: Entries,
+    L: Tensor,
+    R: Tensor,
+    z: Tensor,
+    keep: int,
+    *,
+    start: Tensor | None = None,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``keep`` leading singular triplets of ``L Rᵀ + P*(z)``.
+
+    Subspace iteration from a random block and the previous directions (Halko, Martinsson & Tropp 2011,
+    algorithm 4.4).
+
+    Parameters
+    ----------
+    entries : Entries
+        Pattern Ω of the sparse part.
+    L, R : Tensor, shapes (m, p) and (n, p)
+    z : Tensor, shape (k,)
+        Values of the sparse part.
+    keep : int
+    start : Tensor, shape (n, q), optional
+        Right directions expected to be near the leading ones; random directions are added.
+    seed : int
+
+    Returns
+    -------
+    U, s, Vt : Tensor
+        Shapes (m, keep), (keep,), (keep, n); approximate towards the end of the spectrum.
+    """
+    m, n = entries.shape
+    width = min(m, n, keep + _OVERSAMPLE)
+    generator = torch.Generator().manual_seed(seed)
+    Q = torch.randn(n, width, generator=generator, dtype=torch.float64).to(z)
+    if start is not None:
+        Q = torch.cat([start, Q[:, : max(_OVERSAMPLE, width - start.shape[1])]], 1)[:, :width]
+    for _ in range(_PASSES):
+        left = orthonormal_basis(L @ (R.mT @ Q) + entries.times(z, Q))
+        product = R @ (L.mT @ left) + entries.times_t(z, left)
+        Q, core = qr(product)
+    u, s, vt = svd(core.mT)
+    return (left @ u)[:, :keep], s[:keep], (Q @ vt.mT).mT[:keep]

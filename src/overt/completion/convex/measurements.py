@@ -1,36 +1,17 @@
-"""Linear measurement maps with the projections that the nuclear norm solvers need.
+"""Linear measurement maps from (m, n) matrices to k numbers, with what the nuclear norm solvers need of them.
 
-Both maps write ``A Aᵀ = Q diag(gram) Qᵀ``; for observed entries that is the identity, for Gaussian
+Both write ``A Aᵀ = Q diag(gram) Qᵀ``; for observed entries that is the identity, for Gaussian
 measurements it costs one k × k eigendecomposition.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from overt.linalg import eigh
-
-
-class Measurements(Protocol):
-    """A linear map from (m, n) matrices to k numbers with a diagonalized Gram matrix."""
-
-    shape: tuple[int, int]
-    gram: Tensor
-
-    def apply(self, X: Tensor) -> Tensor:
-        """``A(X)``, shape (k,)."""
-
-    def adjoint(self, z: Tensor) -> Tensor:
-        """``A*(z)``, shape (m, n)."""
-
-    def rotate(self, z: Tensor) -> Tensor:
-        """``Qᵀ z``."""
-
-    def rotate_back(self, z: Tensor) -> Tensor:
-        """``Q z``."""
 
 
 class ObservedEntries:
@@ -89,32 +70,11 @@ class InnerProducts:
         return self._Q @ z
 
 
-def check_matrix_problem(problem: Any) -> None:
-    """Refuse what is neither a completion nor a sensing problem; anything with their fields is accepted.
-
-    Raises
-    ------
-    TypeError
-        If ``problem`` has no ``y``, no shape (m, n), or neither observed positions nor measurement matrices.
-    """
-    entries = hasattr(problem, "rows") and hasattr(problem, "cols")
-    shape = getattr(problem, "shape", ())
-    if not hasattr(problem, "y") or not (entries or hasattr(problem, "A")) or len(shape) != 2:
-        raise TypeError(
-            "problem must be a CompletionProblem or a SensingProblem, whose unknown is a matrix; got "
-            f"{type(problem).__name__}"
-        )
+Measurements = ObservedEntries | InnerProducts
 
 
 def measurements_of(problem: Any) -> Measurements:
-    """The measurement map of a completion or sensing problem.
-
-    Raises
-    ------
-    TypeError
-        If ``problem`` has neither observed positions nor measurement matrices.
-    """
-    check_matrix_problem(problem)
+    """The measurement map of a completion or sensing problem."""
     m, n = problem.shape
     if hasattr(problem, "A"):
         return InnerProducts(problem.A, (m, n))

@@ -20,19 +20,17 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from overt.completion.certificate.null_space import (
-    NullSpace,
-    dense_null_space,
-    krylov_null_space,
-    sensing_null_space,
-)
-from overt.completion.measurements import check_matrix_problem
-from overt.completion.result import Completion
-from overt.completion.tangent.entries import Entries
-from overt.linalg import orthonormal_basis
+from overt._utils.checks import check_integer, check_number, message, optional
+from overt.completion.problem import check_problem
+from overt.completion.refit.normal import ReducedSystem, factor_grams, reduced_matrix, solve_grams
+from overt.completion.refit.sensing import jacobian
+from overt.completion.result import Completion, degrees_of_freedom
+from overt.completion.tangent import Entries
+from overt.linalg import conjugate_gradients, eigh, singular_values
 
 DENSE_UNKNOWNS = 2000  # up to this min(m, n)·r the null space is computed by a symmetric eigenvalue problem
 _NAMED = 8  # rows or columns named in a message
+_SHARE = 1e-3  # a row whose entries move this much, relative to the row that moves most, is named
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,10 @@ def certificate(
     Raises
     ------
     TypeError
-        If ``problem`` is neither a completion nor a sensing problem, or ``completion`` is no completion.
+        If ``problem`` is neither a completion nor a sensing problem, ``completion`` is no completion, or an
+        option is of the wrong kind.
     ValueError
-        If the completion and the problem differ in shape.
+        If the completion and the problem differ in shape, or an option is out of range.
 
     Examples
     --------
@@ -104,15 +103,15 @@ def certificate(
     >>> found.identifiable, found.null_dimension, found.components
     (False, 1, 2)
     """
-    check_matrix_problem(problem)
+    shape = check_problem(problem)
     if not isinstance(completion, Completion):
         raise TypeError(
-            f"completion must be a Completion; got {type(completion).__name__}. For a matrix use "
-            "Completion.from_dense(W)"
+            message("completion", "a Completion", completion, "for a matrix use Completion.from_dense(W)")
         )
-    shape = (int(problem.shape[0]), int(problem.shape[1]))
     if completion.shape != shape:
-        raise ValueError(f"completion has shape {completion.shape}; the problem's is {shape}")
+        raise ValueError(f"completion must have the shape {shape} of the problem, got {completion.shape}")
+    tolerance = check_number(tolerance, "tolerance", least=0)
+    max_inner = optional(check_integer, max_inner, "max_inner", least=1)
     r = completion.rank
     U, V = completion.U.detach(), completion.Vt.detach().mT.contiguous()
     if hasattr(problem, "A"):
@@ -180,22 +179,99 @@ def _components(entries: Entries) -> int:
     return int(connected_components(graph, directed=False, return_labels=False))
 
 
-def identifiable_rank(problem: Any, rank: int, *, seed: int = 0) -> Certificate:
-    """The certificate of a mask at a random matrix of the given rank: what generic matrices of that rank see.
+@dataclass(frozen=True)
+class NullSpace:
+    """Dimension (``None``: undecided), rows and columns that move, smallest relative eigenvalue."""
 
-    Parameters
-    ----------
-    problem : CompletionProblem
-    rank : int
-    seed : int
+    dimension: int | None
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    smallest: float
 
-    Returns
-    -------
-    Certificate
+
+def dense_null_space(entries: Entries, U: Tensor, V: Tensor, tolerance: float) -> NullSpace:
+    """Null space by eigenvalues of the reduced matrix on the smaller side."""
+    if entries.shape[0] < entries.shape[1]:
+        turned = dense_null_space(entries.T, V, U, tolerance)
+        return NullSpace(turned.dimension, turned.cols, turned.rows, turned.smallest)
+    n, r = V.shape
+    grams = entries.row_grams(V)
+    values, vectors = eigh(grams)
+    live = values > tolerance * values.max()
+    idle = int((~live).sum())  # directions of A that no entry sees
+    half = (vectors * torch.where(live, values, 1.0).rsqrt()[:, None, :] * live[:, None, :]).mT
+    blocks = entries.col_grams(U)
+    S = reduced_matrix(entries, U, V, half, blocks, inverse=True)
+    trivial = V @ V.mT * float(blocks.diagonal(dim1=1, dim2=2).mean())
+    S.view(n, r, n, r).diagonal(dim1=1, dim2=3).add_(trivial[..., None])
+    spectrum, directions = eigh(S)
+    free = spectrum <= tolerance * spectrum[0]
+    dimension = idle + int(free.sum())
+    smallest = 0.0 if idle else max(0.0, float(spectrum[-1] / spectrum[0]))
+    if dimension == 0:
+        return NullSpace(0, (), (), smallest)
+    B = directions[:, free].mT.reshape(-1, n, r)
+    row_motion, col_motion = _motion(entries, U, V, half, B)
+    row_motion = row_motion + (~live).any(1).to(row_motion)
+    return NullSpace(dimension, _moving(row_motion), _moving(col_motion), smallest)
+
+
+def _motion(entries: Entries, U: Tensor, V: Tensor, half: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared norms of the rows and columns of ``A Vᵀ + U Bᵀ`` summed over the null directions B."""
+    rows = U.new_zeros(U.shape[0])
+    cols = U.new_zeros(V.shape[0])
+    for direction in B[:64]:
+        right = entries.times(entries.predict(U, direction), V)
+        A = -(half.mT @ (half @ right[..., None]))[..., 0]
+        total = A @ V.mT + U @ direction.mT
+        rows += total.square().sum(1)
+        cols += total.square().sum(0)
+    return rows, cols
+
+
+def _moving(motion: Tensor) -> tuple[int, ...]:
+    top = float(motion.max()) if motion.numel() else 0.0
+    if not top > 0:
+        return ()
+    return tuple(int(index) for index in (motion > _SHARE * top).nonzero()[:, 0])
+
+
+def krylov_null_space(
+    entries: Entries, U: Tensor, V: Tensor, tolerance: float, max_inner: int, seed: int = 0
+) -> NullSpace:
+    """Decide whether the null space is trivial from the Ritz values of preconditioned conjugate gradients.
+
+    A random right-hand side has a component in any null direction, which shows as a Ritz value that falls to
+    zero; convergence without one certifies, with probability one, that there is none.
     """
-    m, n = (int(size) for size in problem.shape)
+    system = ReducedSystem(
+        entries, U, V, factor_grams(entries.row_grams(V)), U.new_zeros(U.shape[1], U.shape[1])
+    )
+    scale = float(system.blocks.diagonal(dim1=-2, dim2=-1).mean())
+    factors = factor_grams(system.blocks)
     generator = torch.Generator().manual_seed(seed)
-    U = orthonormal_basis(torch.randn(m, rank, generator=generator, dtype=torch.float64))
-    V = orthonormal_basis(torch.randn(n, rank, generator=generator, dtype=torch.float64))
-    point = Completion(U.to(problem.y), torch.ones(rank).to(problem.y), V.mT.to(problem.y))
-    return certificate(problem, point)
+    found = conjugate_gradients(
+        lambda D: system.apply(D) + scale * (V @ (V.mT @ D)),
+        torch.randn(V.shape, generator=generator, dtype=torch.float64).to(V),
+        precondition=lambda R: solve_grams(factors, R),
+        tolerance=1e-10,
+        max_iter=max_inner,
+        callback=lambda state: state.n_iter % 100 == 0 and state.spread() <= tolerance,
+    )
+    smallest = 0.0 if found.breakdown else found.spread()
+    if smallest <= tolerance:
+        return NullSpace(1, (), (), smallest)
+    return NullSpace(0 if found.converged else None, (), (), smallest)
+
+
+def sensing_null_space(A: Tensor, U: Tensor, V: Tensor, tolerance: float) -> NullSpace:
+    """Null space of ``(dU, dV) ↦ ⟨A_i, dU Vᵀ + U dVᵀ⟩`` beyond its r² trivial directions."""
+    _, m, n = A.shape
+    r = U.shape[1]
+    if r == 0:
+        return NullSpace(0, (), (), 1.0)
+    values = singular_values(jacobian(A, U, V)).square()
+    degrees = degrees_of_freedom((m, n), r)
+    kept = int((values > tolerance * values[0]).sum())
+    smallest = float(values[degrees - 1] / values[0]) if degrees <= len(values) else 0.0
+    return NullSpace(max(0, degrees - kept), (), (), smallest)
