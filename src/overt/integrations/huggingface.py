@@ -15,8 +15,6 @@ try:
 except ImportError as error:
     raise missing("transformers", "huggingface", error) from None
 
-__all__ = ["HuggingFaceSpectra"]
-
 # Not the name of the callback: under that, transformers would look for an ExportableState, of which it makes
 # a new one from plain data if asked to, and the tracker that the user holds would be lost.
 _KEY = "overt.SpectrumTracker"

@@ -18,8 +18,6 @@ except ImportError as first:
     except ImportError:
         raise missing("lightning", "lightning", first) from None
 
-__all__ = ["LightningSpectra"]
-
 
 class LightningSpectra(Recorder, Callback):  # type: ignore[misc,unused-ignore]
     """Records spectra after training steps, counted as ``trainer.global_step``; on the first process alone.

@@ -9,8 +9,6 @@ from torch import nn
 
 from overt.measures import SpectrumTracker
 
-__all__ = ["Recorder", "missing", "scalars_of"]
-
 
 class Recorder:
     """A tracker and the part of the model that it records; a callback adds when."""

@@ -14,8 +14,6 @@ try:
 except ImportError as error:
     raise missing("tensorboard", "tensorboard", error) from None
 
-__all__ = ["TensorBoard"]
-
 
 class TensorBoard:
     """Writes each recorded row; give it as ``SpectrumTracker(…, on_record=TensorBoard("runs/1"))``.

@@ -12,8 +12,6 @@ from torch import Tensor
 from overt._utils.checks import check_choice, check_sizes, is_integer, message
 from overt._utils.tensors import compute_dtype
 
-__all__ = ["BASES", "Basis", "is_eigen", "make_basis"]
-
 
 @dataclass(frozen=True, eq=False)
 class Basis:

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from overt.linalg.decompositions import eigh
 
-__all__ = ["LinearSolution", "conjugate_gradients"]
-
 
 @dataclass(eq=False)
 class LinearSolution:

@@ -12,8 +12,6 @@ from overt._utils.checks import check_sizes, is_integer
 from overt._utils.tensors import check_float_tensor
 from overt.linalg.decompositions import thin_svd
 
-__all__ = ["kernel_blocks", "operator_norm_factor", "operator_spectrum", "periodic_grid"]
-
 
 def kernel_blocks(
     kernel: Tensor,

@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["gram_spectrum"]
-
 
 def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """Singular vectors of the smaller side, in columns, and the singular values, descending.

@@ -11,8 +11,6 @@ from torch import Tensor
 from overt._utils.checks import check_integer
 from overt.linalg.decompositions import eigh, full_precision
 
-__all__ = ["LeadingEigenpairs", "block_lanczos"]
-
 
 @dataclass(frozen=True, eq=False)
 class LeadingEigenpairs:

@@ -9,8 +9,6 @@ from overt._utils.checks import check_integer
 from overt._utils.tensors import compute_dtype, require_finite
 from overt.linalg.decompositions import dense_svd, full_precision
 
-__all__ = ["RowStack"]
-
 # A square matrix of this size takes 400 MB in single precision; wider ones are only kept thin.
 LARGEST_SQUARE = 10_000
 

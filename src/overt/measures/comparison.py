@@ -15,8 +15,6 @@ from overt.measures.methods.moments import Moments
 from overt.networks.batches import Inputs, differentiable_batches
 from overt.networks.passes import wide_dtype
 
-__all__ = ["Comparison", "Measured", "compare", "data_moments", "data_rows"]
-
 _BLOCK = 1024
 
 

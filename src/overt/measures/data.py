@@ -16,8 +16,6 @@ from overt.measures.methods.moments import values_with_errors
 from overt.measures.spectrum import Spectrum
 from overt.networks.batches import Inputs, differentiable_batches
 
-__all__ = ["data_spectrum"]
-
 
 def data_spectrum(
     inputs: Inputs,

@@ -23,8 +23,6 @@ from overt.networks.passes import Passes
 from overt.networks.probes import Probing
 from overt.networks.target import OutputMap, Target
 
-__all__ = ["measure"]
-
 Method = Literal["exact", "sketch", "lanczos"]
 
 

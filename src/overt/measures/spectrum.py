@@ -22,8 +22,6 @@ from overt.measures.plots import draw
 from overt.measures.storage import read, write
 from overt.networks.batches import Inputs
 
-__all__ = ["Spectrum"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spectrum:

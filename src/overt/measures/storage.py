@@ -14,8 +14,6 @@ from torch import Tensor
 
 from overt._utils.files import whole_file, write_whole
 
-__all__ = ["read", "write"]
-
 FORMAT = 1
 _TENSORS = ("values", "stderr", "factor", "lower", "upper")
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}

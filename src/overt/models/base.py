@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from overt._utils.checks import check_number
 from overt._utils.tensors import check_dtype
 
-__all__ = ["EndToEnd", "check_scale", "parameters_of"]
-
 
 @runtime_checkable
 class EndToEnd(Protocol):

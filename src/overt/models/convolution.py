@@ -13,8 +13,6 @@ from overt._utils.checks import check_choice, check_integer, check_sizes, is_int
 from overt._utils.seeds import generator_from, normal
 from overt.models.base import check_scale, parameters_of
 
-__all__ = ["ConvolutionInit", "DeepCircularConvolution"]
-
 ConvolutionInit = Literal["gaussian", "orthogonal", "identity", "balanced"]
 
 

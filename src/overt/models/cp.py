@@ -12,8 +12,6 @@ from overt._utils.checks import check_integer, check_sizes
 from overt._utils.seeds import generator_from, normal
 from overt.models.base import check_scale, parameters_of
 
-__all__ = ["CPTensor"]
-
 
 class CPTensor(nn.Module):
     """Tensor T = Σ_r a_r^(1) ⊗ … ⊗ a_r^(N), a CP factorization with R components.

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from overt._utils.checks import check_integer
 from overt.models.base import check_scale, parameters_of
 
-__all__ = ["DeepDiagonal"]
-
 
 class DeepDiagonal(nn.Module):
     """Linear functional x ↦ ⟨w, x⟩ whose coordinates are powers of parameters.

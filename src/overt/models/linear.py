@@ -15,8 +15,6 @@ from overt.linalg import svd
 from overt.linalg.decompositions import random_orthonormal
 from overt.models.base import check_scale, parameters_of
 
-__all__ = ["DeepLinear", "LinearInit"]
-
 LinearInit = Literal["gaussian", "orthogonal", "identity", "balanced"]
 
 

@@ -12,8 +12,6 @@ from overt._utils.checks import check_number
 from overt.linalg import Factored, svd
 from overt.networks.modules import named_modules
 
-__all__ = ["Adapter", "adapters_of", "idle_factors", "truncate_adapters"]
-
 
 @dataclass(frozen=True, eq=False)
 class Adapter:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from overt._utils.checks import message
 
-__all__ = ["EMBEDDING_HINT", "Inputs", "batches_of", "check_inputs", "differentiable_batches", "pairs_of"]
-
 Inputs = Tensor | Iterable[object]
 
 EMBEDDING_HINT = (

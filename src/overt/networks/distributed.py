@@ -9,16 +9,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "check_not_sharded",
-    "computed",
-    "is_sharded",
-    "own_rows",
-    "process_number",
-    "rows_of_all",
-    "whole",
-]
-
 
 def is_sharded(W: object) -> bool:
     """Whether W is a tensor that several processes hold together (``DTensor``)."""

@@ -13,8 +13,6 @@ from overt.linalg.decompositions import full_precision
 from overt.linalg.spectrum import widen
 from overt.networks.distributed import computed, whole
 
-__all__ = ["end_to_end", "product_of"]
-
 
 def product_of(model: nn.Module) -> Callable[[], Tensor]:
     """A function that computes the model's end-to-end tensor from its present parameters, differentiably.

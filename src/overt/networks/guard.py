@@ -11,8 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Mode", "buffers_kept", "evaluated", "measuring", "untouched"]
-
 Mode = Literal["eval", "train", "as is"]
 
 

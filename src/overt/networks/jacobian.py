@@ -15,17 +15,6 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
-__all__ = [
-    "Rows",
-    "bytes_per_input",
-    "jacobian_blocks",
-    "jacobian_rows",
-    "jacobian_vector",
-    "leaf",
-    "require_finite_rows",
-    "vector_jacobian",
-]
-
 Rows = Callable[[Tensor], Tensor]
 """A map from a batch of inputs (n, *shape) to rows of outputs (n, K)."""
 

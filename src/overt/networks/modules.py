@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Forward", "Model", "check_module", "device_of", "named_modules", "unwrapped"]
-
 Model = nn.Module | Callable[[Any], Any]
 Forward = Callable[[Any, Any], Any]
 """How a model is called: ``forward(model, x)``."""

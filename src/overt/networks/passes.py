@@ -25,8 +25,6 @@ from overt.networks.jacobian import (
 from overt.networks.modules import Forward, Model, device_of
 from overt.networks.target import OutputMap, Target
 
-__all__ = ["Passes", "jacobians", "pointwise_passes", "verify_adjoint", "wide_dtype"]
-
 
 def wide_dtype(device: torch.device) -> torch.dtype:
     """The dtype that sums are kept in: float64 where the device has it."""

@@ -10,8 +10,6 @@ from torch import Tensor
 from overt.linalg import orthonormal_basis
 from overt.networks.jacobian import jacobian_rows, vector_jacobian
 
-__all__ = ["ORTHOGONAL_UP_TO", "Probing", "draw_probes", "draw_signs", "seed_of_call"]
-
 ORTHOGONAL_UP_TO = 128
 """Number of outputs up to which the probes of a batch are drawn in orthogonal blocks."""
 

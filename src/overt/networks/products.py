@@ -19,8 +19,6 @@ from overt.networks.second_order import (
 )
 from overt.networks.target import Target
 
-__all__ = ["Products", "random_product"]
-
 
 @dataclass(eq=False)
 class Products:

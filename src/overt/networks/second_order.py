@@ -13,8 +13,6 @@ from torch.nn import functional as tf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["MIXING", "check_twice_differentiable", "deterministic", "eager", "graph_of_its_own"]
-
 MIXING = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd, nn.MultiheadAttention)
 

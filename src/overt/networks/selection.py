@@ -9,17 +9,6 @@ from torch import nn
 
 from overt._utils.checks import check_number, message
 
-__all__ = [
-    "Owners",
-    "Selector",
-    "check_layer_weights",
-    "check_selectors",
-    "chosen",
-    "selector_name",
-    "unmatched",
-    "weight_of",
-]
-
 # A name or a pattern of it, a type of module, or a function of name and module.
 Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
 

@@ -12,8 +12,6 @@ from torch.utils._pytree import tree_map_only
 from overt._utils.checks import check_callable, check_choice
 from overt.networks.modules import Forward, Model, unwrapped
 
-__all__ = ["OutputMap", "Outputs", "Target"]
-
 Outputs = Literal["logits", "probabilities", "margin"]
 OutputMap = Outputs | Callable[[Any], Tensor]
 

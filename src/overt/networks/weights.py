@@ -32,8 +32,6 @@ from overt.networks.guard import evaluated, untouched
 from overt.networks.modules import named_modules
 from overt.networks.selection import Owners
 
-__all__ = ["CONVOLUTIONS", "TRANSPOSED", "Convolution", "Weight", "acting", "weights_of"]
-
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d

@@ -11,8 +11,6 @@ from torch.nn.parameter import is_lazy
 from overt._utils.checks import check_number, optional
 from overt.networks.modules import check_module
 
-__all__ = ["Penalty", "check_norm_guard"]
-
 
 class Penalty(nn.Module):
     """A scalar that is added to a training loss; the model it watches is held, not owned.

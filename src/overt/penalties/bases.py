@@ -11,8 +11,6 @@ from torch import Tensor
 from overt.linalg import Basis, make_basis
 from overt.linalg.bases import is_eigen
 
-__all__ = ["basis_name", "check_basis"]
-
 
 def check_basis(basis: object, dims: tuple[int, ...] | None) -> None:
     """TypeError or ValueError for what is neither ``"eigen"`` nor a basis."""

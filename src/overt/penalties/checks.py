@@ -13,8 +13,6 @@ from overt.networks.weights import weights_of
 from overt.penalties.functionals import SCALE_INVARIANT, Functional
 from overt.penalties.layers import Layer, layers_of
 
-__all__ = ["check_layers", "check_names", "check_settings"]
-
 
 def check_settings(
     functional: Functional,

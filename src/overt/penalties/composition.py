@@ -19,9 +19,6 @@ from overt.networks.second_order import deterministic, eager, graph_of_its_own
 from overt.penalties.base import Penalty
 from overt.penalties.reports import CompositionReport, Gradients, parameter_reports
 
-__all__ = ["CompositionPenalty"]
-
-
 Estimator = Literal["vjp", "denoising"]
 
 

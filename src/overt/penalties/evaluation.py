@@ -16,8 +16,6 @@ from overt.penalties.layers import Layer
 from overt.penalties.methods import Solver
 from overt.penalties.tangent import FactoredTangent
 
-__all__ = ["Evaluator"]
-
 
 class Evaluator:
     """A solver on layers, with the directions of the last decomposition and the number of calls since."""

@@ -15,8 +15,6 @@ from torch import Tensor
 from overt import _rules
 from overt import functional as F
 
-__all__ = ["SCALE_INVARIANT", "Form", "Functional", "resolve"]
-
 SCALE_INVARIANT = frozenset(
     {
         "normalized_nuclear_norm",

@@ -25,8 +25,6 @@ from overt.penalties.bases import basis_name, check_basis
 from overt.penalties.moments import BasisMoments, Moments, eigen_moments
 from overt.penalties.reports import Gradients, JacobianReport, jacobian_report
 
-__all__ = ["JacobianPenalty"]
-
 
 class JacobianPenalty(Penalty):
     """weight × P_p,U(M), where M = E_x[J(x)ᵀJ(x)] and J is the input–output Jacobian of a model.

@@ -14,8 +14,6 @@ from overt.penalties.functionals import Form
 from overt.penalties.layers import Layer
 from overt.penalties.tangent import FactoredTangent, Tangent
 
-__all__ = ["Kept", "key_of", "like", "restored", "split", "stored"]
-
 Kept = Tangent | FactoredTangent
 
 _CALLS = "calls"

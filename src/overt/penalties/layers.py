@@ -19,8 +19,6 @@ from overt.networks.distributed import computed, is_sharded, whole
 from overt.networks.selection import Selector, chosen, weight_of
 from overt.networks.weights import Weight, weights_of
 
-__all__ = ["Layer", "layers_of", "product_layer"]
-
 Kind = Literal["matrix", "grouped", "operator", "factored"]
 
 

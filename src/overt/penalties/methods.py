@@ -18,8 +18,6 @@ from overt.linalg.polar_coefficients import Quintic, polar_coefficients
 from overt.penalties.functionals import Form, Functional
 from overt.penalties.tangent import FactoredTangent, Tangent
 
-__all__ = ["Method", "Solver"]
-
 Method = Literal["auto", "svd", "gram", "polar"]
 
 # Measured on one core with AVX-512, float32: from here on the iteration in bfloat16 is the faster one. For

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 
 from overt.linalg import Basis, eigh
 
-__all__ = ["DENSE_UP_TO", "BasisMoments", "DenseMoments", "Moments", "SketchMoments", "eigen_moments"]
-
 DENSE_UP_TO = 256
 """Number of entries of an input up to which the eigen basis keeps M̄ as a matrix."""
 

@@ -16,18 +16,6 @@ from overt.networks.distributed import is_sharded
 from overt.penalties.layers import Layer
 from overt.penalties.moments import Moments
 
-__all__ = [
-    "CompositionReport",
-    "Gradients",
-    "JacobianReport",
-    "LayerReport",
-    "ParameterReport",
-    "SpectralReport",
-    "jacobian_report",
-    "parameter_reports",
-    "spectral_report",
-]
-
 Gradients = Literal["objective", "loss"]
 """What parameters hold in ``.grad``: the gradient of loss plus penalty, or that of the loss alone."""
 

@@ -14,8 +14,6 @@ from overt.linalg.spectrum import first_order_only, widen
 from overt.networks.distributed import is_sharded
 from overt.penalties.functionals import Form
 
-__all__ = ["FactoredTangent", "Tangent"]
-
 
 @dataclass(frozen=True, eq=False)
 class Tangent:

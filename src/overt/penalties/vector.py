@@ -14,8 +14,6 @@ from overt.linalg.spectrum import widen
 from overt.networks.end_to_end import end_to_end, product_of
 from overt.penalties.base import Penalty, check_norm_guard
 
-__all__ = ["VectorPenalty"]
-
 
 class VectorPenalty(Penalty):
     """weight × ‖w‖_p / ‖w‖_q, or weight × ‖w‖_p^p, of a model's end-to-end vector w.

@@ -17,17 +17,6 @@ from overt._utils.checks import check_integer, check_sizes, message
 from overt._utils.tensors import check_dtype, check_float_tensor, check_same_kind, require_finite
 from overt.linalg import Factored
 
-__all__ = [
-    "EntriesProblem",
-    "MatrixProblem",
-    "Problem",
-    "check_iterate",
-    "check_values",
-    "relative_error",
-    "rms",
-    "set_field",
-]
-
 _Problem = TypeVar("_Problem", bound="Problem")
 _Iterate = TypeVar("_Iterate", bound="Tensor | Factored")
 

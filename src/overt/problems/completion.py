@@ -26,8 +26,6 @@ from overt.problems.base import (
 from overt.problems.factors import distance, entries_of, frobenius
 from overt.problems.offsets import Offsets, fit_offsets
 
-__all__ = ["CompletionProblem", "Entries"]
-
 Entries = tuple[Tensor, Tensor, Tensor]
 """(rows, cols, values), three vectors of equal length."""
 

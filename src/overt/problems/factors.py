@@ -9,8 +9,6 @@ from torch import Tensor
 
 from overt.linalg import Factored, qr
 
-__all__ = ["distance", "entries_of", "frobenius"]
-
 _BLOCK = 2**24  # entries of the dense matrix looked at at once
 _GATHER = 2**22  # numbers gathered from a factor at once: 32 MiB in double precision
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FASHION_MNIST", "MOVIELENS_100K", "DataFile", "DataUnavailableError", "cache_folder", "fetch"]
-
 VARIABLE = "OVERT_DATA"
 """Environment variable that names a folder with the data files."""
 

@@ -18,8 +18,6 @@ from overt.problems.regression import RegressionProblem
 from overt.problems.sampling import Sampling, sample_entries
 from overt.problems.sensing import SensingProblem
 
-__all__ = ["linear_regression", "low_rank_factors", "matrix_completion", "matrix_sensing"]
-
 _DENSE_TRUTH = 2**25  # entries; a larger truth is kept as factors only
 
 

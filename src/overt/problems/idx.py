@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["read_idx"]
-
 _LIMIT = 2**31  # bytes of content; the largest of the MNIST family has 47 million
 _UNSIGNED_BYTES = 0x08
 

@@ -13,8 +13,6 @@ from overt._utils.seeds import seeded
 from overt.problems.fetch import FASHION_MNIST, fetch
 from overt.problems.idx import read_idx
 
-__all__ = ["ImageSet", "ImageSplit", "image_classification", "permute_pixels", "scramble_phases"]
-
 
 @dataclass(frozen=True)
 class ImageSet:

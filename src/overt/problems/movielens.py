@@ -15,8 +15,6 @@ from overt._utils.seeds import seeded
 from overt.problems.completion import CompletionProblem, Entries
 from overt.problems.fetch import MOVIELENS_100K, fetch
 
-__all__ = ["SPLITS", "movielens_100k", "parse_ratings", "read_member"]
-
 SPLITS = ("u1", "u2", "u3", "u4", "u5", "random")
 """The five published 80/20 splits (disjoint test sets), and a seeded one."""
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from overt._utils.checks import check_choice, check_number
 from overt.linalg import Factored
 
-__all__ = ["Offsets", "fit_offsets"]
-
 _How = Literal["biases", "mean"]
 _TOLERANCE = 1e-12
 _MAX_SWEEPS = 1000

@@ -13,8 +13,6 @@ from overt._utils.seeds import seeded
 from overt.problems.completion import CompletionProblem
 from overt.problems.sampling import sample_entries
 
-__all__ = ["IMAGES", "photograph", "psnr", "to_image"]
-
 IMAGES = ("china.jpg", "flower.jpg")
 """The photographs that scikit-learn carries in its package."""
 

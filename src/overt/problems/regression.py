@@ -9,8 +9,6 @@ from torch import Tensor
 from overt._utils.tensors import check_float_tensor
 from overt.problems.base import Problem, check_iterate, check_values, set_field
 
-__all__ = ["RegressionProblem"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RegressionProblem(Problem):

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from overt._utils.checks import check_choice, check_integer
 
-__all__ = ["BLOCKS", "THINNING", "Sampling", "line_weights", "sample_entries"]
-
 Sampling = Literal["uniform", "nonuniform", "blocks"]
 
 BLOCKS = 4

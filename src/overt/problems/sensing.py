@@ -8,8 +8,6 @@ from torch import Tensor
 
 from overt.problems.base import MatrixProblem, check_iterate, check_values, set_field
 
-__all__ = ["SensingProblem"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SensingProblem(MatrixProblem):

@@ -14,8 +14,6 @@ from overt._utils.tensors import check_dtype, check_index
 from overt.models.cp import CPTensor
 from overt.problems.base import EntriesProblem, set_field
 
-__all__ = ["TensorCompletionProblem", "tensor_completion"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TensorCompletionProblem(EntriesProblem):

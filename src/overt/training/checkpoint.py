@@ -14,8 +14,6 @@ from torch import Tensor
 
 from overt._utils.files import write_whole
 
-__all__ = ["feed_tensor", "load_checkpoint", "pack", "save_checkpoint", "unpack"]
-
 _KEY = "overt.checkpoint"
 _VERSION = 1
 

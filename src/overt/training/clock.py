@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["Clock"]
-
 
 class Clock:
     """Wall-clock seconds of the training itself, without what is recorded, evaluated, stored or shown.

@@ -10,8 +10,6 @@ from torch import Tensor
 from overt._utils.checks import check_integer, check_number, is_integer, is_number, optional
 from overt.training.schedules import Schedule
 
-__all__ = ["HoldUntilCollapse"]
-
 
 @dataclass(eq=False)
 class HoldUntilCollapse(Schedule):

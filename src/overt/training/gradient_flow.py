@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
-__all__ = ["Flow", "gradient_flow", "singular_value_velocity"]
-
 Method = Literal["DOP853", "RK45", "LSODA", "Radau", "BDF"]
 Status = Literal["end", "loss", "budget", "failed"]
 

@@ -18,8 +18,6 @@ from overt.training.state import State, Status
 from overt.training.trace import Trace
 from overt.training.trainable import Trainable
 
-__all__ = ["TrainResult", "train"]
-
 _STOPPING, _RECORDING = Stopping(), Recording()
 
 

@@ -15,9 +15,6 @@ from overt._utils.tensors import is_finite
 from overt.training.state import Status
 from overt.training.update_rules import GroupRMSprop, NormalizedGD, SignDescent
 
-__all__ = ["make_optimizer", "optimizer_names", "set_lrs", "standstill"]
-
-
 _ALIASES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "gd": (torch.optim.SGD, {}),
     "momentum": (torch.optim.SGD, {"momentum": 0.9}),

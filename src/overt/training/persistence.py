@@ -13,8 +13,6 @@ from overt.training.checkpoint import load_checkpoint, pack, save_checkpoint, un
 from overt.training.settings import Settings, fingerprint
 from overt.training.state import RunState
 
-__all__ = ["RunCheckpoint"]
-
 
 class RunCheckpoint:
     """The file that `settings.checkpoint` names, if any: a run's state, and those of its parts.

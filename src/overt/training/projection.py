@@ -8,8 +8,6 @@ from overt.linalg import Factored, orthonormal_basis, svd
 from overt.linalg.spectrum import widen
 from overt.penalties.layers import Layer
 
-__all__ = ["FixedRank", "can_project"]
-
 
 def can_project(layer: Layer) -> bool:
     """Whether the rank of the layer is that of a parameter that can be set."""

@@ -13,8 +13,6 @@ from overt.networks.distributed import is_sharded
 from overt.penalties import SpectralPenalty
 from overt.training.projection import FixedRank, can_project
 
-__all__ = ["HoldReleaseRefit"]
-
 # Relative to the largest singular value: what is below it is zero for a rank.
 _NEGLIGIBLE = 1e-3
 

@@ -20,8 +20,6 @@ from overt.training.state import RunState, State
 from overt.training.trace import describe, finite_or_none, log_spaced
 from overt.training.trainable import check_fit, loss_unit, trainable_parameters
 
-__all__ = ["Run"]
-
 # A training loss this many times the first one does not come back.
 _LOSS_BLOW_UP = 1e6
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from overt._utils.checks import check_integer, check_number, optional
 
-__all__ = ["Constant", "Geometric", "Schedule", "Warmup"]
-
 
 class Schedule(ABC):
     """The weight of a penalty over the steps of a run.

@@ -19,8 +19,6 @@ from overt.training.checkpoint import feed_tensor
 from overt.training.schedules import Schedule
 from overt.training.state import State
 
-__all__ = ["Recording", "Settings", "Stopping", "check_file", "fingerprint"]
-
 
 @dataclass(frozen=True)
 class Stopping:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["Snapshots"]
-
 
 class Snapshots:
     """Two copies of the parameters: the newest of finite objective, and the newest that passed every check.

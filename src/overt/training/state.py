@@ -15,8 +15,6 @@ from overt import functional as F
 from overt._utils.checks import check_choice, check_integer, check_number
 from overt.training.trace import Trace, nonzeros
 
-__all__ = ["RunState", "State", "Status"]
-
 Status = Literal["converged", "diverged", "budget", "stopped"]
 
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from overt import functional as F
 from overt._utils.checks import check_integer
 
-__all__ = ["Trace", "describe", "finite_or_none", "log_spaced", "nonzeros"]
-
 Row = dict[str, Any]
 
 

@@ -10,8 +10,6 @@ from overt._utils.checks import message
 from overt._utils.tensors import check_same_kind, is_finite
 from overt.penalties import Penalty
 
-__all__ = ["Trainable", "check_fit", "loss_unit", "trainable_parameters"]
-
 
 class Trainable(Protocol):
     """What a problem must offer to be trained on.

@@ -11,8 +11,6 @@ from torch.optim import Optimizer
 
 from overt._utils.checks import check_number
 
-__all__ = ["GroupRMSprop", "NormalizedGD", "SignDescent"]
-
 
 class _ByGroup(Optimizer):
     """A step that moves the parameters of a group together."""

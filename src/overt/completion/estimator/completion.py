@@ -34,8 +34,6 @@ from overt.completion.estimator.solvers import DEFAULT_PENALTY, SOLVERS
 _CERTIFIED_UNKNOWNS = 200_000  # r (m + n) above which no certificate is computed
 _EXACT = 1e-8  # relative misfit below which a trained network fits exactly
 
-__all__ = ["MatrixCompletion"]
-
 
 class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator):  # type: ignore[misc]
     """Fill in the missing entries of a matrix that is, up to noise and offsets, of low rank.

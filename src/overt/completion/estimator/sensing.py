@@ -22,8 +22,6 @@ from overt.completion.judging import is_exact
 from overt.completion.result import Completion
 from overt.problems import SensingProblem
 
-__all__ = ["MatrixSensing"]
-
 
 class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
     """Recover a low-rank matrix W from measurements ``y_i = ⟨A_i, W⟩``, without being told its rank.

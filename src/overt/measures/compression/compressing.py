@@ -12,8 +12,6 @@ from overt.measures.compression.evaluating import evaluator
 from overt.measures.compression.shrinking import Shrinkable
 from overt.networks.modules import check_module
 
-__all__ = ["compress"]
-
 DEFAULT_TOLERANCE = 0.01
 MAX_EVALUATIONS = 300
 

@@ -13,8 +13,6 @@ from overt.networks.batches import pairs_of
 from overt.networks.guard import untouched
 from overt.networks.modules import device_of
 
-__all__ = ["Evaluate", "evaluator"]
-
 Evaluate = Callable[[nn.Module], float]
 
 

@@ -13,8 +13,6 @@ from overt._utils.tensors import compute_dtype
 from overt.linalg import svd
 from overt.networks.weights import CONVOLUTIONS
 
-__all__ = ["FactoredConv", "FactoredLinear", "Layer", "layers_to_factor", "price"]
-
 _SPATIAL = ("stride", "padding", "dilation", "padding_mode")
 
 

@@ -13,8 +13,6 @@ from overt.measures.compression.evaluating import evaluator
 from overt.measures.compression.shrinking import Shrinkable
 from overt.networks.modules import check_module
 
-__all__ = ["EffectiveParameters", "LayerParameters", "effective_parameters"]
-
 
 @dataclass(frozen=True)
 class LayerParameters:

@@ -13,8 +13,6 @@ import torch
 
 from overt.measures.compression.factoring import Layer
 
-__all__ = ["Budget", "Found", "Ranks", "search"]
-
 Ranks = tuple[int, ...]  # one for each distinct weight; the full rank means that it is left as it is
 
 _HALVINGS = 8

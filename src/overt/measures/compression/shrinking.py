@@ -16,8 +16,6 @@ from overt.measures.compression.factoring import Layer, layers_to_factor
 from overt.measures.compression.rank_search import Found, Ranks, search
 from overt.measures.compression.report import CompressionReport
 
-__all__ = ["Shrinkable"]
-
 _M = TypeVar("_M", bound=nn.Module)
 
 

@@ -18,8 +18,6 @@ from overt.measures.inference.inferred import InferredPenalty, Stationarity
 from overt.measures.inference.null_space import MeasurementMap
 from overt.measures.inference.stationarity import freedom, random_solutions, resampled_best, rest_of, share_of
 
-__all__ = ["infer_penalty"]
-
 _NEARLY = 0.1  # a share up to it is nearly stationary where there is nothing to compare it with
 _FLAT = 0.8  # smallest over largest non-zero value from which on exponents cannot be told apart
 _FAR = 0.5  # a best ratio above it is far from stationary

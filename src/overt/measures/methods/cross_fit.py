@@ -21,8 +21,6 @@ from torch import Tensor
 
 from overt.linalg import eigh
 
-__all__ = ["CrossFit", "cross_fit"]
-
 
 @dataclass(frozen=True)
 class CrossFit:

@@ -12,8 +12,6 @@ from overt.measures.methods.moments import Moments, values_with_errors
 from overt.networks.jacobian import jacobian_blocks, require_finite_rows
 from overt.networks.passes import Passes, wide_dtype
 
-__all__ = ["exact_diagonal", "exact_eigen", "row_limit"]
-
 
 def exact_diagonal(passes: Passes, basis: Basis, errors_over: str = "data") -> dict[str, Any]:
     """√diag(U M U*) and, where the inputs are a sample, its standard errors."""

@@ -17,8 +17,6 @@ from overt.networks.jacobian import jacobian_vector, require_finite_rows, vector
 from overt.networks.passes import Passes, verify_adjoint
 from overt.networks.probes import draw_signs
 
-__all__ = ["lanczos_eigen", "twice_differentiable"]
-
 _BLOCK = 4
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Moments", "values_with_errors"]
-
 
 class Moments:
     """Mean and variance of rows, by the update of Chan, Golub & LeVeque (1983), which cancels nothing.

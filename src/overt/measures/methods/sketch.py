@@ -17,8 +17,6 @@ from overt.networks.jacobian import require_finite_rows
 from overt.networks.passes import Passes, wide_dtype
 from overt.networks.probes import Probing
 
-__all__ = ["ErrorsOver", "sketch_diagonal", "sketch_eigen"]
-
 ErrorsOver = Literal["data", "probes"]
 
 _FOLDS = 4

@@ -11,8 +11,6 @@ import torch
 
 from overt._utils.checks import check_integer, check_number, message, optional
 
-__all__ = ["DEFAULT_CLOCK", "Pace", "check_step"]
-
 DEFAULT_CLOCK = time.perf_counter
 
 

@@ -18,8 +18,6 @@ from overt.measures.spectrum import Spectrum
 from overt.measures.views.activations import activation_spectra
 from overt.measures.views.weights import product_spectra, weight_spectra
 
-__all__ = ["View", "fixed_inputs", "numbers_of", "plain", "views_of"]
-
 View = Callable[[nn.Module], Any]
 
 _NAMED: dict[str, Callable[..., Any]] = {

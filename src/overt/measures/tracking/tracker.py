@@ -18,8 +18,6 @@ from overt.measures.tracking.recorded import fixed_inputs, numbers_of, plain, vi
 from overt.networks.guard import untouched
 from overt.networks.modules import check_module
 
-__all__ = ["SpectrumTracker"]
-
 _FORMAT = "overt.SpectrumTracker/1"
 
 

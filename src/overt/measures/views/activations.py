@@ -19,8 +19,6 @@ from overt.networks.batches import batches_of
 from overt.networks.guard import untouched
 from overt.networks.modules import Forward, check_module, device_of
 
-__all__ = ["Features", "activation_spectra"]
-
 Features = Literal["all", "channels", "last"]
 _LARGEST = 10_000
 

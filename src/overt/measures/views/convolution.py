@@ -16,8 +16,6 @@ from overt.measures.spectrum import Spectrum
 from overt.networks.guard import untouched
 from overt.networks.weights import CONVOLUTIONS, TRANSPOSED, Convolution, acting
 
-__all__ = ["Boundary", "convolution_spectrum"]
-
 Boundary = Literal["circular", "bound", "own"]
 
 # An operator of this many entries is 0.5 GB in double precision, and its decomposition takes a minute.

@@ -16,8 +16,6 @@ from overt.networks.passes import jacobians, pointwise_passes
 from overt.networks.target import OutputMap
 from overt.networks.weights import weights_of
 
-__all__ = ["LocalRanks", "local_ranks"]
-
 
 @dataclass(frozen=True, eq=False)
 class LocalRanks:

@@ -16,8 +16,6 @@ from overt.networks.guard import untouched
 from overt.networks.modules import check_module
 from overt.networks.weights import acting, weights_of
 
-__all__ = ["product_spectra", "weight_spectra"]
-
 _PASSED_OVER = (nn.Identity, nn.Dropout)
 _ACTIVATIONS = (
     nn.ReLU,
