@@ -46,7 +46,7 @@ from overt.completion.irls.proxy import PROXIES
 from overt.completion.result import Completion
 from overt.models import DeepLinear
 from overt.problems import CompletionProblem, matrix_completion
-from overt.studies.statistics import proportion
+from overt.studies.claims.statistics import proportion
 from overt.training import train
 
 SUCCESS = 1e-3

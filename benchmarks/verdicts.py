@@ -20,7 +20,7 @@ from overt.studies import registry
 from overt.studies.base import OUTCOMES
 from overt.studies.report.build import StudySection
 from overt.studies.runner import judge
-from overt.studies.store import Store
+from overt.studies.runs.store import Store
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from overt._utils.console import stage
 from overt.cli import complete as command
 from overt.cli import main
 from overt.completion.estimator import completion as estimator
@@ -131,6 +133,7 @@ def test_pairs_in_parquet_meet_ids_of_csv_and_unknown_ids_change_the_type(overt,
     assert parquet.read_table("p.parquet")["item"].to_pylist() == ["new"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [[("user", "item")], [("row", "col")], [("u", "movie")], []])
 def test_a_header_of_pairs_is_found(overt, ratings, pairs):
     write_csv("ask.csv", [*pairs, ("u9", 103)])
@@ -138,6 +141,7 @@ def test_a_header_of_pairs_is_found(overt, ratings, pairs):
     assert [record[0] for record in read_csv("p.csv")] == ["user", "u9"]
 
 
+@pytest.mark.slow
 def test_bounds(overt, ratings):
     low, high = (float(f(MATRIX[MASK])) for f in (np.min, np.max))
     for options, bounds in ((["--clip-observed"], (low, high)), (["--clip", -1, 0.5], (-1, 0.5))):
@@ -154,6 +158,7 @@ def test_bounds(overt, ratings):
         assert asked[M * N :].max() <= bounds[1]
 
 
+@pytest.mark.slow
 def test_summary_as_json_agrees_with_the_lines_and_the_picture_is_drawn(overt, ratings):
     code, out, _ = overt(ratings, "--out", "p.tsv", "--summary", "s.json", "--spectrum", "s.svg")
     assert code == 0
@@ -201,15 +206,13 @@ def test_warnings_name_ids(overt):
     assert not any("observe more in row(s) 0" in warning for warning in warnings)
 
 
-def test_very_many_pairs_have_to_be_asked_for(overt, monkeypatch):
-    from overt.cli import completing
-
-    monkeypatch.setattr(completing, "_MANY", 100)
-    write_csv("r.csv", entries())
+def test_very_many_pairs_have_to_be_asked_for(overt):
+    write_csv("r.csv", [(i, i, 1.0) for i in range(3200)])
     code, _, err = overt("r.csv", "--out", "p.csv")
     assert code == 2
-    assert "154 pairs" in err
+    assert "10,240,000 pairs" in err
     assert "--all" in err
+    write_csv("r.csv", entries())
     assert overt("r.csv", "--out", "p.csv", "--all")[0] == 0
     assert len(read_csv("p.csv")) == M * N + 1
 
@@ -272,6 +275,7 @@ def test_ctrl_c_before_there_is_a_model_or_while_writing_leaves_nothing(overt, r
     assert names_in(here) == ["r.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--out", "--summary", "--spectrum"])
 def test_a_file_that_is_there_is_replaced_only_when_asked(overt, ratings, option):
     names = {"--out": "p.csv", "--summary": "s.json", "--spectrum": "s.svg"}
@@ -335,6 +339,7 @@ def test_every_solver_is_offered_and_runs():
     assert tuple(option.type.choices) == SOLVERS
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own(ratings):
     code = "from overt.cli import main; main()"
     answer = subprocess.run(
@@ -351,8 +356,6 @@ def test_in_a_process_of_its_own(ratings):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_terminal_sees_the_stages(overt, ratings, monkeypatch):
-    from overt._utils import console as stages
-
     class Terminal:
         encoding = "utf-8"
 
@@ -371,12 +374,11 @@ def test_a_terminal_sees_the_stages(overt, ratings, monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with stages.stage("reading", unit="entries") as advance:
+    with contextlib.redirect_stderr(terminal), stage("reading", unit="entries") as advance:
         advance(12345)
     assert "reading" in terminal.text
     assert "12,345 entries" in terminal.text
-    with stages.stage("writing", 10) as advance:
+    with contextlib.redirect_stderr(terminal), stage("writing", 10) as advance:
         advance(10)
     assert "━" in terminal.text
 

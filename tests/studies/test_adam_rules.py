@@ -1,4 +1,4 @@
-"""The verdicts of A1–A9 on made-up runs: each outcome, diverged runs, and runs that are not there."""
+"""The verdicts of A1–A9 on made-up runs: each outcome, diverged runs, and runs that are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overt.studies.adam.config import AdamConfig
 from overt.studies.adam.plan import SCALES, WEIGHTS
 from overt.studies.adam.rules import judge
 from overt.studies.base import Run
-from overt.studies.identity import config_hash
+from overt.studies.runs.identity import config_hash
 
 SEEDS = range(6)
 GOOD, BAD = 0.02, 0.5
@@ -158,6 +158,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("claim", "case"), [(c, k) for c, cases in CASES.items() for k in cases])
 def test_each_rule_gives_each_outcome(claim, case):
     runs, outcome = CASES[claim][case]

@@ -1,4 +1,4 @@
-"""The verdicts A1–A6 on made-up runs: each outcome, and runs that diverged, are alone or are not there."""
+"""The verdicts A1–A6 on made-up runs: each outcome, and runs that diverged, are alone or are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overt.studies.arora2019.claims import CLAIMS
 from overt.studies.arora2019.config import Arora2019Config
 from overt.studies.arora2019.rules import judge
 from overt.studies.base import Run
-from overt.studies.identity import config_hash
+from overt.studies.runs.identity import config_hash
 
 SEEDS = range(10)
 
@@ -49,7 +49,7 @@ def spread(value, seed):
 
 def test_no_runs_no_verdicts():
     assert {one.outcome for one in judge([])} == {"inconclusive"}
-    assert all("not there" in one.reason for one in judge([]))
+    assert all("are missing" in one.reason for one in judge([]))
 
 
 # ---- A1, A2 -----------------------------------------------------------------------------------------------
@@ -81,6 +81,7 @@ DEPTH = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("claim", "group"), [("A1", "completion"), ("A2", "sensing")])
 @pytest.mark.parametrize("case", DEPTH)
 def test_depth(claim, group, case):
@@ -232,6 +233,7 @@ def test_movielens_without_data_is_skipped():
     assert (found.outcome, found.reason) == ("skipped", "no data here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "runs"),
     [("A1", depths("completion")), ("A2", depths("sensing")), ("A3", scaled()), ("A4", scaled())],
@@ -247,7 +249,7 @@ def test_networks_that_did_not_fit_are_no_evidence(claim, runs):
 
 def test_what_the_runs_lack_is_named():
     deep = [one for one in depths("completion") if one.config["depth"] == 4]
-    assert "it is about depth 2, 3, 4, and the runs have depth 4" in verdict("A1", deep).reason
+    assert "the rule is about depth 2, 3, 4; the runs have depth 4" in verdict("A1", deep).reason
     mixed = [run(one.records[0], **(one.config | {"max_steps": 9})) for one in depths("sensing")]
     assert "mixed settings: " in verdict("A2", [*depths("sensing"), *mixed]).reason
     assert (

@@ -12,8 +12,8 @@ from overt.studies.arora2019 import study
 from overt.studies.arora2019.config import Arora2019Config
 from overt.studies.arora2019.dynamics import compare
 from overt.studies.arora2019.plan import plan
-from overt.studies.base import Run, RunContext
-from overt.studies.identity import config_hash
+from overt.studies.base import Run, RunContext, Skip
+from overt.studies.runs.identity import config_hash
 
 TINY = {"n": 12, "rank": 1, "n_observed": 80, "seed": 0, "leading": 3}
 
@@ -89,6 +89,7 @@ def test_sensing_run(tmp_path):
     assert record["error"] < 1.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_flow_follows_the_formula(tmp_path, depth):
     output = execute(
@@ -104,12 +105,14 @@ def test_flow_follows_the_formula(tmp_path, depth):
     assert len(arrays["loss"]) == len(arrays["time"])
 
 
+@pytest.mark.slow
 def test_unbalanced_flow_does_not(tmp_path):
     """Change one thing, the initialization, and the verdict falls."""
     record = execute(tmp_path, group="dynamics", method="flow", init="gaussian", **TINY).records[0]
     assert record["deviation"] > 0.02
 
 
+@pytest.mark.slow
 def test_narrow_layers_give_the_flow_of_full_width(tmp_path):
     """With width 2 the product is kept as factors; the formula holds, and zero values are never needed."""
     record = execute(
@@ -130,25 +133,26 @@ def test_a_wrong_exponent_is_found():
     assert wrong["exponent"] == pytest.approx(0.75)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_movielens_flow(tmp_path):
     record = execute(
-        tmp_path, group="movielens", method="flow", init="balanced", n_observed=2000, width=2,
-        leading=2, until=0.5, seed=0,
-    ).records[0]  # fmt: skip
+        tmp_path,
+        group="movielens",
+        method="flow",
+        init="balanced",
+        n_observed=2000,
+        width=2,
+        leading=2,
+        until=0.5,
+        seed=0,
+    ).records[0]
     assert record["deviation"] <= 0.02
 
 
 def test_movielens_without_data_is_skipped(tmp_path, monkeypatch):
-    from overt.problems import DataUnavailableError
-    from overt.studies.arora2019 import dynamics
-    from overt.studies.base import Skip
-
-    def nothing(*args, **options):
-        raise DataUnavailableError("no data here")
-
-    monkeypatch.setattr(dynamics, "movielens_100k", nothing)
-    with pytest.raises(Skip, match="no data here"):
+    monkeypatch.setenv("OVERT_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(Skip, match="nowhere"):
         execute(tmp_path, group="movielens", method="flow", n_observed=2000, width=2, leading=2, seed=0)
 
 
@@ -181,6 +185,7 @@ def sample():
     return runs
 
 
+@pytest.mark.slow
 def test_figures():
     runs = sample()
     found = {figure.id: figure for figure in study.figures(runs)}
@@ -199,6 +204,7 @@ def test_figures():
     assert len(found["over-scales"].panels) == 6
 
 
+@pytest.mark.slow
 def test_figures_of_nothing():
     assert study.figures([]) == []
     assert [figure.id for figure in study.figures(sample()[:1])] == ["dynamics", "deviations"]

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_study import Second, Tiny, TinyConfig, study
+from tiny_study import Second, TinyConfig, altered, study
 
 from overt.studies import run_study
-from overt.studies.assess import load_mixture
 from overt.studies.base import Claim, Estimate, Run, Verdict
+from overt.studies.claims.assess import load_mixture
+from overt.studies.claims.statistics import bootstrap, paired_difference, paired_ratio, proportion
+from overt.studies.claims.verdicts import last_verdicts
 from overt.studies.report.build import StudySection, render_report
 from overt.studies.report.draw import Undrawn, draw
 from overt.studies.report.figures import Figure, Table
 from overt.studies.runner import judge, run_studies, write_report
-from overt.studies.statistics import bootstrap, paired_difference, paired_ratio, proportion
-from overt.studies.store import Store
-from overt.studies.verdicts import last_verdicts
+from overt.studies.runs.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,10 @@ def broken(runs: Any) -> Figure:
     return Figure("two", "Two", svg=str(1 / (len(runs) - len(runs))))
 
 
-def test_a_figure_that_fails_becomes_a_note_and_the_verdicts_and_other_figures_stay(copy, monkeypatch):
-    monkeypatch.setattr(Tiny, "figures", lambda self, runs: draw([one, broken, nothing], runs))
-    (section,) = judge(Store.open(copy), [study])
+@pytest.mark.slow
+def test_a_figure_that_fails_becomes_a_note_and_the_verdicts_and_other_figures_stay(copy):
+    drawing = altered(figures=lambda self, runs: draw([one, broken, nothing], runs))
+    (section,) = judge(Store.open(copy), [drawing])
     assert [verdict.outcome for verdict in section.verdicts] == ["reproduced", "reproduced"]
     assert [figure.id for figure in section.figures] == ["one"]
     (note,) = section.notes
@@ -56,17 +57,16 @@ def test_a_figure_that_fails_becomes_a_note_and_the_verdicts_and_other_figures_s
     assert "ZeroDivisionError" in render_report([section])
 
 
-def test_figures_that_fail_as_a_whole_cost_no_verdict(copy, monkeypatch):
-    monkeypatch.setattr(Tiny, "figures", lambda self, runs: [broken(runs)])
-    (section,) = judge(Store.open(copy), [study])
+def test_figures_that_fail_as_a_whole_cost_no_verdict(copy):
+    (section,) = judge(Store.open(copy), [altered(figures=lambda self, runs: [broken(runs)])])
     assert [verdict.outcome for verdict in section.verdicts] == ["reproduced", "reproduced"]
     assert (section.figures, len(section.notes)) == ([], 1)
-    monkeypatch.setattr(Tiny, "figures", lambda self, runs: [one(runs), one(runs)])
-    (section,) = judge(Store.open(copy), [study])
+    (section,) = judge(Store.open(copy), [altered(figures=lambda self, runs: [one(runs), one(runs)])])
     assert len(section.figures) == 1
     assert "the same name" in section.notes[0]
 
 
+@pytest.mark.slow
 def test_a_rule_that_fails_costs_no_other_study_its_report(tmp_path, monkeypatch):
     class Faulty(Second):
         name = "faulty"
@@ -116,6 +116,7 @@ def test_a_damaged_run_is_left_out_and_named_and_its_verdicts_are_inconclusive(c
     assert (len(section.runs), len(section.notes)) == (5, 1)
 
 
+@pytest.mark.slow
 def test_runs_of_different_settings_are_judged_apart(made, tmp_path):
     changed = run_study(study, out=tmp_path / "b", jobs=1, overrides={"size": 9}).out
     shifted = run_study(study, out=tmp_path / "c", jobs=1, seed=100).out
@@ -141,6 +142,7 @@ def test_runs_of_different_settings_are_judged_apart(made, tmp_path):
     assert (tmp_path / "figures" / "tiny-2" / "sums.csv").is_file()
 
 
+@pytest.mark.slow
 def test_presets_are_judged_apart_and_one_folder_twice_is_one(made, tmp_path):
     full = run_study(study, out=tmp_path / "full", jobs=1, preset="full").out
     sections = judge([Store.open(made), Store.open(full), Store.open(made)], [study])
@@ -195,6 +197,7 @@ def shown(*estimates: Estimate, **more: Any) -> str:
     return render_report([StudySection("tiny", "Tiny", [claim], [verdict], [], [run], **more)])
 
 
+@pytest.mark.slow
 def test_the_report_says_once_that_a_bootstrap_of_few_seeds_is_narrow():
     few, many = [1.0, 2.0, 3.0], list(range(1, 13))
     for estimate in (bootstrap(few), paired_ratio(few, [2.0, 1.0, 1.0]), paired_difference(few, few)):
@@ -203,6 +206,7 @@ def test_the_report_says_once_that_a_bootstrap_of_few_seeds_is_narrow():
         assert "75 % of three" not in shown(estimate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "said"), [(2, 0.49), (3, 0.75), (4, 0.88), (5, 0.94), (7, 0.87)])
 def test_the_coverage_of_the_median_s_bootstrap_is_what_the_report_says(n, said):
     rng = np.random.default_rng(n)

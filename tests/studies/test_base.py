@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from tiny_study import TinyConfig, study
 
 from overt.studies.base import Verdict
-from overt.studies.identity import config_hash, run_name, split_run_name
+from overt.studies.runs.identity import config_hash, run_name, split_run_name
 
 
 def test_unknown_fields_and_missing_seed_are_refused():

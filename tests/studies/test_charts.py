@@ -80,6 +80,7 @@ def words(svg: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chart", CHARTS)
 def test_a_chart_is_passive_accessible_and_scales(chart: Callable[[], str]) -> None:
     svg = chart()
@@ -105,6 +106,7 @@ def test_ink_follows_the_page(chart: Callable[[], str]) -> None:
         assert colour not in bare, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chart", CHARTS)
 def test_the_same_numbers_give_the_same_text(chart: Callable[[], str]) -> None:
     assert chart() == chart.__wrapped__()  # type: ignore[attr-defined]
@@ -117,6 +119,7 @@ def test_text_is_text_and_never_markup() -> None:
     assert "<b>" not in svg
 
 
+@pytest.mark.slow
 def test_the_user_settings_of_matplotlib_neither_matter_nor_change() -> None:
     import matplotlib
 
@@ -129,6 +132,7 @@ def test_the_user_settings_of_matplotlib_neither_matter_nor_change() -> None:
         assert dict(matplotlib.rcParams) == mine
 
 
+@pytest.mark.slow
 def test_matplotlib_is_imported_only_when_a_chart_is_drawn() -> None:
     code = (
         "import sys, overt.studies.report.charts, overt.studies.report.build\n"
@@ -137,6 +141,7 @@ def test_matplotlib_is_imported_only_when_a_chart_is_drawn() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_gap_stays_a_gap() -> None:
     def points(y: list[float | None]) -> int:
         svg = line_chart([Series("mine", [1, 2, 3, 4], y)], title="t", x_label="x", y_label="y")
@@ -151,6 +156,7 @@ def test_an_interval_is_drawn_as_a_band() -> None:
     assert band.count("fill-opacity: 0.16") == bare.count("fill-opacity: 0.16") + 1
 
 
+@pytest.mark.slow
 def test_higher_values_are_drawn_higher() -> None:
     def heights(log: bool) -> list[float]:
         svg = line_chart([Series("m", [1, 2], [1, 100])], title="t", x_label="x", y_label="y", log_y=log)
@@ -162,6 +168,7 @@ def test_higher_values_are_drawn_higher() -> None:
         assert high < low - 100  # SVG's y axis points down
 
 
+@pytest.mark.slow
 def test_panels_of_a_spectrum_chart_share_their_axes() -> None:
     small, large = np.full((3, 2), 1.0), np.full((3, 2), 8.0)
     panels = [Spectra("depth 3", [1, 10, 100], small), Spectra("explicit", [1, 10, 1000], large)]
@@ -253,6 +260,7 @@ def test_wrong_input_is_refused_in_words(draw: Callable[[], object], message: st
         draw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("y", [[], [NAN, NAN], [0.0, 0.0], [1e-300, 1e300, -2.0]])
 def test_odd_numbers_still_give_a_drawing(y: list[float], log: bool) -> None:
@@ -267,10 +275,14 @@ def test_odd_numbers_still_give_a_drawing(y: list[float], log: bool) -> None:
 def floored(value: float, low: float, high: float, label: str = "exact") -> str:
     return interval_chart(
         [Interval(label, value, low, high), Interval("other", 0.5, 0.2, 0.9)],
-        title="t", x_label="x", log_x=True, x_lim=(1e-12, 3.0),
-    )  # fmt: skip
+        title="t",
+        x_label="x",
+        log_x=True,
+        x_lim=(1e-12, 3.0),
+    )
 
 
+@pytest.mark.slow
 def test_a_value_below_the_axis_is_written_as_such_with_an_interval_that_holds_it() -> None:
     assert "≤ 1e−12" in words(floored(3e-16, 1e-16, 8e-16))
     assert "≤ 1e−12" in words(floored(1e-12, 1e-16, 8e-16))  # a caller that has put it at the edge
@@ -279,6 +291,7 @@ def test_a_value_below_the_axis_is_written_as_such_with_an_interval_that_holds_i
     assert "0.02 [≤ 1e−12, 0.3]" in words(floored(0.02, 1e-16, 0.3))
 
 
+@pytest.mark.slow
 def test_a_marker_at_the_edge_is_drawn_whole_and_inside_the_drawing() -> None:
     for value in (0.0, 1e-20, 1e-12, 3.0, 1e9):
         root = ElementTree.fromstring(floored(value, value, value))

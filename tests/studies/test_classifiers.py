@@ -11,9 +11,9 @@ from torch import nn
 
 import overt
 from overt.problems import ImageSet, ImageSplit
-from overt.studies import classifier_networks, classifier_scores
-from overt.studies import classifiers as C
-from overt.studies.classifier_networks import SeededDropout
+from overt.studies.shared import classifier_networks, classifier_scores
+from overt.studies.shared import classifiers as C
+from overt.studies.shared.classifier_networks import SeededDropout
 
 SHAPE = (1, 8, 8)
 
@@ -40,6 +40,7 @@ def recipe(**fields):
     return C.Recipe(**{"lr": 1e-2, "batch_size": 20, "max_steps": 40, "seed": 1, **fields})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"kind": "cnn", "widths": (4, 6)}, {"factors": 3}, {"dropout": 0.3}])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_it_learns(fields, optimizer):
@@ -69,6 +70,7 @@ class InterruptionError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty_name", ["none", "jacobian", "weights"])
 def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path, penalty_name):
     data, path = images(), tmp_path / "training"

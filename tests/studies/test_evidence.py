@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from overt.studies import evidence as ev
 from overt.studies.base import Run, Verdict
-from overt.studies.guards import Guard, ended, fitted, judged, unended
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.rule import Guard, ended, fitted, judged, unended
 
 
 def run(seed=0, loss=0.0, status="budget", value=1.0, **config):
@@ -70,24 +70,33 @@ def test_judged_spoils_the_few_and_refuses_the_many():
     (found,) = judged({"A1": rule}, [*runs, run(seed=10, loss=1.0), run(seed=11, loss=1.0)], {"A1": guard})
     assert found.outcome == "inconclusive"
     assert found.reason == "2 of 12 runs were stopped; as they are they say reproduced: good"
-    (found,) = judged({"A1": lambda some: Verdict("A1", "reproduced", str(ev.by_seed(some, "value")))},
-                      [run(lr=1.0), run(lr=2.0)], {})  # fmt: skip
+    (found,) = judged(
+        {"A1": lambda some: Verdict("A1", "reproduced", str(ev.by_seed(some, "value")))},
+        [run(lr=1.0), run(lr=2.0)],
+        {},
+    )
     assert (found.outcome, found.reason) == ("inconclusive", "mixed settings: lr 1, 2")
 
 
 def test_words():
     assert [ev.say(value) for value in (115.3, 1e-7, 0.0123, 3e9, math.inf)] == [
-        "115", "1e−7", "0.012", "3e9", "none (diverged)",
-    ]  # fmt: skip
+        "115",
+        "1e−7",
+        "0.012",
+        "3e9",
+        "none (diverged)",
+    ]
     assert [ev.count(1, "seed"), ev.count(3, "seed"), ev.count(0, "try", "tries")] == [
-        "1 seed", "3 seeds", "0 tries",
-    ]  # fmt: skip
+        "1 seed",
+        "3 seeds",
+        "0 tries",
+    ]
 
 
 def test_what_is_missing_is_named():
     runs = [run(depth=3), run(depth=3, seed=1)]
-    assert ev.missing("A1", runs, depth=2).reason.endswith("it is about depth 2, and the runs have depth 3")
-    assert ev.missing("A1", runs, depth=(2, 3)).reason.endswith("about depth 2, 3, and the runs have depth 3")
+    assert ev.missing("A1", runs, depth=2).reason.endswith("the rule is about depth 2; the runs have depth 3")
+    assert ev.missing("A1", runs, depth=(2, 3)).reason.endswith("about depth 2, 3; the runs have depth 3")
     assert ev.missing("A1", [], depth=2).reason == ev.missing("A1").reason
     assert ev.usual(runs, "depth", 2) == 3
     assert ev.usual([*runs, run(depth=4)], "depth", 2) == 2

@@ -1,4 +1,4 @@
-"""The rules of G1–G11 on made-up runs: each outcome, and runs that are not there."""
+"""The rules of G1–G11 on made-up runs: each outcome, and runs that are missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from overt.studies.generalization.methods import key, label, settings_of
 from overt.studies.generalization.plan import few, jacobian, methods
 from overt.studies.generalization.results import Cell, gain
 from overt.studies.generalization.rules import RULES, judge, regrets, sparse_tests
-from overt.studies.identity import config_hash
+from overt.studies.runs.identity import config_hash
 
 SEEDS = range(10)
 J2, J1 = "jacobian 2", "jacobian 1 eigen"
@@ -74,6 +74,7 @@ CONTESTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("claim", "field", "ours", "rival", "sign"), CONTESTS)
 def test_contests(claim, field, ours, rival, sign):
     better = {ours[1]: sign * 0.04}  # one of the two is enough
@@ -91,6 +92,7 @@ def test_contests(claim, field, ours, rival, sign):
     assert verdict(without, claim).outcome == "inconclusive"
 
 
+@pytest.mark.slow
 def test_sparse_against_frobenius():
     some = "jacobian 2/3 fourier"
     found = verdict(field_runs("accuracy", {some: 0.02}), "G5")
@@ -104,6 +106,7 @@ def test_sparse_against_frobenius():
     assert verdict(field_runs("accuracy", {some: 0.02}, seeds=range(3)), "G5").outcome == "inconclusive"
 
 
+@pytest.mark.slow
 def test_the_correction_is_that_of_holm():
     better = {"jacobian 1 fourier": 0.004, "jacobian 1 identity": 0.005, "jacobian 2/3 eigen": 0.006}
     runs = field_runs("accuracy", better, noise=0.006)

@@ -14,12 +14,13 @@ from overt.studies.gunasekar2018 import margins as mg
 from overt.studies.gunasekar2018.claims import CLAIMS, GROUPS
 from overt.studies.gunasekar2018.classification import FourierPenalty, SeparableProblem, separable
 from overt.studies.gunasekar2018.config import GunasekarConfig
-from overt.studies.gunasekar2018.execute import Coordinates, regression
+from overt.studies.gunasekar2018.execute import regression
 from overt.studies.gunasekar2018.figures import figures
 from overt.studies.gunasekar2018.rules import judge
 from overt.studies.gunasekar2018.study import study
-from overt.studies.identity import config_hash
-from overt.studies.records import dump_lines, load_lines
+from overt.studies.runs.identity import config_hash
+from overt.studies.runs.records import dump_lines, load_lines
+from overt.studies.shared.penalized import Coordinates
 
 EXPONENTS = {("convolution", 2): 1.0, ("convolution", 3): 2 / 3, ("full", 2): 2.0, ("full", 3): 2.0}
 
@@ -152,6 +153,7 @@ def test_plans():
     assert not study.concerns({"group": "regress", "architecture": "full"}, "G3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -298,6 +300,7 @@ def test_g5(fields, expected):
     assert verdict("G5", [*networks(), *penalties(**fields)]) == expected
 
 
+@pytest.mark.slow
 def test_figures():
     found = figures([*networks(), *regressions(), *penalties()])
     assert [figure.id for figure in found] == ["margins", "exponents", "regression", "explicit"]
@@ -326,17 +329,19 @@ def test_a_margin_that_was_never_recorded_is_no_denominator():
     assert "no record at a margin of 30" in found.reason
 
 
+@pytest.mark.slow
 def test_one_setting_changed():
     """Another loss or depth is judged as far as the claim goes; what it is not about is named."""
     logistic = networks(loss="logistic")
     assert [verdict(claim, logistic) for claim in ("G1", "G2")] == ["reproduced"] * 2
     deep = [
-        run(one.records[0], one.arrays, **(one.config | {"depth": 4})) for one in networks(shift=-0.15)
+        run(one.records[0], one.arrays, **(one.config | {"depth": 4}))
+        for one in networks(shift=-0.15)
         if one.config["depth"] == 3
-    ]  # fmt: skip
+    ]
     assert verdict("G1", deep) == "reproduced"
     reason = {one.claim: one.reason for one in judge(deep)}["G2"]
-    assert "it is about depth 2, and the runs have depth 4" in reason
+    assert "the rule is about depth 2; the runs have depth 4" in reason
     assert figures(deep)
     few = [run(one.records[0], one.arrays, **(one.config | {"n": 24, "n_observed": 6})) for one in networks()]
     assert "6 separable samples of length 24" in figures(few)[0].caption

@@ -13,7 +13,7 @@ import pytest
 from tiny_study import study
 
 from overt.studies import run_study
-from overt.studies.store import Store
+from overt.studies.runs.store import Store
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
@@ -95,6 +95,7 @@ def reference(tmp_path_factory) -> dict[str, bytes]:
     return evidence(out)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_records(tmp_path, reference):
     out = tmp_path / "runs"
     arguments = command(out, "--set", "sleep=0.05")
@@ -125,7 +126,8 @@ def test_killed_with_workers_it_leaves_no_process_and_goes_on(tmp_path, referenc
     assert evidence(out) == reference
 
 
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, jobs, reference):
     out = tmp_path / "runs"
     arguments = command(out, "--set", "sleep=1.0", jobs=jobs)
@@ -146,6 +148,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path, jobs, reference):
         assert held
 
 
+@pytest.mark.slow
 def test_a_polite_kill_stops_at_once_and_checkpoints_survive(tmp_path):
     out, log = tmp_path / "runs", tmp_path / "log"
     arguments = command(out, "--set", "trouble=resume")
@@ -161,6 +164,7 @@ def test_a_polite_kill_stops_at_once_and_checkpoints_survive(tmp_path):
     assert not list(out.glob("scratch/*"))
 
 
+@pytest.mark.slow
 def test_a_second_command_on_the_same_folder_is_refused(tmp_path):
     out = tmp_path / "runs"
     process = start(command(out, "--set", "sleep=30"))

@@ -1,4 +1,4 @@
-"""The verdicts L1–L4 on made-up runs: each outcome, and runs that are not there."""
+"""The verdicts L1–L4 on made-up runs: each outcome, and runs that are missing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 import pytest
 
 from overt.studies.base import Run
-from overt.studies.identity import config_hash
 from overt.studies.li2021.claims import CLAIMS
 from overt.studies.li2021.config import Li2021Config
 from overt.studies.li2021.rules import climbs, judge
+from overt.studies.runs.identity import config_hash
 
 SEEDS = range(10)
 
@@ -76,7 +76,7 @@ def flows(seeds=SEEDS, small=None, large=None, middle=None, deep=None):
 
 def test_no_runs_no_verdicts():
     assert {one.outcome for one in judge([])} == {"inconclusive"}
-    assert all("not there" in one.reason for one in judge([]))
+    assert all("are missing" in one.reason for one in judge([]))
 
 
 L1 = {
@@ -202,7 +202,7 @@ def test_a_path_that_does_not_fit_is_no_evidence():
 
 def test_the_setting_that_is_lacking_is_named():
     deep = [flow(seed, depth=3, scale=scale) for seed in SEEDS for scale in (1e-3, 1e-1)]
-    assert "it is about depth 2, and the runs have depth 3" in verdict("L1", deep).reason
+    assert "the rule is about depth 2; the runs have depth 3" in verdict("L1", deep).reason
     one = [flow(seed, depth=depth, scale=0.01) for seed in SEEDS for depth in (2, 3, 4)]
     assert "init_scale" in verdict("L2", one).reason
     assert "from 0.01" in verdict("L3", one).reason

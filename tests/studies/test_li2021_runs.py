@@ -11,12 +11,12 @@ from pydantic import ValidationError
 
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import Run, RunContext
-from overt.studies.identity import config_hash
 from overt.studies.li2021 import study
 from overt.studies.li2021.config import Li2021Config
 from overt.studies.li2021.execute import plateau
 from overt.studies.li2021.glrl import critical_points
 from overt.studies.li2021.plan import plan
+from overt.studies.runs.identity import config_hash
 
 TINY = {"n": 6, "rank": 2, "n_observed": 30, "condition_number": 4.0, "seed": 0}
 
@@ -25,6 +25,7 @@ def execute(tmp_path, **fields):
     return study.execute(Li2021Config(**fields), RunContext(tmp_path, lambda line: None))
 
 
+@pytest.mark.slow
 def test_critical_points_of_a_seen_matrix_are_its_truncations():
     """Where every entry is observed, greedy learning is the singular value decomposition (Eckart & Young)."""
     generator = torch.Generator().manual_seed(0)
@@ -36,6 +37,7 @@ def test_critical_points_of_a_seen_matrix_are_its_truncations():
         assert point.gradient < 1e-6
 
 
+@pytest.mark.slow
 def test_critical_points_are_critical():
     problem = matrix_completion((8, 8), rank=2, n_observed=56, seed=1, min_per_line=2)
     points = critical_points(problem, 2)
@@ -58,6 +60,7 @@ def test_plateau_is_the_time_near_a_level():
     assert plateau(times, losses, 5.0, 0.05) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [2, 3])
 def test_flow_passes_the_points(tmp_path, depth):
     scale = 1e-10 if depth == 2 else 1e-4
@@ -75,6 +78,7 @@ def test_flow_passes_the_points(tmp_path, depth):
     assert far["plateaus"][0] < record["plateaus"][0]
 
 
+@pytest.mark.slow
 def test_path(tmp_path):
     output = execute(tmp_path, group="path", depth=1, weights=(1.0, 0.02), max_steps=200, **TINY)
     assert [record["weight"] for record in output.records] == [0.02, 1.0]
@@ -141,6 +145,7 @@ def sample():
     return runs
 
 
+@pytest.mark.slow
 def test_figures():
     found = {figure.id: figure for figure in study.figures(sample())}
     assert list(found) == ["over-time", "saddles", "over-initialization", "explicit-path"]

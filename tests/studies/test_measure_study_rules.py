@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from overt.studies.base import Run
-from overt.studies.identity import config_hash
 from overt.studies.measure.claims import CLAIMS
 from overt.studies.measure.config import MeasureConfig
 from overt.studies.measure.figures import figures
 from overt.studies.measure.plan import plan
 from overt.studies.measure.rules import judge
+from overt.studies.runs.identity import config_hash
 
 SEEDS = range(6)
 
@@ -125,6 +125,7 @@ def networks(ranks=None, start=40.0, reference=30.0, noise=0.01, seeds=SEEDS, st
 DEEP, SHALLOW = ("depth", 5), ("depth", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "fields", "expected"),
     [
@@ -230,6 +231,7 @@ def aligned(
     return runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "fields", "expected"),
     [
@@ -310,11 +312,18 @@ def whole(config):
     return run(record, arrays=arrays, **config.model_dump())
 
 
+@pytest.mark.slow
 def test_figures_of_a_whole_plan():
     found = figures([whole(config) for config in plan("quick", 0)])
     assert [figure.id for figure in found] == [
-        "collapse", "exactness", "trajectories", "factors", "alignment", "differences", "pictures",
-    ]  # fmt: skip
+        "collapse",
+        "exactness",
+        "trajectories",
+        "factors",
+        "alignment",
+        "differences",
+        "pictures",
+    ]
     assert all(figure.caption and (figure.panels or figure.table or figure.images) for figure in found)
     assert all(figure.data for figure in found if figure.panels)
     by_id = {figure.id: figure for figure in found}
@@ -322,6 +331,7 @@ def test_figures_of_a_whole_plan():
     assert "untrained" in by_id["alignment"].panels[0]
 
 
+@pytest.mark.slow
 def test_figures_where_no_network_reached_the_loss():
     runs = [whole(config) for config in plan("quick", 0) if config.group != "collapse"]
     for one in runs:

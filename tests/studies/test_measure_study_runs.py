@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from overt.measures import Spectrum
-from overt.problems import DataUnavailableError, ImageSet, ImageSplit
+from overt.problems import ImageSet, ImageSplit
 from overt.studies.base import RunContext, Skip
 from overt.studies.measure import collapse, pictures
 from overt.studies.measure.claims import CLAIMS, GROUPS
@@ -20,8 +20,8 @@ from overt.studies.measure.execute import _aligned, train_to_loss
 from overt.studies.measure.moments import recorded_steps
 from overt.studies.measure.networks import build, count_parameters
 from overt.studies.measure.study import study
-from overt.studies.overrides import apply
-from overt.studies.records import dump_lines, load_lines
+from overt.studies.runs.overrides import apply
+from overt.studies.runs.records import dump_lines, load_lines
 
 
 @pytest.fixture
@@ -95,10 +95,10 @@ def test_a_field_can_be_set_from_outside():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"group": "collapse", "model": "fc"}, "collapse takes"),
-        ({"group": "dynamics", "model": "diagonal"}, "collapse takes"),
+        ({"group": "collapse", "model": "fc"}, "model in the group collapse must be"),
+        ({"group": "dynamics", "model": "diagonal"}, "model in the group dynamics must be"),
         ({"group": "dynamics", "side": 7}, "side must be"),
-        ({"group": "alignment", "model": "conv", "depth": 1}, "at least 2"),
+        ({"group": "alignment", "model": "conv", "depth": 1}, "depth must be"),
         ({"group": "collapse", "model": "linear", "width": 0}, "width must be"),
     ],
 )
@@ -127,6 +127,7 @@ LINEAR = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", LINEAR, ids=lambda fields: f"{fields['model']}-{fields.get('width', '')}")
 @pytest.mark.parametrize("depth", [2, 3])
 def test_linear_models_collapse(fields, depth, context):
@@ -223,12 +224,9 @@ def test_kinds_of_images_differ_by_an_orthogonal_map(blobs, data):
     assert torch.equal(real, other) == (data == "real")
 
 
-def test_without_the_data_set_a_run_is_skipped(monkeypatch, context):
-    def unavailable(**fields):
-        raise DataUnavailableError("nothing here")
-
-    monkeypatch.setattr(pictures, "image_classification", unavailable)
-    with pytest.raises(Skip, match="nothing here"):
+def test_without_the_data_set_a_run_is_skipped(monkeypatch, tmp_path, context):
+    monkeypatch.setenv("OVERT_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(Skip, match="nowhere"):
         study.execute(MeasureConfig(group="dynamics", seed=0), context)
 
 
@@ -256,6 +254,7 @@ def test_training_stops_at_the_loss_the_budget_or_a_divergence(blobs, fields, en
         assert looks[-1][0] == steps == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

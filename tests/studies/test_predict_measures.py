@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from overt.measures import Spectrum
 from overt.problems import ImageSet
-from overt.studies.classifiers import Network, make_classifier, margins
 from overt.studies.predict import flatness, quantities
 from overt.studies.predict.measures import MEASURES, values_of
 from overt.studies.predict.quantities import Layer, Quantities
+from overt.studies.shared.classifiers import Network, make_classifier, margins
 
 
 def images(n: int = 30, size: int = 6, seed: int = 0) -> ImageSet:
@@ -207,26 +207,46 @@ def by_hand() -> Quantities:
 def test_every_formula_by_hand() -> None:
     found = values_of(by_hand())
     expected = {
-        "cost_1_eigen": 0.5, "cost_1_eigen_margin": 1.0, "cost_1_fourier": 0.6, "cost_1_fourier_margin": 1.2,
-        "cost_1_identity": 0.5, "cost_1_identity_margin": 1.0,
-        "cost_depth_eigen": math.sqrt(2 * 5 / 100), "cost_depth_eigen_margin": math.sqrt(2 * 10 / 100),
-        "cost_depth_fourier": math.sqrt(0.12), "cost_depth_fourier_margin": math.sqrt(0.24),
-        "cost_depth_identity": math.sqrt(0.1), "cost_depth_identity_margin": math.sqrt(0.2),
-        "normalized_eigen": 0.5 / math.sqrt(17), "normalized_fourier": 0.6 / math.sqrt(18),
+        "cost_1_eigen": 0.5,
+        "cost_1_eigen_margin": 1.0,
+        "cost_1_fourier": 0.6,
+        "cost_1_fourier_margin": 1.2,
+        "cost_1_identity": 0.5,
+        "cost_1_identity_margin": 1.0,
+        "cost_depth_eigen": math.sqrt(2 * 5 / 100),
+        "cost_depth_eigen_margin": math.sqrt(2 * 10 / 100),
+        "cost_depth_fourier": math.sqrt(0.12),
+        "cost_depth_fourier_margin": math.sqrt(0.24),
+        "cost_depth_identity": math.sqrt(0.1),
+        "cost_depth_identity_margin": math.sqrt(0.2),
+        "normalized_eigen": 0.5 / math.sqrt(17),
+        "normalized_fourier": 0.6 / math.sqrt(18),
         "normalized_identity": 0.5 / math.sqrt(13),
-        "misalignment_fourier": 0.12, "misalignment_identity": 0.1,
-        "jacobian": math.sqrt(17) / 10, "jacobian_margin": math.sqrt(17) / 5,
+        "misalignment_fourier": 0.12,
+        "misalignment_identity": 0.1,
+        "jacobian": math.sqrt(17) / 10,
+        "jacobian_margin": math.sqrt(17) / 5,
         "effective_rank": math.sqrt(math.exp(-0.8 * math.log(0.8) - 0.2 * math.log(0.2)) / 100),
-        "spectral_product": math.log(6 / 10), "spectral_product_margin": math.log(12 / 10),
+        "spectral_product": math.log(6 / 10),
+        "spectral_product_margin": math.log(12 / 10),
         "spectral_complexity": math.log(12 / 10 * math.sqrt(9 / 4 + 4 / 9)),
         "stable_ranks": math.sqrt((25 / 4 + 16 / 9) / 100),
-        "frobenius_product": math.log(2), "frobenius_product_margin": math.log(4),
-        "frobenius_sum": math.sqrt(0.41), "normalized_weights": (6 / 5 + 5 / 4) / 10,
-        "path_norm": 0.3, "path_norm_margin": 0.6,
-        "flatness": 0.5, "relative_flatness": 1.0, "sharpness": 0.02,
-        "distance": math.sqrt(0.13), "spectral_distance": math.sqrt(0.0325),
-        "effective_parameters": math.sqrt(0.3), "parameters": 2.0, "inverse_margin": 0.2, "size": 0.1,
-    }  # fmt: skip
+        "frobenius_product": math.log(2),
+        "frobenius_product_margin": math.log(4),
+        "frobenius_sum": math.sqrt(0.41),
+        "normalized_weights": (6 / 5 + 5 / 4) / 10,
+        "path_norm": 0.3,
+        "path_norm_margin": 0.6,
+        "flatness": 0.5,
+        "relative_flatness": 1.0,
+        "sharpness": 0.02,
+        "distance": math.sqrt(0.13),
+        "spectral_distance": math.sqrt(0.0325),
+        "effective_parameters": math.sqrt(0.3),
+        "parameters": 2.0,
+        "inverse_margin": 0.2,
+        "size": 0.1,
+    }
     assert set(found) == set(expected)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-6), name

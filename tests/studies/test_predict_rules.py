@@ -39,6 +39,7 @@ def bad() -> dict[str, Verdict]:
     return {one.claim: one for one in study.judge(zoo_runs(**dict.fromkeys(follow, truthful)))}
 
 
+@pytest.mark.slow
 def test_every_claim_has_a_verdict(good: dict[str, Verdict]) -> None:
     assert list(good) == [claim.id for claim in CLAIMS]
 
@@ -48,11 +49,13 @@ def test_reproduced(claim: str, good: dict[str, Verdict]) -> None:
     assert good[claim].outcome == "reproduced", good[claim].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ["P1", "P2", "P3", "P4", "P5", "P6", "P7"])
 def test_not_reproduced(claim: str, bad: dict[str, Verdict]) -> None:
     assert bad[claim].outcome == "not reproduced", bad[claim].reason
 
 
+@pytest.mark.slow
 def test_the_fourier_basis_is_judged_on_convolutional_networks_alone() -> None:
     told = {"cost_1_fourier_margin": truthful}
     assert verdict("P4", zoo_runs(**told)).outcome == "reproduced"
@@ -62,11 +65,13 @@ def test_the_fourier_basis_is_judged_on_convolutional_networks_alone() -> None:
     assert study.concerns({"family": "mlp"}, "P1")
 
 
+@pytest.mark.slow
 def test_information_does_not_care_for_the_direction() -> None:
     found = verdict("P2", zoo_runs(**{OURS: truthful}, spectral_product_margin=wrong))
     assert found.outcome == "inconclusive"
 
 
+@pytest.mark.slow
 def test_measures_that_know_nothing_leave_comparisons_open() -> None:
     found = outcomes(zoo_runs())
     assert {claim: found[claim] for claim in ("P1", "P3", "P5", "P6", "P7")} == dict.fromkeys(
@@ -74,24 +79,28 @@ def test_measures_that_know_nothing_leave_comparisons_open() -> None:
     )
 
 
+@pytest.mark.slow
 def test_no_measure_is_robust_where_all_are_upside_down() -> None:
     found = verdict("P8", zoo_runs(default=wrong))
     assert found.outcome == "reproduced", found.reason
     assert f"{len(MEASURES)} of {len(MEASURES)} measures surely fail" in found.reason
 
 
+@pytest.mark.slow
 def test_a_measure_that_always_follows_is_robust() -> None:
     found = verdict("P8", zoo_runs(default=wrong, flatness=lambda c, g, r: g))
     assert found.outcome == "not reproduced", found.reason
     assert "flatness" in found.reason
 
 
+@pytest.mark.slow
 def test_measures_that_neither_surely_hold_nor_surely_fail_leave_robustness_open() -> None:
     found = verdict("P8", zoo_runs())
     assert found.outcome == "inconclusive"
     assert "0 surely hold in all" in found.reason
 
 
+@pytest.mark.slow
 def test_too_few_environments_leave_robustness_open() -> None:
     few = [run for run in zoo_runs(default=wrong) if run.config["depth"] == 1 and run.config["lr"] == 0.1]
     found = verdict("P8", few)
@@ -99,11 +108,13 @@ def test_too_few_environments_leave_robustness_open() -> None:
     assert "environments have an effective number" in found.reason
 
 
+@pytest.mark.slow
 def test_a_constant_is_no_better_than_a_coin() -> None:
     found = verdict("P8", zoo_runs(default=lambda c, g, r: 1.0))
     assert found.outcome == "reproduced", found.reason
 
 
+@pytest.mark.slow
 def test_networks_that_did_not_reach_the_loss_are_left_out_and_counted() -> None:
     runs = zoo_runs(failed=5, **{OURS: truthful})
     found = verdict("P1", runs)

@@ -44,9 +44,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny(folder: Path, **fields: Any) -> PredictConfig:
     settings: dict[str, Any] = {
-        "seed": 0, "source": str(folder), "n_train": 40, "n_test": 60, "width": 6, "batch_size": 8,
-        "lr": 0.05, "depth": 1, "max_steps": 2000, "target_loss": 0.1, "noise_draws": 2,
-    }  # fmt: skip
+        "seed": 0,
+        "source": str(folder),
+        "n_train": 40,
+        "n_test": 60,
+        "width": 6,
+        "batch_size": 8,
+        "lr": 0.05,
+        "depth": 1,
+        "max_steps": 2000,
+        "target_loss": 0.1,
+        "noise_draws": 2,
+    }
     return PredictConfig(**{**settings, **fields})
 
 
@@ -55,6 +64,7 @@ def run(config: PredictConfig, path: Path, lines: list[str] | None = None) -> Ru
     return study.execute(config, RunContext(path, (lines if lines is not None else []).append))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -105,14 +115,8 @@ def test_a_network_that_does_not_get_there_has_no_gap(folder: Path, tmp_path: Pa
 
 
 def test_missing_images_skip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from overt.problems import DataUnavailableError
-    from overt.studies.predict import execute
-
-    def gone(*args: object, **options: object) -> None:
-        raise DataUnavailableError("no images here")
-
-    monkeypatch.setattr(execute, "image_classification", gone)
-    with pytest.raises(Skip, match="no images here"):
+    monkeypatch.setenv("OVERT_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(Skip, match="nowhere"):
         run(PredictConfig(seed=12345, n_train=17), tmp_path)
 
 
@@ -174,6 +178,7 @@ def test_the_twin_says_how_well_the_gap_is_known_without_the_seed() -> None:
     assert twins(zoo_runs()) is None
 
 
+@pytest.mark.slow
 def test_figures() -> None:
     runs = zoo_runs(seeds=2, **{OURS: truthful})
     figures = {figure.id: figure for figure in study.figures(runs)}
@@ -193,6 +198,7 @@ def test_figures() -> None:
     assert sum(row[3] for row in zoo.rows if row[1] == "depth") == len(runs)
 
 
+@pytest.mark.slow
 def test_figures_of_little() -> None:
     assert study.figures([]) == []
     assert [figure.id for figure in study.figures(zoo_runs(failed=64))] == ["zoo"]

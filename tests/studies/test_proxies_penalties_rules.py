@@ -1,4 +1,4 @@
-"""The verdicts of P1–P7 on made-up runs: each outcome, and runs that diverged or are not there."""
+"""The verdicts of P1–P7 on made-up runs: each outcome, and runs that diverged or are missing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import math
 import pytest
 
 from overt.studies.base import Run
-from overt.studies.identity import config_hash
 from overt.studies.proxies.claims import CLAIMS
 from overt.studies.proxies.config import PenaltyConfig
 from overt.studies.proxies.functionals import PAIRS, PROXIES
 from overt.studies.proxies.rules import BLIND, OURS, judge
 from overt.studies.proxies.tried import windows
+from overt.studies.runs.identity import config_hash
 
 SEEDS = range(5)
 WEIGHTS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -104,6 +104,7 @@ P1 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", P1)
 def test_p1(case):
     given, outcome = P1[case]
@@ -117,6 +118,7 @@ def normalized(help_, hurt, undecided=0):
     return {PAIRS[plain]: kind for plain, kind in zip(pairs, kinds, strict=True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("help_", "hurt", "undecided", "outcome"),
     [
@@ -143,6 +145,7 @@ P3 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", P3)
 def test_p3(case):
     given, outcome = P3[case]
@@ -159,6 +162,7 @@ def under(adam=3, gd=0, muon=0):
     return given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("counts", "outcome"),
     [
@@ -190,6 +194,7 @@ P5 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", P5)
 def test_p5(case):
     rows, outcome = P5[case]
@@ -203,6 +208,7 @@ def test_a_window_is_an_unbroken_row():
     assert list(found.values()) == pytest.approx([1.0] * 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "outcome"),
     [
@@ -227,12 +233,14 @@ P7 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", P7)
 def test_p7(case):
     hits, outcome = P7[case]
     assert verdict("P7", runs(hits=hits)).outcome == outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ["P1", "P3", "P5", "P6"])
 def test_trainings_that_were_stopped_are_no_evidence(claim):
     assert verdict(claim, runs()).outcome == "reproduced"
@@ -241,6 +249,7 @@ def test_trainings_that_were_stopped_are_no_evidence(claim):
     assert "did not fit the data" in found.reason
 
 
+@pytest.mark.slow
 def test_p4_is_undecided_between():
     """An interval on both sides of the bar, and a proxy that fails for want of steps, decide nothing."""
     seeds = runs({**dict.fromkeys(BLIND, 0.5), BLIND[0]: (0.01, 0.5)}, optimizer="gd")
@@ -258,4 +267,4 @@ def test_nobody_gets_there():
 
 def test_what_the_runs_lack_is_named():
     assert "window_seeds is 0" in verdict("P5", runs(leave=[OURS])).reason
-    assert "optimizer adam, gd, muon, and the runs have optimizer adam" in verdict("P4", runs()).reason
+    assert "optimizer adam, gd, muon; the runs have optimizer adam" in verdict("P4", runs()).reason

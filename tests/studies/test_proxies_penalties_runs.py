@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from overt import functional as F
 from overt.problems import matrix_completion
 from overt.studies.base import Run, RunContext, StudyConfig
-from overt.studies.identity import config_hash
 from overt.studies.proxies import execute as trainings
 from overt.studies.proxies import study
 from overt.studies.proxies.config import PILOT, PenaltyConfig
@@ -18,6 +17,7 @@ from overt.studies.proxies.figures import figures
 from overt.studies.proxies.functionals import PAIRS, PROXIES, gradient_norm
 from overt.studies.proxies.parts import PARTS
 from overt.studies.proxies.study import part_of
+from overt.studies.runs.identity import config_hash
 
 SMALL = {"n": 8, "rank": 1, "n_observed": 40, "max_steps": 4, "seed": 3}
 
@@ -41,6 +41,7 @@ def test_scale_invariance_is_as_declared(name):
     assert (abs(ratio - 1) < 1e-12) == proxy.scale_invariant
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROXIES)
 def test_gradients_are_those_of_differences(name):
     proxy = PROXIES[name]
@@ -128,7 +129,7 @@ def test_parts_share_neither_claims_nor_configurations():
     assert len({part.config_type for part in PARTS}) == len(PARTS)
     for part in PARTS:
         assert set(part.groups) == {claim.id for claim in part.claims}
-    with pytest.raises(TypeError, match="no part"):
+    with pytest.raises(TypeError, match="one of the study's parts"):
         part_of(StudyConfig(seed=0))
 
 
@@ -144,6 +145,7 @@ def config(**fields):
     return PenaltyConfig(**{"proxy": "nuclear / F", "rates": (1e-2,), "weights": (1e-2,), **SMALL, **fields})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_each_proxy_runs(context, proxy):
     output = study.execute(config(proxy=proxy, judged_seeds=1), context)
@@ -151,6 +153,7 @@ def test_each_proxy_runs(context, proxy):
     assert np.isfinite(output.records[0]["error"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "gd", "rmsprop", "muon", "lbfgs"])
 def test_each_optimizer_runs(context, optimizer):
     output = study.execute(config(optimizer=optimizer, judged_seeds=1, max_steps=2), context)
@@ -159,9 +162,14 @@ def test_each_optimizer_runs(context, optimizer):
 
 def test_a_run_tunes_judges_and_walks_along_its_windows(context):
     one = config(
-        rates=(1e-2, 2e-2), weights=(1e-2, 1e-1), pilot_seeds=2, judged_seeds=2, window_seeds=1,
-        window_weights=(1e-3, 1e-2), window_scales=(1.0,),
-    )  # fmt: skip
+        rates=(1e-2, 2e-2),
+        weights=(1e-2, 1e-1),
+        pilot_seeds=2,
+        judged_seeds=2,
+        window_seeds=1,
+        window_weights=(1e-3, 1e-2),
+        window_scales=(1.0,),
+    )
     records = study.execute(one, context).records
     stages = [record["stage"] for record in records]
     assert {stage: stages.count(stage) for stage in stages} == {
@@ -245,6 +253,7 @@ def made_up(preset="full", lost=0.0):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0.0, 0.4])
 def test_figures_of_a_whole_preset(lost):
     found = figures(made_up(lost=lost))

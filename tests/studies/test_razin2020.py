@@ -12,7 +12,6 @@ import torch
 from overt.models import DeepLinear
 from overt.models.cp import CPTensor
 from overt.studies.base import Run, RunContext
-from overt.studies.identity import config_hash
 from overt.studies.razin2020.claims import CLAIMS, GROUPS
 from overt.studies.razin2020.config import RazinConfig
 from overt.studies.razin2020.execute import bound, network
@@ -21,7 +20,8 @@ from overt.studies.razin2020.flow import Target, gradient_flow
 from overt.studies.razin2020.ranks import cp_residual, tensor_rank
 from overt.studies.razin2020.rules import FUNCTIONALS, judge
 from overt.studies.razin2020.study import study
-from overt.studies.records import dump_lines, load_lines
+from overt.studies.runs.identity import config_hash
+from overt.studies.runs.records import dump_lines, load_lines
 
 SEEDS = range(5)
 NAMES = ("nuclear norm", "Frobenius norm", "spectral norm", "Schatten ½", "Schatten ⅔")
@@ -52,6 +52,7 @@ def verdict(claim, runs):
 # ---- what runs are made of --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [2, 3, 4])
 @pytest.mark.parametrize("determinant", ["positive", "negative"])
 def test_flow_is_that_of_the_layers(depth, determinant):
@@ -72,6 +73,7 @@ def test_flow_is_that_of_the_layers(depth, determinant):
     assert path.losses[-1] == pytest.approx(5e-2, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_flow_keeps_the_sign_of_the_determinant_and_the_bound():
     config = RazinConfig(group="entry", depth=3, seed=0)
     path = gradient_flow(
@@ -148,6 +150,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", SMALL)
 def test_one_small_run_of_each_kind(group, tmp_path, monkeypatch):
     monkeypatch.setattr("overt.studies.razin2020.which.DESCENT_STEPS", 20)
@@ -385,6 +388,7 @@ def test_r6(fields, expected):
     assert verdict("R6", least(**fields)) == expected
 
 
+@pytest.mark.slow
 def test_figures():
     runs = [*flows(), *perturbations(), *tensors(), *least()]
     found = figures(runs)

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 
-from overt.studies.npz import Arrays, pack, unpack
-from overt.studies.records import dump_lines, load_lines, load_object
+from overt.studies.runs.npz import Arrays, pack, unpack
+from overt.studies.runs.records import dump_lines, load_lines, load_object
 
 text = st.text(max_size=8).filter(lambda t: t not in ("NaN", "Infinity", "-Infinity"))
 values = st.recursive(
@@ -27,6 +27,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(text, values, max_size=3), max_size=3))
 def test_records_come_back_and_are_strict_json_lines(rows):
     data = dump_lines(rows)
@@ -71,6 +72,7 @@ def test_damaged_json_is_a_value_error(data):
         load_object(data)
 
 
+@pytest.mark.slow
 @given(arrays(scalar_dtypes(), array_shapes(min_dims=0, min_side=0, max_side=4)))
 def test_arrays_come_back_and_equal_ones_give_equal_bytes(array):
     data = pack({"x": array})

@@ -12,7 +12,7 @@ from tiny_study import study
 
 from overt.studies import registry, run_study
 from overt.studies.runner import judge
-from overt.studies.store import Store
+from overt.studies.runs.store import Store
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def call(verdicts, monkeypatch, *folders: Path) -> None:
     verdicts.main()
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_reference_and_one_with_changed_settings_does_not(verdicts, tmp_path, monkeypatch):
     plain = run_study(study, out=tmp_path / "plain", jobs=1, seed=1000).out
     call(verdicts, monkeypatch, plain)

@@ -84,6 +84,7 @@ def small(**changes: Any) -> StudySection:
     return StudySection(**{**values, **changes})
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_claim_with_its_verdict_rule_and_source(
     page: Page, section: StudySection
 ) -> None:
@@ -199,6 +200,7 @@ def test_text_is_never_markup() -> None:
     assert "49" not in page.text
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes_in_any_order(text: str) -> None:
     again = report_sample.section(runs=report_sample.sample_runs()[::-1])
     assert render_report([again]) == text
@@ -230,6 +232,7 @@ def test_several_studies_share_a_page(section: StudySection) -> None:
     assert "A tiny study" in page.text
 
 
+@pytest.mark.slow
 def test_files_beside_the_page(tmp_path: Path, section: StudySection) -> None:
     target = build_report([section], tmp_path / "deep" / "report.html")
     assert target.read_text(encoding="utf-8") == render_report([section])
@@ -276,8 +279,8 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: render_report([]), "at least one"),
-        (lambda: render_report([small(), small()]), "a name of its own"),
+        (lambda: render_report([]), "one or more"),
+        (lambda: render_report([small(), small()]), "distinct names"),
         (lambda: small(verdicts=[Verdict("X9", "reproduced", "")]), "unknown claims: X9"),
         (lambda: small(figures=[Figure("a", "x"), Figure("a", "y")]), "distinct ids"),
         (lambda: Figure("Not An Id", "x"), "lower-case words"),
@@ -334,13 +337,25 @@ def test_csv_keeps_numbers_and_text() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "–"), (True, "yes"), (12345, "12\u202f345"), (-3, "−3"), (0.0, "0"), (float("nan"), "–"),
-        (float("-inf"), "−∞"), (0.02571, "0.0257"), (1e-3, "1e−3"), (-1.5e-7, "−1.5e−7"),
+        (None, "–"),
+        (True, "yes"),
+        (12345, "12\u202f345"),
+        (-3, "−3"),
+        (0.0, "0"),
+        (float("nan"), "–"),
+        (float("-inf"), "−∞"),
+        (0.02571, "0.0257"),
+        (1e-3, "1e−3"),
+        (-1.5e-7, "−1.5e−7"),
         (123456.7, "123\u202f457"),
-        (0.9996, "1.00"), (9.999e6, "1.00e7"), (1e300, "1e300"), (np.float32(0.5), "0.5"),
-        (np.int64(7), "7"), ("a", "a"),
+        (0.9996, "1.00"),
+        (9.999e6, "1.00e7"),
+        (1e300, "1e300"),
+        (np.float32(0.5), "0.5"),
+        (np.int64(7), "7"),
+        ("a", "a"),
     ],
-)  # fmt: skip
+)
 def test_format_number(value: Any, text: str) -> None:
     assert format_number(value) == text
 

@@ -42,6 +42,7 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float64) / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 768, 375])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_asked_for_and_nothing_complains(
@@ -56,6 +57,7 @@ def test_nothing_is_asked_for_and_nothing_complains(
     assert all(url.startswith("data:") or url == page.resolve().as_uri() for url in asked)
 
 
+@pytest.mark.slow
 def test_the_listeners_would_hear_a_request_and_a_complaint(browser: Browser, tmp_path: Path) -> None:
     bad = tmp_path / "bad.html"
     bad.write_text(
@@ -67,6 +69,7 @@ def test_the_listeners_would_hear_a_request_and_a_complaint(browser: Browser, tm
     assert len(browser.complaints()) >= 2
 
 
+@pytest.mark.slow
 def test_the_policy_stops_what_a_page_must_not_do(browser: Browser, page: Path, tmp_path: Path) -> None:
     bad = tmp_path / "injected.html"
     injected = '<img src="https://example.invalid/a.png"><script>document.title = "ran"</script></main>'
@@ -77,6 +80,7 @@ def test_the_policy_stops_what_a_page_must_not_do(browser: Browser, page: Path, 
     assert any("Content Security Policy" in line for line in browser.complaints())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 768, 375, 320])
 def test_every_figure_is_seen_and_the_page_fits(
     browser: Browser, page: Path, section: StudySection, width: int
@@ -94,6 +98,7 @@ def test_every_figure_is_seen_and_the_page_fits(
     assert names == [f"story-{figure.id}" for figure in section.figures]
 
 
+@pytest.mark.slow
 def test_text_in_figures_is_legible_on_a_phone(browser: Browser, page: Path) -> None:
     browser.open(page, width=375)
     smallest = browser.evaluate(
@@ -105,6 +110,7 @@ def test_text_in_figures_is_legible_on_a_phone(browser: Browser, page: Path) -> 
     assert smallest >= 8
 
 
+@pytest.mark.slow
 def test_text_of_a_drawing_stays_inside_it(browser: Browser, page: Path) -> None:
     browser.open(page, width=1280)
     outside = browser.evaluate(
@@ -116,6 +122,7 @@ def test_text_of_a_drawing_stays_inside_it(browser: Browser, page: Path) -> None
     assert outside == []
 
 
+@pytest.mark.slow
 def test_drawings_follow_the_colour_scheme(browser: Browser, page: Path) -> None:
     colours = []
     for dark in (False, True):
@@ -127,6 +134,7 @@ def test_drawings_follow_the_colour_scheme(browser: Browser, page: Path) -> None
     assert colours[0] != colours[1]
 
 
+@pytest.mark.slow
 def test_text_has_contrast_in_both_schemes(browser: Browser, page: Path) -> None:
     script = """
         (() => {
@@ -145,6 +153,7 @@ def test_text_has_contrast_in_both_schemes(browser: Browser, page: Path) -> None
         assert browser.evaluate(script) >= 4.5
 
 
+@pytest.mark.slow
 def test_the_table_behind_a_figure_opens_and_scrolls_in_its_box(browser: Browser, page: Path) -> None:
     browser.open(page, width=375)
     assert browser.evaluate("document.querySelector('figure details table').checkVisibility()") is False
@@ -153,6 +162,7 @@ def test_the_table_behind_a_figure_opens_and_scrolls_in_its_box(browser: Browser
     assert browser.evaluate("document.documentElement.scrollWidth") <= 375
 
 
+@pytest.mark.slow
 def test_the_csv_link_saves_the_data(
     browser: Browser, page: Path, section: StudySection, tmp_path: Path
 ) -> None:
@@ -171,6 +181,7 @@ def test_the_csv_link_saves_the_data(
     assert (tmp_path / "story-spectra.csv").read_text(encoding="utf-8") == table.to_csv()
 
 
+@pytest.mark.slow
 def test_print_shows_what_is_folded_in(browser: Browser, page: Path) -> None:
     browser.open(page, width=800, dark=True, media="print")
     assert (

@@ -10,17 +10,17 @@ import threading
 import numpy as np
 import pytest
 import torch
-from tiny_study import Tiny, TinyConfig, study
+from tiny_study import Tiny, TinyConfig, altered, study
 
 from overt._utils.errors import StoreError, UsageError
 from overt.studies import Claim, RunOutput, Skip, Verdict, register, run_study
 from overt.studies import registry as registry_module
-from overt.studies.assess import Stored, assess, load_planned
-from overt.studies.overrides import apply, parse, read_toml
-from overt.studies.provenance import commit
+from overt.studies.claims.assess import Stored, assess, load_planned
+from overt.studies.claims.verdicts import last_verdicts
 from overt.studies.runner import judge, run_studies, write_report
-from overt.studies.store import Store
-from overt.studies.verdicts import last_verdicts
+from overt.studies.runs.overrides import apply, parse, read_toml
+from overt.studies.runs.provenance import commit
+from overt.studies.runs.store import Store
 
 
 def evidence(out) -> dict[str, bytes]:
@@ -75,12 +75,12 @@ def test_only_what_is_missing_is_made_again(copy):
     assert evidence(copy) == before
 
 
-def test_another_version_of_the_study_does_not_count_the_old_runs(copy, monkeypatch):
-    monkeypatch.setattr(Tiny, "version", 2)
-    (section,) = judge(Store.open(copy), [study])
+def test_another_version_of_the_study_does_not_count_the_old_runs(copy):
+    newer = altered(version=2)
+    (section,) = judge(Store.open(copy), [newer])
     assert {v.outcome for v in section.verdicts} == {"inconclusive"}
     assert "version 1" in section.verdicts[0].reason
-    again = run_study(study, out=copy, jobs=1)
+    again = run_study(newer, out=copy, jobs=1)
     assert (again.made, again.resumed) == (6, 0)
     assert {v.outcome for v in again.verdicts} == {"reproduced"}
 
@@ -100,7 +100,7 @@ def test_missing_runs_make_only_the_verdicts_that_need_them_inconclusive(copy):
     assert [v.outcome for v in section.verdicts] == ["inconclusive", "inconclusive"]
 
 
-def test_no_stored_run_is_inconclusive_and_a_rule_may_fail_on_a_part(copy, monkeypatch):
+def test_no_stored_run_is_inconclusive_and_a_rule_may_fail_on_a_part(copy):
     store = Store.open(copy)
     stored = load_planned(store, study)
     assert {v.outcome for v in assess(study, Stored(stored.plan, [])).verdicts} == {"inconclusive"}
@@ -108,14 +108,13 @@ def test_no_stored_run_is_inconclusive_and_a_rule_may_fail_on_a_part(copy, monke
     def needs_all(self, runs):
         return [Verdict("T1", "reproduced", str(runs[5].hash))]
 
-    monkeypatch.setattr(Tiny, "judge", needs_all)
-    section = assess(study, Stored(stored.plan, stored.runs[:3]))
+    demanding = altered(judge=needs_all)
+    section = assess(demanding, Stored(stored.plan, stored.runs[:3]))
     assert "IndexError" in section.verdicts[0].reason
-    whole = assess(study, stored)
+    whole = assess(demanding, stored)
     assert [v.outcome for v in whole.verdicts] == ["reproduced", "inconclusive"]
     assert whole.verdicts[1].reason == "no verdict was given"
-    monkeypatch.setattr(Tiny, "judge", lambda self, runs: runs[99])
-    whole = assess(study, stored)  # with all runs there it is the rule's own fault
+    whole = assess(altered(judge=lambda self, runs: runs[99]), stored)  # all runs are there: the rule's fault
     assert "the rules ended with an error (IndexError" in whole.verdicts[0].reason
     assert "IndexError" in whole.notes[0]
 
@@ -127,6 +126,7 @@ def test_without_a_plan_all_stored_runs_count(copy):
     assert [v.outcome for v in section.verdicts] == ["reproduced", "reproduced"]
 
 
+@pytest.mark.slow
 def test_the_verdicts_are_those_of_the_latest_plan(copy):
     changed = run_study(study, out=copy, jobs=1, overrides={"size": 4})
     assert changed.section.planned == 6
@@ -136,6 +136,7 @@ def test_the_verdicts_are_those_of_the_latest_plan(copy):
     assert {run.config["size"] for run in back.section.runs} == {3, 4}
 
 
+@pytest.mark.slow
 def test_failed_runs_are_told_kept_apart_and_made_again(tmp_path):
     out = tmp_path / "runs"
     first = run_study(study, out=out, jobs=1, overrides={"trouble": "fail"})
@@ -148,14 +149,16 @@ def test_failed_runs_are_told_kept_apart_and_made_again(tmp_path):
     assert (again.made, again.resumed, set(again.failures)) == (0, 5, {hash_})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [None, RunOutput([{"x": {1}}]), RunOutput([], {"x": np.array([None])})])
-def test_output_that_cannot_be_stored_is_a_failed_run(tmp_path, monkeypatch, output):
-    monkeypatch.setattr(Tiny, "execute", lambda self, config, context: output)
-    summary = run_study(study, out=tmp_path / "runs", jobs=1)
+def test_output_that_cannot_be_stored_is_a_failed_run(tmp_path, output):
+    unstorable = altered(execute=lambda self, config, context: output)
+    summary = run_study(unstorable, out=tmp_path / "runs", jobs=1)
     assert len(summary.failures) == 6
     assert summary.report.exists()
 
 
+@pytest.mark.slow
 def test_skipped_runs_are_stored_with_the_reason_and_tried_again(tmp_path):
     out = tmp_path / "runs"
     skipped = {"trouble": "skip"}
@@ -181,6 +184,7 @@ def test_a_damaged_run_is_told_before_anything_is_made(copy):
     assert not folders[1].exists()
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_bytes_and_timed_runs_stay_here(done, tmp_path):
     parallel = run_study(study, out=tmp_path / "runs", jobs=2)
     assert evidence(parallel.out) == evidence(done.out)
@@ -203,19 +207,18 @@ def test_a_worker_that_dies_costs_no_run(done, tmp_path):
     assert len(summary.section.runs) == 5
 
 
-def test_runs_see_one_thread_and_a_seeded_generator(tmp_path, monkeypatch):
+def test_runs_see_one_thread_and_a_seeded_generator(tmp_path):
     seen = []
 
     def execute(self, config, context):
         seen.append((torch.get_num_threads(), float(torch.rand(()))))
         raise Skip("seen enough")
 
-    monkeypatch.setattr(Tiny, "execute", execute)
     state = torch.random.get_rng_state()
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        run_study(study, out=tmp_path / "runs", jobs=1)
+        run_study(altered(execute=execute), out=tmp_path / "runs", jobs=1)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -245,7 +248,7 @@ def test_runs_see_one_thread_and_a_seeded_generator(tmp_path, monkeypatch):
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused_before_anything_is_touched(tmp_path, options, match):
-    with pytest.raises(UsageError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         run_study(study, out=tmp_path / "runs", **options)
     assert not (tmp_path / "runs").exists()
 
@@ -256,6 +259,7 @@ def test_dask_without_dask_says_what_to_install(tmp_path, monkeypatch):
         run_study(study, out=tmp_path / "runs", backend="dask")
 
 
+@pytest.mark.slow
 def test_signals_are_given_back_and_other_threads_may_run_studies(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     run_study(study, out=tmp_path / "a", jobs=1)
@@ -276,6 +280,7 @@ class Other(Tiny):
         return [TinyConfig(seed=seed), TinyConfig(seed=seed)]
 
 
+@pytest.mark.slow
 def test_several_studies_share_a_folder_and_a_report(tmp_path):
     other = Other()
     first, second = run_studies([study, other], out=tmp_path / "runs", jobs=1)
@@ -290,8 +295,10 @@ def test_several_studies_share_a_folder_and_a_report(tmp_path):
     write_report(store, judge(store, [study, other]))
     assert first.report.read_bytes() == before
     assert last_verdicts(tmp_path, "other").outcomes == {
-        "T1": "reproduced", "T2": "inconclusive", "T3": "inconclusive"
-    }  # fmt: skip
+        "T1": "reproduced",
+        "T2": "inconclusive",
+        "T3": "inconclusive",
+    }
     (tmp_path / "runs" / "verdicts" / "other.json").write_text("[")
     assert last_verdicts(tmp_path, "other").outcomes == {}
 
@@ -308,9 +315,8 @@ def test_registered_studies_are_found_and_names_are_not_taken_twice(monkeypatch)
     with pytest.raises(TypeError, match="Study"):
         register("tiny")
     for name, match in [("story", "already"), ("all", "every study"), ("Not A Name", "study's name")]:
-        monkeypatch.setattr(Other, "name", name)
         with pytest.raises(ValueError, match=match):
-            register(Other())
+            register(altered(name=name))
 
 
 @pytest.mark.parametrize(
@@ -331,8 +337,12 @@ def test_unknown_studies_are_refused_with_a_suggestion(name, match):
 
 def test_overrides_are_json_or_text_and_merge_equal_runs(tmp_path):
     assert parse(["a=1", "b=x=y", "c=null", "d=[1, 2]", "e=1e-3"]) == {
-        "a": 1, "b": "x=y", "c": None, "d": [1, 2], "e": 1e-3
-    }  # fmt: skip
+        "a": 1,
+        "b": "x=y",
+        "c": None,
+        "d": [1, 2],
+        "e": 1e-3,
+    }
     for wrong in (["a"], ["=1"], ["a=1", "a=2"]):
         with pytest.raises(UsageError, match="--set"):
             parse(wrong)

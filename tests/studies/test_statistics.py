@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overt.studies.statistics import bootstrap, paired_difference, paired_ratio, proportion
+from overt.studies.claims.statistics import bootstrap, paired_difference, paired_ratio, proportion
 
 finite = st.floats(-1e6, 1e6)
 

@@ -16,10 +16,10 @@ import pytest
 
 from overt._utils import files
 from overt._utils.errors import StoreError
-from overt.studies import npz, records
 from overt.studies.base import RunOutput
-from overt.studies.plans import Plan
-from overt.studies.store import FORMAT, Store
+from overt.studies.runs import npz, records
+from overt.studies.runs.plans import Plan
+from overt.studies.runs.store import FORMAT, Store
 
 CONFIG = {"seed": 0, "exclusive": False, "size": 3}
 OUTPUT = RunOutput([{"error": 1e-9}, {"error": float("inf")}], {"a": np.arange(4.0)})
@@ -277,7 +277,7 @@ import os, sys
 from pathlib import Path
 from overt._utils import files
 from overt.studies.base import RunOutput
-from overt.studies.store import Store
+from overt.studies.runs.store import Store
 
 at, count = int(sys.argv[2]), 0
 
@@ -302,7 +302,7 @@ for seed in range(2):
 FORKER = f"""
 import os, sys
 import numpy, pydantic  # loaded once for all
-import overt.studies.store
+import overt.studies.runs.store
 CODE = {KILLED!r}
 for at in range(200):
     folder = os.path.join(sys.argv[1], str(at))
@@ -317,6 +317,7 @@ for at in range(200):
 """
 
 
+@pytest.mark.slow
 def test_dying_before_any_step_of_storing_leaves_whole_runs_or_nothing(tmp_path):
     """Die before the k-th write, rename or removal for every k, then look and go on."""
     answer = subprocess.run(
@@ -362,8 +363,9 @@ def test_only_one_runner_at_a_time(store):
         assert held
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_dead_process_left_is_no_obstacle(store):
-    code = f"import os; from overt.studies.store import Store; s = Store.open({str(store.path)!r})\n"
+    code = f"import os; from overt.studies.runs.store import Store; s = Store.open({str(store.path)!r})\n"
     code += "with s.locked(): os._exit(9)"
     subprocess.run([sys.executable, "-c", code], timeout=60)
     assert (store.path / ".lock").read_text()

@@ -15,7 +15,7 @@ import pytest
 from story_sample import sample
 
 from overt.studies.base import Run
-from overt.studies.numbers import errors, median, setting, short, values
+from overt.studies.claims.numbers import errors, median, setting, short, values
 from overt.studies.report.build import StudySection, render_report
 from overt.studies.report.figures import Figure
 from overt.studies.story.figures import figures
@@ -72,6 +72,7 @@ def words(figure: Figure) -> str:
     return " | ".join("".join(text.itertext()) for text in texts)
 
 
+@pytest.mark.slow
 def test_every_figure_in_order_with_data_and_caption() -> None:
     assert list(drawn()) == IDS
     for figure in drawn().values():
@@ -80,6 +81,7 @@ def test_every_figure_in_order_with_data_and_caption() -> None:
         assert figure.panels or figure.table or figure.id == "movielens"
 
 
+@pytest.mark.slow
 def test_the_figures_are_a_pure_function_of_the_runs_in_any_order() -> None:
     groups = ("regression", "cost", "weights")
     some = [run for run in runs() if run.config["group"] in groups]
@@ -90,11 +92,13 @@ def test_no_runs_no_figures() -> None:
     assert figures([]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_group_alone_draws_its_figures_and_no_other(group: str) -> None:
     assert {figure.id for figure in figures(of(group))} == GROUPS[group]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "group", ["photograph", "optimizers", "weights", "inits", "nuclear", "cost", "regression"]
 )
@@ -103,6 +107,7 @@ def test_a_single_run_is_enough(group: str) -> None:
     assert "one seed" in figure.caption.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [name for name in GROUPS if name not in ("movielens", "portrait", "cost")])
 def test_skipped_runs_and_runs_without_a_record_leave_gaps(group: str) -> None:
     first, second, *rest = of(group)
@@ -112,6 +117,7 @@ def test_skipped_runs_and_runs_without_a_record_leave_gaps(group: str) -> None:
     assert {figure.id for figure in figures([skipped, empty, *rest])} >= GROUPS[group] - {"spectra"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["depths", "optimizers", "weights", "inits", "nuclear", "regression"])
 def test_a_page_of_diverged_runs_alone(group: str) -> None:
     lost = [change(run, error=None, status="diverged", effective_rank=None) for run in of(group)]
@@ -128,14 +134,16 @@ def test_spectra_take_the_lowest_seed_and_share_their_axes() -> None:
     assert "the first 5" in words(figure)
     assert {row["method"] for row in figure.data} == {"depth 3, implicit", "depth 1, explicit"}
     deep = next(
-        run for run in of("depths") if run.config["depth"] == 3 and run.config["n_observed"] == 2000
-        and run.config["seed"] == 0
-    )  # fmt: skip
+        run
+        for run in of("depths")
+        if run.config["depth"] == 3 and run.config["n_observed"] == 2000 and run.config["seed"] == 0
+    )
     rows = [row for row in figure.data if row["method"] == "depth 3, implicit"]
     assert [row["step"] for row in rows] == list(deep.arrays["step"])
     assert rows[-1]["sigma_1"] == pytest.approx(deep.arrays["singular_values"][-1, 0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_spectra_of_a_trace_with_gaps() -> None:
     (portrait,) = of("portrait")
     arrays = {key: np.array(value, dtype=float) for key, value in portrait.arrays.items()}
@@ -241,6 +249,7 @@ def test_cost_shows_the_fastest_deep_network_to_each_target_and_keeps_all() -> N
     assert "not reached; error 0.24" in words(figure)
 
 
+@pytest.mark.slow
 def test_cost_over_seeds_has_intervals_and_counts_what_was_not_reached() -> None:
     cost = [run for run in sample("full") if run.config["group"] == "cost"]
     for run in cost[:1]:
@@ -281,8 +290,14 @@ def test_a_diverged_run_counts_as_infinite_error_and_in_no_other_median() -> Non
 
 def test_settings_in_words() -> None:
     assert [short(v) for v in (1e-6, 3e-4, 1e-3, 0.03, 1.0, 500.0, 1e5)] == [
-        "1e−6", "0.0003", "0.001", "0.03", "1", "500", "1e5",
-    ]  # fmt: skip
+        "1e−6",
+        "0.0003",
+        "0.001",
+        "0.03",
+        "1",
+        "500",
+        "1e5",
+    ]
 
 
 def test_the_figures_make_a_page(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from overt.studies.identity import config_hash
+from overt.studies.runs.identity import config_hash
 from overt.studies.story.claims import CLAIMS, GROUPS
 from overt.studies.story.config import Group, StoryConfig
 from overt.studies.story.plan import GD_RATES, plan

@@ -1,4 +1,4 @@
-"""The verdicts of S1–S8 on made-up runs: each outcome, and runs that diverged, are alone or are not there."""
+"""The verdicts of S1–S8 on made-up runs: each outcome, and runs that diverged, are alone or are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import pytest
 
 from overt.studies.base import Run
-from overt.studies.identity import config_hash
+from overt.studies.runs.identity import config_hash
 from overt.studies.story.claims import CLAIMS
 from overt.studies.story.config import StoryConfig
 from overt.studies.story.rules import judge
@@ -45,7 +45,7 @@ def spread(value, seed):
 
 def test_no_runs_no_verdicts():
     assert {one.outcome for one in judge([])} == {"inconclusive"}
-    assert all("not there" in one.reason for one in judge([]))
+    assert all("are missing" in one.reason for one in judge([]))
 
 
 # ---- S1 ---------------------------------------------------------------------------------------------------

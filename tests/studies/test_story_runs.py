@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from overt.studies.base import Run, RunContext, Skip
-from overt.studies.identity import config_hash
-from overt.studies.records import dump_lines, load_lines
+from overt.studies.runs.identity import config_hash
+from overt.studies.runs.records import dump_lines, load_lines
 from overt.studies.story import cost
 from overt.studies.story.config import StoryConfig
 from overt.studies.story.study import study
@@ -97,6 +97,7 @@ def test_deep(execute, fields):
     check_trace(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -142,6 +143,7 @@ def test_a_diverging_run_says_so_and_has_numbers(execute, fields):
     json.dumps(record, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_runs_depend_on_the_seed_and_on_nothing_else(execute, tmp_path):
     def once(seed):
         record = execute(group="depths", method="explicit", **SMALL | {"seed": seed}).records[0]
@@ -151,6 +153,7 @@ def test_runs_depend_on_the_seed_and_on_nothing_else(execute, tmp_path):
     assert once(0)["error"] != once(1)["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -171,6 +174,7 @@ def test_regression(execute, fields):
         assert "nonzeros" in record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["explicit", "deep", "nuclear_norm", "soft_impute"])
 def test_photograph(execute, method):
     depth = 3 if method == "deep" else 1
@@ -188,6 +192,7 @@ def test_photograph(execute, method):
     assert run.arrays["picture"].max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     "fields",
@@ -217,6 +222,7 @@ def test_movielens_without_data_is_skipped_with_both_ways_out(execute, no_networ
     assert "\n" not in skipped.value.reason
 
 
+@pytest.mark.slow
 def test_cost(execute, monkeypatch):
     monkeypatch.setattr(cost, "LIMIT", 1.0)
     monkeypatch.setattr(cost, "DEEP_QUICK", [(3, "adam", 1e-2), (2, "gd", 1.0)])
@@ -239,6 +245,7 @@ def test_cost(execute, monkeypatch):
         assert record["seconds_0.0001"] == record["total_seconds"]
 
 
+@pytest.mark.slow
 def test_real_records_can_be_judged_and_drawn(execute, monkeypatch):
     """Rules and figures take runs as they are made, whatever is missing."""
     monkeypatch.setattr(cost, "LIMIT", 0.4)

@@ -10,8 +10,8 @@ import pytest
 
 from overt.problems import linear_regression
 from overt.studies.base import Run, RunContext
-from overt.studies.identity import config_hash
-from overt.studies.records import dump_lines, load_lines
+from overt.studies.runs.identity import config_hash
+from overt.studies.runs.records import dump_lines, load_lines
 from overt.studies.woodworth2020.bias import basis_pursuit, minimum_norm, q_minimizer, q_value
 from overt.studies.woodworth2020.claims import CLAIMS, GROUPS
 from overt.studies.woodworth2020.config import ALPHAS, FEW, WoodworthConfig
@@ -121,6 +121,7 @@ def test_plans():
     assert not study.concerns({"group": "minimum", "depth": 1}, "W4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -183,6 +184,7 @@ def scales(distance=1e-3, spread=0.0, l1=0.4, kernel=0.01, rich=0.01, shallow=0.
     return runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "fields", "expected"),
     [
@@ -267,6 +269,7 @@ def test_w7(fields, expected):
     assert verdict("W7", [*few(), *penalties(**fields)]) == expected
 
 
+@pytest.mark.slow
 def test_figures():
     found = figures([*scales(seeds=range(2)), *few(), *penalties()])
     assert [figure.id for figure in found] == ["regimes", "prediction", "explicit"]
@@ -309,4 +312,4 @@ def test_one_setting_changed():
     assert "values of alpha" in {one.claim: one.reason for one in judge(runs)}["W4"]
     same = [run(r.records[0], **(r.config | {"n_observed": 30})) for r in [*few(), *penalties()]]
     reason = {one.claim: one.reason for one in judge(list({one.hash: one for one in same}.values()))}["W7"]
-    assert "n_observed 40, 20, and the runs have n_observed 30" in reason
+    assert "n_observed 40, 20; the runs have n_observed 30" in reason

@@ -1,4 +1,4 @@
-"""The verdicts of Z1–Z9 on made-up runs: each outcome, and runs that diverged or are not there."""
+"""The verdicts of Z1–Z9 on made-up runs: each outcome, and runs that diverged or are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import pytest
 
 from overt.studies.base import Run
-from overt.studies.identity import config_hash
+from overt.studies.runs.identity import config_hash
 from overt.studies.zhao2022.claims import CLAIMS, GROUPS
 from overt.studies.zhao2022.config import ADAPTIVE, PENALTIES, ZhaoConfig
 from overt.studies.zhao2022.rules import judge
@@ -340,6 +340,7 @@ STOPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", STOPPED)
 def test_networks_that_were_stopped_are_no_evidence(claim):
     make, arguments = STOPPED[claim]
@@ -355,6 +356,6 @@ def test_networks_that_were_stopped_are_no_evidence(claim):
 def test_what_the_runs_lack_is_named():
     other = [run(one.records[0], **(one.config | {"n": 60})) for one in depths([(5, 2000)])]
     assert "observations for each degree of freedom" in verdict("Z4", other).reason
-    assert "it is about optimizer" in verdict("Z2", optimizers({"adam": 0.1})).reason
+    assert "the rule is about optimizer" in verdict("Z2", optimizers({"adam": 0.1})).reason
     mixed = [run(one.records[0], **(one.config | {"max_steps": 9})) for one in relu()]
     assert "mixed settings: " in verdict("Z7", [*relu(), *mixed]).reason

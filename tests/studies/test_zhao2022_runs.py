@@ -8,10 +8,10 @@ import torch
 from pydantic import ValidationError
 
 from overt.models import DeepLinear
-from overt.problems import DataUnavailableError, matrix_completion
+from overt.problems import matrix_completion
 from overt.studies.base import Run, RunContext, Skip
-from overt.studies.identity import config_hash
-from overt.studies.penalized import Penalized, ReluNetwork, network
+from overt.studies.runs.identity import config_hash
+from overt.studies.shared.penalized import Penalized, ReluNetwork, network
 from overt.studies.zhao2022 import movielens, study
 from overt.studies.zhao2022.config import OPTIMIZERS, PENALTIES, ZhaoConfig, penalty_name
 from overt.studies.zhao2022.optspace import optspace
@@ -118,6 +118,7 @@ def execute(context, **fields):
     return study.execute(ZhaoConfig(**{**SMALL, **fields}), context)
 
 
+@pytest.mark.slow
 def test_the_penalty_lowers_error_and_rank_under_adam(context):
     shared = {"group": "depths", "n_observed": 80, "lr": 2e-2, "max_steps": 400}
     penalized = execute(context, **shared)
@@ -135,6 +136,7 @@ def test_each_penalty_runs(context, name):
     assert output.arrays == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_optimizer_runs(context, name):
     output = execute(context, group="optimizers", max_steps=2, optimizer=name, lr=1e-3)
@@ -231,12 +233,9 @@ def test_validation_ratings_are_kept_out_of_training():
     )
 
 
-def test_movielens_without_data_is_skipped(context, monkeypatch):
-    def gone(split, **options):
-        raise DataUnavailableError("no data here")
-
-    monkeypatch.setattr(movielens, "movielens_100k", gone)
-    with pytest.raises(Skip, match="no data here"):
+def test_movielens_without_data_is_skipped(context, monkeypatch, tmp_path):
+    monkeypatch.setenv("OVERT_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(Skip, match="nowhere"):
         study.execute(ZhaoConfig(group="movielens", split="u1", seed=0), context)
 
 
@@ -282,6 +281,7 @@ def trace(rng):
 IDS = ["spectra", "optimizers", "depths", "penalties", "relu", "movielens"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0.0, 0.3])
 def test_figures_of_a_whole_preset(lost):
     found = study.figures(made_up(lost=lost))
@@ -292,6 +292,7 @@ def test_figures_of_a_whole_preset(lost):
         assert len(figure.caption) > 100
 
 
+@pytest.mark.slow
 def test_figures_of_nothing_and_of_parts():
     assert study.figures([]) == []
     for group in IDS[1:]:
@@ -300,6 +301,7 @@ def test_figures_of_nothing_and_of_parts():
         assert [figure.id for figure in study.figures(some)] == expected
 
 
+@pytest.mark.slow
 def test_the_movielens_figure_keeps_the_splits_apart():
     figure = study.figures([run for run in made_up("full") if run.config["group"] == "movielens"])[0]
     assert len(figure.panels) == 2

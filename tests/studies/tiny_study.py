@@ -60,7 +60,7 @@ class Tiny(Study[TinyConfig]):
 
     def figures(self, runs: Sequence[Run]) -> list[Figure]:
         rows = [(run.hash, float(run.arrays["values"].sum())) for run in runs if not run.skipped]
-        return [Figure("sums", "Sums", "One row a run.", table=Table(("run", "sum"), rows))]
+        return [Figure("sums", "Sums", "One row per run.", table=Table(("run", "sum"), rows))]
 
     def concerns(self, config: Mapping[str, Any], claim: str) -> bool:
         return claim == "T1" or bool(config["exclusive"])
@@ -93,5 +93,18 @@ class Second(Tiny):
     name = "second"
 
 
+class Undrawable(Tiny):
+    """The same study with a figure that fails."""
+
+    def figures(self, runs: Sequence[Run]) -> list[Figure]:
+        raise ValueError("no Series")
+
+
+def altered(**members: Any) -> Tiny:
+    """The same study with some methods or attributes replaced."""
+    return type("Altered", (Tiny,), members)()
+
+
 study = Tiny()
 second = Second()
+undrawable = Undrawable()

@@ -19,8 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     The exit code is 0 where all went well, 1 where runs failed or a report lacks something (a figure that
-    cannot be drawn, a damaged run), 2 for anything that one line explains
-    (``overt: error: …`` on standard error), and 128 + the signal's number after an interruption.
+    cannot be drawn, a damaged run), 2 for anything that one line explains (``overt: error: …`` on standard
+    error), and 128 + the signal's number after an interruption.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # a stream that a caller put in place

@@ -43,12 +43,12 @@ front_door.add_command(complete)
 def list_(runs: tuple[Path, ...]) -> None:
     """Show the studies, their claims and last verdicts.
 
-    Folders of runs are found in the named folders or directly in them. The last verdicts are those of the
-    latest runs, whatever their preset and overrides, which are shown.
+    The folders given, and the folders in them, are searched for runs. The last verdicts are those of the
+    latest runs; their preset and overrides are shown.
     """
     from overt.cli.tables import print_study
     from overt.studies import registry
-    from overt.studies.verdicts import last_verdicts
+    from overt.studies.claims.verdicts import last_verdicts
 
     for name in registry.names():
         print_study(registry.get(name), last_verdicts(runs, name))
@@ -58,7 +58,9 @@ def list_(runs: tuple[Path, ...]) -> None:
 @click.argument("study")
 @click.option("--preset", help="How much to run.  [default: the study's first, which is the quickest]")
 @click.option("--out", type=_FOLDER, help="Folder of runs.  [default: overt-runs/STUDY-PRESET]")
-@click.option("--jobs", type=int, help="Runs made side by side.  [default: one a core]")
+@click.option(
+    "--jobs", type=click.IntRange(1, 1024), help="Runs made side by side.  [default: one for each core]"
+)
 @click.option(
     "--backend",
     default="loky",
@@ -66,7 +68,13 @@ def list_(runs: tuple[Path, ...]) -> None:
     help="loky (processes here), dask, ray, or another that is registered with joblib.",
 )
 @click.option("--address", help="A Dask scheduler's address, for more than one machine.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Shifts the seeds of all runs.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Shifts the seeds of all runs.",
+)
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set a field in all runs.")
 @click.option("--config", type=_FOLDER, help="TOML file with fields to set in all runs.")
 @click.pass_obj
@@ -84,14 +92,15 @@ def run(
 ) -> int:
     """Run a study and print its verdicts.
 
-    STUDY is a name that `overt list` shows, "all", or the place of your own as module:attribute.
-    Runs that are stored already are kept, so the same command goes on where an earlier one stopped, and
-    only what is missing is made. The last line is the report's path.
+    STUDY is a name that `overt list` shows, "all", or your own study as module:attribute.
+    Stored runs are kept and only missing ones are made, so the same command continues where an earlier one
+    stopped. The last line is the report's path.
     """
     from overt._utils.signals import Interrupted
     from overt.cli.tables import print_notes, print_verdicts
-    from overt.studies import overrides, registry
+    from overt.studies import registry
     from overt.studies.runner import run_studies
+    from overt.studies.runs import overrides
 
     fields = {**(overrides.read_toml(config) if config else {}), **overrides.parse(assignments)}
     names = registry.names() if study == "all" else [study]
@@ -111,7 +120,7 @@ def run(
     except Interrupted as interruption:
         click.echo(
             f"overt: {interruption}; {interruption.stored} of {interruption.planned} runs are stored. "
-            f"To go on from there: {command}",
+            f"To continue: {command}",
             err=True,
         )
         return 128 + interruption.signum
@@ -137,14 +146,14 @@ def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...
     """Rebuild the report of stored runs.
 
     It is made from the records in DIR alone; the verdicts are printed as well. Several folders give one
-    report of all their runs, for which --output names the file; runs of one study in different settings
-    (preset, overrides) are judged apart.
+    report of all their runs, and --output must name its file. Runs of one study in different settings
+    (preset, overrides) are judged separately.
     """
     from overt._utils.errors import StoreError, UsageError
     from overt.cli.tables import print_notes, print_verdicts
     from overt.studies import registry
     from overt.studies.runner import judge, write_report
-    from overt.studies.store import Store
+    from overt.studies.runs.store import Store
 
     if len(folders) > 1 and output is None:
         raise UsageError("a report of several folders needs --output FILE.html")
@@ -155,7 +164,9 @@ def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...
         try:
             found.append(given.get(name) or registry.get(name))
         except UsageError:
-            click.echo(f"overt: the runs of study {name!r} are left out: it is not known here", err=True)
+            click.echo(
+                f"overt: the runs of study {name!r} are left out: no such study is installed", err=True
+            )
     if not found:
         where = ", ".join(map(str, folders))
         raise StoreError(f"{where}: no runs of a known study; make some with: overt run STUDY")

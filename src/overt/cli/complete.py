@@ -38,7 +38,7 @@ _SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
     type=click.Choice(("error", "mean", "last")),
     default="error",
     show_default=True,
-    help="What to do where a pair comes more than once.",
+    help="What to do with a pair that occurs more than once.",
 )
 @click.option("--spectrum", type=_FILE, help="Picture of the singular values to draw, .svg or .png.")
 @click.option("--summary", type=_FILE, help="Summary to write as JSON.")
@@ -65,12 +65,12 @@ def complete(
     """Complete a matrix from observed entries.
 
     RATINGS is a table with the columns row, column and value in CSV (also tab, ; or :: between fields) or
-    Parquet. Ids may be any text or numbers; blanks around them in text files do not count. Rank and
+    Parquet. Ids may be any text or numbers; blanks around them in text files are ignored. Rank and
     regularization are chosen from the data.
 
-    Predictions are the model's values, at observed pairs too. A pair with an unknown row is given the
-    column's mean, one with an unknown column the row's, and one with neither the mean of all. PAIRS is read
-    by the columns of RATINGS where it has them, or else by its first two.
+    Predictions are the model's values, at observed pairs too. For an unknown row the prediction is the
+    column's mean, for an unknown column the row's mean, and for both the mean of all values. PAIRS is read by
+    the column names of RATINGS if it has them, and else by its first two columns.
 
     Ctrl-C during the fit keeps the best model so far and writes its predictions.
     """
@@ -102,5 +102,5 @@ def _bounds(clip: tuple[float, float] | None, observed: bool) -> tuple[float, fl
     if observed:
         raise click.UsageError("--clip and --clip-observed exclude each other; give one")
     if not -math.inf < clip[0] < clip[1] < math.inf:
-        raise click.UsageError(f"--clip takes LOW < HIGH; got {clip[0]:g} {clip[1]:g}")
+        raise click.UsageError(f"--clip takes LOW < HIGH, got {clip[0]:g} {clip[1]:g}")
     return clip

@@ -15,9 +15,11 @@ from overt._utils.errors import UsageError
 from overt._utils.signals import Interrupted, Interrupts
 from overt.cli.completion_summary import draw_spectrum, summarize, summary_lines, write_summary
 from overt.cli.fitting import Fit, fit
+from overt.cli.opening import open_source
 from overt.cli.output import TABLES, check_output
+from overt.cli.parquet_source import import_pyarrow
 from overt.cli.predictions import Asked, Predictor, ask, write_all, write_asked
-from overt.cli.sources import PARQUET, Wanted, column_names, open_source
+from overt.cli.sources import PARQUET, Wanted, column_names
 from overt.cli.triplets import Triplets, read_triplets
 
 __all__ = ["Request", "run"]
@@ -96,8 +98,6 @@ def _check_files(request: Request) -> None:
             raise UsageError(f"{seen[whole]} and {option} name the same file {path}; give two")
         seen[whole] = option
     if request.out.suffix.lower() in PARQUET:
-        from overt.cli.parquet_source import import_pyarrow
-
         import_pyarrow(request.out)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from overt._utils.files import whole_file, write_whole
 from overt.cli.fitting import Fit
-from overt.cli.output import whole_file
 from overt.cli.triplets import Triplets
 from overt.studies.report.palette import COLOURS
 
@@ -99,8 +99,7 @@ def _predictions(facts: Mapping[str, Any]) -> str:
 def write_summary(path: Path, facts: Mapping[str, Any]) -> None:
     """Write the facts as JSON."""
     text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with whole_file(path) as file:
-        file.write(text.encode())
+    write_whole(path, text.encode())
 
 
 def draw_spectrum(path: Path, singular_values: NDArray[np.floating[Any]], effective_rank: float) -> None:

@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["IdTable", "is_integer"]
+__all__ = ["IdTable", "reads_as_integer"]
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
-def is_integer(name: str) -> bool:
+def reads_as_integer(name: str) -> bool:
     """Whether an id is the usual form of a whole number that 64 bits hold; 007 is not."""
     return _INTEGER.fullmatch(name) is not None
 
@@ -53,7 +53,7 @@ class IdTable:
     @cached_property
     def integers(self) -> bool:
         """Whether all are whole numbers; to be asked for when all have come."""
-        return all(map(is_integer, self._codes))
+        return all(map(reads_as_integer, self._codes))
 
     def some(self, codes: Iterable[int], most: int = 10) -> str:
         """Write the first ids of several: ``a, b, c, …``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import io
 import os
 import stat
@@ -15,11 +14,11 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from overt._utils.errors import OvertError, UsageError
-from overt._utils.files import TEMPORARY, is_full, sync_folder
+from overt._utils.errors import UsageError
+from overt.cli.parquet_source import import_pyarrow
 from overt.cli.sources import PARQUET
 
-__all__ = ["TABLES", "TableWriter", "check_output", "table_writer", "whole_file"]
+__all__ = ["TABLES", "TableWriter", "check_output", "table_writer"]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 TABLES = (*_DELIMITERS, *PARQUET)
@@ -52,38 +51,6 @@ def check_output(
                 raise UsageError(f"{option} {path} is an input file; choose another name")
         if not overwrite:
             raise UsageError(f"{option} {path} is there already; choose another name or give --overwrite")
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its place when the block ends well, and is gone when it does not.
-
-    Raises
-    ------
-    OvertError
-        If the disk is full or the file cannot be written; an earlier one is then as it was.
-    """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    try:
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        remedy = ""
-        if is_full(error):
-            remedy = "; free some space or choose another disk"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            remedy = "; choose a folder that you may write to"
-        raise OvertError(f"cannot write {path}: {error.strerror or error}{remedy}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 class TableWriter(Protocol):
@@ -141,8 +108,6 @@ def table_writer(
             with contextlib.suppress(OSError, ValueError):  # what has failed once fails when closed, too
                 text.detach()
         return
-    from overt.cli.parquet_source import import_pyarrow
-
     arrow = import_pyarrow(path)
     types = [arrow.string() if as_text else arrow.int64() for as_text in textual]
     schema = arrow.schema(list(zip(names, [*types, arrow.float64()], strict=True)))

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overt._utils.errors import OvertError, UsageError
-from overt.cli.id_table import is_integer
-from overt.cli.output import table_writer, whole_file
-from overt.cli.sources import Source, Wanted, open_source
+from overt._utils.files import whole_file
+from overt.cli.id_table import reads_as_integer
+from overt.cli.opening import open_source
+from overt.cli.output import table_writer
+from overt.cli.sources import Source, Wanted
 from overt.cli.triplets import Triplets
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ def ask(
         if set(names) <= set(fields) or {"row", "col"} <= set(fields):
             return True
         tables = zip((triplets.row_ids, triplets.col_ids), fields, strict=False)
-        found = [(name in table, table.integers and not is_integer(name)) for table, name in tables]
+        found = [(name in table, table.integers and not reads_as_integer(name)) for table, name in tables]
         return not any(known for known, _ in found) and any(odd for _, odd in found)
 
     wanted = Wanted(names, valued=False, is_header=is_header, lenient=True)
@@ -138,7 +140,7 @@ def ask(
             missing |= absent
             for index in np.flatnonzero(absent):
                 name = ids[index]
-                textual[side] = textual[side] or not is_integer(name)
+                textual[side] = textual[side] or not reads_as_integer(name)
                 if len(strange[side]) < 10:
                     strange[side][name] = None
         pairs += len(chunk.rows)

@@ -22,7 +22,6 @@ __all__ = [
     "Wanted",
     "column_names",
     "find_columns",
-    "open_source",
 ]
 
 NAMES = ("row", "col", "value")
@@ -82,31 +81,6 @@ class Source(Protocol):
         """Say where the entry of that number (from 0) stands: ``line 7``."""
 
 
-def open_source(
-    path: Path, wanted: Wanted, *, header: bool | None = None, delimiter: str | None = None
-) -> Source:
-    """Choose how to read a file by its suffix.
-
-    Raises
-    ------
-    UsageError
-        If the suffix is unknown and no delimiter says that the file is text.
-    """
-    suffix = path.suffix.lower()
-    if suffix in PARQUET:
-        from overt.cli.parquet_source import ParquetSource
-
-        return ParquetSource(path, wanted)
-    if suffix in TEXT or delimiter is not None:
-        from overt.cli.text_source import TextSource
-
-        return TextSource(path, wanted, header=header, delimiter=delimiter)
-    raise UsageError(
-        f"{path}: unknown suffix {suffix!r}; known are {', '.join((*TEXT, *PARQUET))}. "
-        "A text file of another name is read if --delimiter is given"
-    )
-
-
 def column_names(text: str | None) -> tuple[str, ...] | None:
     """Split ``--columns``.
 
@@ -120,7 +94,7 @@ def column_names(text: str | None) -> tuple[str, ...] | None:
     names = tuple(name.strip() for name in next(csv.reader([text]), []))
     if len(names) != 3 or len(set(names)) != 3 or not all(names):
         raise UsageError(
-            f"--columns takes three different names or numbers from 1, as row,col,value; got {text!r}"
+            f"--columns takes three different names or numbers from 1, as row,col,value, got {text!r}"
         )
     return names
 

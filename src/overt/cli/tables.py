@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from overt.studies.base import Estimate, Study
+from overt.studies.claims.verdicts import LastVerdicts
 from overt.studies.report.build import StudySection
-from overt.studies.verdicts import LastVerdicts
 
 __all__ = ["print_notes", "print_study", "print_verdicts"]
 

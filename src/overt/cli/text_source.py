@@ -55,7 +55,7 @@ class TextSource:
         self.path, self.wanted, self.header = path, wanted, header
         self.delimiter = None if delimiter is None else _WORDS.get(delimiter, delimiter)
         if self.delimiter is not None and (not self.delimiter or set(self.delimiter) & set('"\r\n')):
-            raise UsageError(f"--delimiter must be a character such as ',' or tab; got {delimiter!r}")
+            raise UsageError(f"--delimiter must be a character such as ',' or tab, got {delimiter!r}")
         self.names: tuple[str, ...] | None = None
         self._starts: list[int] = []  # entry numbers from which the line is that number plus the offset
         self._offsets: list[int] = []

@@ -37,13 +37,18 @@ __all__ = [
     "run_study",
 ]
 
-_HOMES = {"RunSummary": "runner", "run_study": "runner", "register": "registry", "OvertError": "errors"}
+_HOMES = {
+    "OvertError": "overt._utils.errors",
+    "RunSummary": "overt.studies.runner",
+    "register": "overt.studies.registry",
+    "run_study": "overt.studies.runner",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'base')}"), name)
+    return getattr(import_module(_HOMES.get(name, "overt.studies.base")), name)
 
 
 def __dir__() -> list[str]:

@@ -14,9 +14,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from overt._utils.checks import check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 Outcome = Literal["reproduced", "not reproduced", "inconclusive", "skipped"]
-OUTCOMES: tuple[Outcome, ...] = ("reproduced", "not reproduced", "inconclusive", "skipped")
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 class StudyConfig(BaseModel):
@@ -138,8 +140,7 @@ class Verdict:
     estimates: tuple[Estimate, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.outcome not in OUTCOMES:
-            raise ValueError(f"outcome must be one of {', '.join(OUTCOMES)}; got {self.outcome!r}")
+        check_choice(self.outcome, "outcome", OUTCOMES)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from overt._utils.errors import UsageError
 from overt.studies.base import Study
-from overt.studies.identity import run_name
+from overt.studies.runs.identity import run_name
 
 __all__ = ["get", "names", "register"]
 
@@ -46,7 +46,7 @@ def register(study: Study[Any]) -> None:
         If it is not a `Study`.
     """
     if not isinstance(study, Study):
-        raise TypeError(f"study must be an instance of Study; got {study!r}")
+        raise TypeError(f"study must be an instance of Study, got {study!r}")
     run_name(study.name, "0" * 12)
     if study.name == "all":
         raise UsageError("a study cannot be named 'all', which stands for every study")

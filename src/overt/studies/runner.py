@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from overt._utils.checks import check_integer
 from overt._utils.errors import UsageError
-from overt._utils.files import explain
 from overt._utils.signals import Interrupts
 from overt.studies import registry
-from overt.studies.assess import assess, load_mixture
-from overt.studies.backends import Workers, check_backend, check_jobs
 from overt.studies.base import Study, StudyConfig, Verdict
-from overt.studies.display import make_display
-from overt.studies.loop import Loop
-from overt.studies.overrides import apply
-from overt.studies.provenance import provenance
+from overt.studies.claims.assess import assess, load_mixture
+from overt.studies.claims.verdicts import save_verdicts
 from overt.studies.report.build import StudySection, build_report
-from overt.studies.store import Store
-from overt.studies.verdicts import save_verdicts
+from overt.studies.runs.backends import Workers, check_backend, check_jobs
+from overt.studies.runs.display import make_display
+from overt.studies.runs.loop import Loop
+from overt.studies.runs.overrides import apply
+from overt.studies.runs.provenance import provenance
+from overt.studies.runs.store import Store
 
 __all__ = ["RunSummary", "judge", "run_studies", "run_study", "write_report"]
 
@@ -89,7 +89,7 @@ def run_study(
     out : path-like, optional
         The folder of runs; ``overt-runs/<study>-<preset>`` by default. Runs already in it are kept.
     jobs : int, optional
-        How many runs are made side by side; one a core by default. Records do not depend on it,
+        How many runs are made side by side; one per core by default. Records do not depend on it,
         but for the rounding of linear algebra.
     backend : str, default="loky"
         "loky" (processes on this machine), "dask", "ray", or a backend registered with joblib.
@@ -108,8 +108,10 @@ def run_study(
 
     Raises
     ------
+    TypeError
+        If an argument is of the wrong kind.
     UsageError
-        If an argument cannot be meant (a ValueError).
+        If an argument is out of range, or names nothing that there is (a ValueError).
     StoreError
         If the folder cannot be used; nothing in it is lost.
     KeyboardInterrupt
@@ -178,7 +180,7 @@ def run_studies(
 def judge(stores: Store | Sequence[Store], studies: Iterable[Study[Any]]) -> list[StudySection]:
     """Return what the stored runs of studies say; a pure function of the folders' records.
 
-    There is one section a study, or one for each setting where folders hold a study in several: runs of
+    There is one section per study, or one for each setting where folders hold a study in several: runs of
     different settings are never judged together.
     """
     folders = [stores] if isinstance(stores, Store) else stores
@@ -199,10 +201,7 @@ def write_report(store: Store, sections: Sequence[StudySection], path: Path | No
         If it cannot be written; an earlier report is then still there.
     """
     target = path or store.path / "report.html"
-    try:
-        written = build_report(sections, target)
-    except OSError as error:
-        raise explain(error, target, "write") from error
+    written = build_report(sections, target)
     if path is None:
         for section in sections:
             save_verdicts(store, section)
@@ -217,6 +216,5 @@ def _draft(
         raise UsageError(
             f"study {study.name!r} has no preset {chosen!r}; there are: {', '.join(study.presets)}"
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise UsageError(f"seed must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
-    return chosen, apply(study.plan(chosen, seed), overrides, study.name)
+    shift = check_integer(seed, "seed", least=0, most=2**32 - 1)
+    return chosen, apply(study.plan(chosen, shift), overrides, study.name)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from overt.studies.base import StudyConfig
+from overt.studies.fields import check_instance
 
 Group = Literal[
     "optimizers",  # A1, A2: every optimizer over its learning rates, left alone
@@ -93,10 +94,6 @@ class AdamConfig(StudyConfig):
 
     @model_validator(mode="after")
     def _possible(self) -> AdamConfig:
-        if self.rank > self.n or self.n_observed > self.n**2:
-            raise ValueError(
-                f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
-            )
-        if self.n_observed < self.rank * self.n:
-            raise ValueError("each row needs at least as many entries as the rank: raise n_observed")
+        # Each row needs as many entries as the rank.
+        check_instance(self.n, self.rank, self.n_observed, least=self.rank * self.n)
         return self

@@ -11,7 +11,7 @@ from overt.studies.adam.claims import RECOVERED
 from overt.studies.adam.names import CHANGES, NAMES
 from overt.studies.adam.rules import Setting, setting
 from overt.studies.base import Run
-from overt.studies.numbers import (
+from overt.studies.claims.numbers import (
     columns,
     distinct,
     errors,
@@ -75,9 +75,13 @@ def _row(label: str, best: tuple[Setting, list[Run]]) -> tuple[Interval, dict[st
 
 def _forest(id_: str, title: str, caption: str, rows: Sequence[tuple[Interval, dict[str, Cell]]]) -> Figure:
     svg = interval_chart(
-        [row for row, _ in rows], title=title, x_label="relative error", log_x=True,
-        reference=(RECOVERED, "error 0.1"), id=id_,
-    )  # fmt: skip
+        [row for row, _ in rows],
+        title=title,
+        x_label="relative error",
+        log_x=True,
+        reference=(RECOVERED, "error 0.1"),
+        id=id_,
+    )
     return Figure(id_, title, caption, svg=svg, data=[data for _, data in rows])
 
 
@@ -91,8 +95,7 @@ def optimizers(runs: Sequence[Run]) -> Figure | None:
     rows.sort(key=lambda row: row[0].value if row[0].value is not None else float("inf"))
     caption = (
         f"One matrix under the normalized nuclear norm, fitted to {instance(group[0])}; each optimizer at "
-        "its best "
-        f"learning rate, which is written beside the share of seeds that recovered. {_RULE} "
+        f"its best learning rate, which is written beside the share of seeds that recovered. {_RULE} "
         f"{spread(group, 'lines')}{losses(group)}"
     )
     return _forest("optimizers", "Which optimizers recover the matrix", caption, rows)
@@ -115,11 +118,9 @@ def interventions(runs: Sequence[Run]) -> Figure | None:
         if (best := _best(runs, name, group="rotations", optimizer=name)) is not None:
             rows.append(_row(f"{NAMES[name]}, coordinates turned", best))
     caption = (
-        f"What becomes of the recovery of {instance(group[0])} when one thing is changed in the steps, at "
-        "the best "
+        f"How the recovery of {instance(group[0])} changes with one change to the steps, at the best "
         "learning rate of each. A step is the sum of what the data and what the penalty cause. Within the "
-        "leading column and row "
-        f"space a step cannot shrink the trailing singular values either. {_RULE} "
+        f"leading column and row space a step cannot shrink the trailing singular values either. {_RULE} "
         f"{spread(group, 'lines')}{losses(group)}"
     )
     return _forest("interventions", "Interventions in the steps", caption, rows)
@@ -153,11 +154,9 @@ def trajectories(runs: Sequence[Run]) -> Figure | None:
     ]
     caption = (
         f"Seed {group[0].config['seed']} at the best learning rate of each. Left: effective rank. Right: "
-        "share of the "
-        "energy of the penalty's step that is off the diagonal in the singular basis of W, that is, that "
-        "turns "
-        "singular vectors; for GD and normalized GD it is zero by construction. Running medians over nine "
-        "records."
+        "share of the energy of the penalty's step that is off the diagonal in the singular basis of W, that "
+        "is, that turns singular vectors; for GD and normalized GD it is zero by construction. Running "
+        "medians over nine records."
     )
     return Figure("steps", title, caption, svg=svg, data=data)
 
@@ -189,16 +188,23 @@ def conditions(runs: Sequence[Run]) -> Figure | None:
         if lines:
             panels.append(
                 line_chart(
-                    lines, title=title, panel=x_label, x_label=x_label, y_label="relative error", log_x=True,
-                    log_y=True, reference=(RECOVERED, "error 0.1"), id=f"conditions-{group}", height=300,
+                    lines,
+                    title=title,
+                    panel=x_label,
+                    x_label=x_label,
+                    y_label="relative error",
+                    log_x=True,
+                    log_y=True,
+                    reference=(RECOVERED, "error 0.1"),
+                    id=f"conditions-{group}",
+                    height=300,
                 )
-            )  # fmt: skip
+            )
     if not panels:
         return None
     some = made(runs, group="scales") or made(runs, group="weights")
     caption = (
         f"Median error on {instance(some[0])} at the best learning rate tried, over {seeds(some)}. A "
-        "diverged "
-        f"setting leaves a gap. {_RULE}"
+        f"diverged setting leaves a gap. {_RULE}"
     )
     return Figure("conditions", title, caption, svg=panels, data=data)

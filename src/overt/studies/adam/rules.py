@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.adam.claims import FAILS, RECOVERED, WORKS
 from overt.studies.adam.names import CHANGES, NAMES
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import by_seed, missing, number, outcome, repetitions, say, select
-from overt.studies.guards import any_setting, diverged, judged
-from overt.studies.statistics import proportion
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import by_seed, missing, number, outcome, repetitions, say, select
+from overt.studies.claims.rule import any_setting, diverged, judged
+from overt.studies.claims.statistics import proportion
 
 ELEMENTWISE = ("adam", "rmsprop", "sign", "adam_beta1_0")
 OTHERS = ("gd", "momentum", "normalized_gd", "muon")
@@ -23,7 +23,7 @@ INVARIANT = ("keep_vectors", "keep_space", "gradient_direction")
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "A1": elementwise,
         "A2": turning,
@@ -208,7 +208,7 @@ def scale(runs: Sequence[Run]) -> Verdict:
     }
     adam, normalized = found["adam"], found["normalized_gd"]
     if len(values) < 3 or len(adam) < 3 or len(normalized) < 3:
-        few = f"it takes three values of objective_scale, and the runs have {len(values)}" if values else ""
+        few = f"the rule needs three values of objective_scale; the runs have {len(values)}" if values else ""
         return missing(
             "A7", select(runs, group="scales"), few if len(values) < 3 else "", optimizer=tuple(found)
         )
@@ -222,7 +222,7 @@ def weight(runs: Sequence[Run]) -> Verdict:
     values = sorted({run.config["weight"] for run in select(runs, group="weights")})
     found = _there([setting(runs, f"GD at weight {w:g}", group="weights", weight=w) for w in values])
     if not found or math.isclose(max(values), min(values)):
-        return missing("A8", reason="it compares values of weight, and the runs have one" if found else "")
+        return missing("A8", reason="the rule compares values of weight; the runs have one" if found else "")
     return _verdict("A8", all(one.fails for one in found), any(one.works for one in found), found)
 
 

@@ -2,8 +2,7 @@
 
 Every optimizer here is a momentum and a preconditioner: W ← W − lr M(m), where M is linear and depends on the
 history of the whole gradient only. So the step is the sum of M(m_data) and M(m_penalty), exactly, and one
-can be
-changed while the other is left alone.
+can be changed while the other is left alone.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ _FIT = (
 )
 _ENDED = (
     " Inconclusive where more than a tenth of the flows of a depth were stopped before the wanted loss. "
-    "(Added "
-    "after a full run.)"
+    "(Added after a full run.)"
 )
 
 A1 = Claim(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from overt._utils.checks import check_integer
 from overt.studies.base import StudyConfig
+from overt.studies.fields import OptimizerName, check_instance
 
 Group = Literal[
     "completion",  # A1: depths over the number of observed entries
@@ -31,7 +33,7 @@ class Arora2019Config(StudyConfig):
     regime : str
         Whether the rules count the run as one with few or many observations; set with the plan's sizes in
         view (about twice, and at least four times, the degrees of freedom), and kept when ``n_observed`` is
-        changed from outside.
+        overridden.
     n, rank, n_observed : int
         Of an n×n matrix. For MovieLens ``n_observed`` alone counts: ratings drawn from the 100 000.
     depth : int
@@ -62,7 +64,7 @@ class Arora2019Config(StudyConfig):
     rank: int = Field(default=5, ge=1)
     n_observed: int = Field(default=2000, ge=1)
     depth: int = Field(default=2, ge=1)
-    optimizer: str = "gd"
+    optimizer: OptimizerName = "gd"
     lr: float = Field(default=1.0, gt=0)
     max_steps: int = Field(default=5_000, ge=1)
     tolerance: float = Field(default=1e-6, gt=0)
@@ -74,25 +76,12 @@ class Arora2019Config(StudyConfig):
     stencil: float = Field(default=1e-4, gt=0, lt=0.1)
     leading: int = Field(default=10, ge=1)
 
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
-        return name
-
     @model_validator(mode="after")
     def _possible(self) -> Arora2019Config:
         if self.group == "movielens":
-            if self.n_observed >= 100_000:
-                raise ValueError(f"MovieLens 100K has 100 000 ratings, not more than {self.n_observed}")
+            check_integer(self.n_observed, "n_observed", most=99_999, remedy="MovieLens has 100 000 ratings")
             return self
-        if self.rank > self.n or (self.group != "sensing" and self.n_observed > self.n**2):
-            raise ValueError(
-                f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
-            )
-        if self.method == "flow" and self.leading > min(self.n, self.width or self.n):
-            raise ValueError(f"there are fewer than leading={self.leading} singular values")
+        check_instance(self.n, self.rank, None if self.group == "sensing" else self.n_observed)
+        if self.method == "flow":
+            check_integer(self.leading, "leading", most=min(self.n, self.width or self.n))
         return self

@@ -13,6 +13,7 @@ from overt.linalg import Factored
 from overt.models import DeepLinear
 from overt.problems import CompletionProblem, DataUnavailableError, SensingProblem, movielens_100k
 from overt.studies.arora2019.config import Arora2019Config
+from overt.studies.arora2019.instance import instance, network
 from overt.studies.base import RunContext, RunOutput, Skip
 from overt.training.gradient_flow import Flow, gradient_flow, singular_value_velocity
 
@@ -29,8 +30,6 @@ _END = 1e8  # a time that no flow comes near: it ends by its loss
 def run_flow(config: Arora2019Config, context: RunContext) -> RunOutput:
     """Integrate the flow and compare measured with predicted velocities."""
     problem = _problem(config)
-    from overt.studies.arora2019.execute import network
-
     network_ = network(config, problem.shape)
     model = _Narrow(network_) if 4 * min(network_.sizes) < min(problem.shape) else network_
     watch = _Watch(problem, config, context)
@@ -167,8 +166,6 @@ def _gradient(problem: CompletionProblem | SensingProblem, W: Tensor | Factored)
 
 def _problem(config: Arora2019Config) -> CompletionProblem | SensingProblem:
     if config.group != "movielens":
-        from overt.studies.arora2019.execute import instance
-
         return instance(config)
     try:
         # The held-out ratings are all others: their root mean squared error is the recorded error.

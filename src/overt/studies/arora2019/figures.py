@@ -8,7 +8,7 @@ from typing import Any
 
 from overt.studies.arora2019.figures_dynamics import deviations, trajectories
 from overt.studies.base import Run
-from overt.studies.numbers import (
+from overt.studies.claims.numbers import (
     columns,
     distinct,
     errors,
@@ -63,16 +63,25 @@ def over_observations(runs: Sequence[Run], group: str) -> Figure | None:
             ]
         panels += [
             line_chart(
-                lines["error"], title=title, panel=f"rank {rank}: error", x_label=what,
-                y_label="relative error", log_y=True, id=f"{group}-error-{rank}",
+                lines["error"],
+                title=title,
+                panel=f"rank {rank}: error",
+                x_label=what,
+                y_label="relative error",
+                log_y=True,
+                id=f"{group}-error-{rank}",
                 reference=(_ERROR_BAR, "error 0.05"),
             ),
             line_chart(
-                lines["effective_rank"], title=title, panel=f"rank {rank}: effective rank", x_label=what,
-                y_label="effective rank", id=f"{group}-rank-{rank}",
+                lines["effective_rank"],
+                title=title,
+                panel=f"rank {rank}: effective rank",
+                x_label=what,
+                y_label="effective rank",
+                id=f"{group}-rank-{rank}",
                 reference=(_truth(at, "true_effective_rank"), "truth"),
             ),
-        ]  # fmt: skip
+        ]
     n, ranks_ = some[0].config["n"], distinct(some, "rank")
     caption = (
         f"A {n}×{n} matrix of rank {listed([str(rank) for rank in ranks_])}, from {what}. Depths: plain "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.numbers import columns, distinct, made, median, seeds, values
+from overt.studies.claims.numbers import columns, distinct, made, median, seeds, values
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart, spectrum_chart
 from overt.studies.report.charts import Spectra as Panel
 from overt.studies.report.figures import Cell, Figure, format_number
@@ -44,9 +44,15 @@ def trajectories(runs: Sequence[Run]) -> Figure | None:
         ]
         rank = min(int(next(iter(chosen.values())).config["rank"]), 5) if group == "dynamics" else _SHOWN
         panels += spectrum_chart(
-            spectra, title=title, x_label="time", y_label="singular values", rank=rank, log_x=False,
-            log_y=group == "movielens", id=f"flow-{group}",
-        )  # fmt: skip
+            spectra,
+            title=title,
+            x_label="time",
+            y_label="singular values",
+            rank=rank,
+            log_x=False,
+            log_y=group == "movielens",
+            id=f"flow-{group}",
+        )
         panels += [_velocities(run, f"{name}, depth {depth}", title, group) for depth, run in chosen.items()]
         for depth, run in chosen.items():
             data += _rows(run, name, depth)
@@ -54,9 +60,9 @@ def trajectories(runs: Sequence[Run]) -> Figure | None:
     caption = (
         f"Seed {first.config['seed']}. Upper panels: the leading {first.config['leading']} singular values "
         "of the end-to-end matrix under gradient flow from small balanced layers; the deeper, the longer a "
-        "small one waits and the steeper it then rises. Lower panels: the velocity of the first "
-        f"{_SHOWN}, by central differences along the trajectory (markers) and by the formula of Theorem 3 "
-        "(lines). They lie on each other."
+        f"small one waits and the steeper it then rises. Lower panels: the velocity of the first {_SHOWN}, "
+        "by central differences along the trajectory (markers) and by the formula of Theorem 3 (lines). They "
+        "coincide."
     )
     return Figure("dynamics", title, caption, svg=panels, data=data)
 
@@ -68,9 +74,13 @@ def _velocities(run: Run, panel: str, title: str, group: str) -> str:
         lines.append(Series(f"σ{r + 1}, measured", t, measured[:, r]))
         lines.append(Series(f"σ{r + 1}, formula", t, predicted[:, r]))
     return line_chart(
-        lines, title=title, panel=f"{panel}: velocities", x_label="time", y_label="dσ/dt",
+        lines,
+        title=title,
+        panel=f"{panel}: velocities",
+        x_label="time",
+        y_label="dσ/dt",
         id=f"velocity-{group}-{run.config['depth']}",
-    )  # fmt: skip
+    )
 
 
 def _rows(run: Run, name: str, depth: int) -> list[dict[str, Cell]]:

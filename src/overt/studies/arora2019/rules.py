@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.arora2019.claims import GROUPS
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import by_seed, count, middle, missing, number, outcome, repetitions, say, select
-from overt.studies.guards import Guard, ended, fitted, judged
-from overt.studies.numbers import short
-from overt.studies.statistics import proportion
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import (
+    by_seed,
+    count,
+    middle,
+    missing,
+    number,
+    outcome,
+    repetitions,
+    say,
+    select,
+)
+from overt.studies.claims.numbers import short
+from overt.studies.claims.rule import Guard, ended, fitted, judged
+from overt.studies.claims.statistics import proportion
 
 # Relative losses at which a run has fitted the data: a residual of 1 %, below the errors compared, and of
 # 0.1 %, a tenth of what nuclear norms may differ by.
@@ -126,9 +136,8 @@ def nuclear(runs: Sequence[Run]) -> Verdict:
         bad += [ev.high(larger) < 1.01, ev.low(lower) > 0.9, abs(same.value - 1) > 0.01]
         reasons.append(
             f"depth {depth} from scale {short(scales[0])}: with few entries {larger.value:.3f} times the "
-            "nuclear "
-            f"norm and {lower.value:.2f} times the effective rank of the minimum nuclear norm solution; with "
-            f"many {same.value:.4f} times the nuclear norm"
+            f"nuclear norm and {lower.value:.2f} times the effective rank of the minimum nuclear norm "
+            f"solution; with many {same.value:.4f} times the nuclear norm"
         )
     return Verdict("A3", outcome(all(good), any(bad)), "; ".join(reasons), tuple(estimates))
 
@@ -138,7 +147,7 @@ def initialization(runs: Sequence[Run]) -> Verdict:
     at: dict[str, Any] = {"group": "scales", "method": "deep", "regime": "few"}
     scales = sorted({run.config["init_scale"] for run in select(runs, **at)})
     if len(scales) == 1:
-        only = f"it compares values of init_scale, and the runs have init_scale {short(scales[0])}"
+        only = f"the rule compares values of init_scale; the runs have init_scale {short(scales[0])}"
         return missing("A4", reason=only)
     if not scales:
         return missing("A4", select(runs, group="scales"), method="deep", regime="few")

@@ -12,7 +12,7 @@ Group = Literal[
     "main",  # every method at one training-set size
     "sizes",  # fewer methods over the training-set size
     "units",  # pixels in other units, at the same weights
-    "cost",  # seconds a step, all methods in one process
+    "cost",  # seconds per step, all methods in one process
 ]
 MethodName = Literal[
     "nothing",
@@ -38,7 +38,7 @@ class GeneralizationConfig(StudyConfig):
     p, basis, normalized : float, str, bool
         Of ``jacobian``.
     factors : int
-        Of ``overparameterized``: linear layers a layer.
+        Of ``overparameterized``: linear layers per layer.
     settings : tuple of float
         Values of the method's one knob (see ``methods.py``); empty for the method's own four.
     network : {"mlp", "cnn"}

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_choice
+
 __all__ = ["CORRUPTIONS", "corrupt", "corrupted"]
 
 CORRUPTIONS: dict[str, tuple[float, float]] = {
@@ -27,6 +29,7 @@ def corrupted(images: Tensor) -> Iterator[tuple[str, float, Tensor]]:
 
 def corrupt(images: Tensor, name: str, strength: float) -> Tensor:
     """The images under one corruption, the same at every call."""
+    check_choice(name, "name", CORRUPTIONS)
     if name == "noise":
         generator = torch.Generator().manual_seed(20_260_101)
         noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
@@ -36,9 +39,7 @@ def corrupt(images: Tensor, name: str, strength: float) -> Tensor:
     if name == "contrast":
         mean = images.mean((-2, -1), keepdim=True)
         return mean + strength * (images - mean)
-    if name == "shift":
-        return _shifted(images, round(strength))
-    raise ValueError(f"unknown corruption {name!r}; one of {', '.join(CORRUPTIONS)}")
+    return _shifted(images, round(strength))
 
 
 def _blurred(images: Tensor, sigma: float) -> Tensor:

@@ -7,21 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.classifiers import fit
 from overt.studies.generalization.config import GeneralizationConfig
-from overt.studies.generalization.execute import Data, build
+from overt.studies.generalization.data import Data, build
 from overt.studies.generalization.methods import key, settings_of, trial
+from overt.studies.generalization.plan import methods
+from overt.studies.shared.classifiers import fit
 
 ROUNDS = 5
 
 
 def cost(config: GeneralizationConfig, context: RunContext) -> RunOutput:
-    """Median seconds a step of each method: the median over rounds, in each of which every method has a turn.
+    """Seconds per step of each method: the median over rounds, in each of which every method has a turn.
 
-    One record for each method; methods share the machine's ups and downs.
+    One record for each method. As they take turns, a slow phase of the machine affects all of them.
     """
-    from overt.studies.generalization.plan import methods
-
     data = Data(config)
     times: dict[str, list[float]] = {}
     for turn in range(ROUNDS):

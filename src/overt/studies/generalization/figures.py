@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from overt.studies.base import Run
-from overt.studies.evidence import select
+from overt.studies.claims.evidence import select
+from overt.studies.claims.numbers import columns, seeds
 from overt.studies.generalization.figures_curves import rank_curves, size_curves, weight_curves
 from overt.studies.generalization.methods import key, label, look
 from overt.studies.generalization.results import NETWORKS, Cell, keys, mean, numbers
 from overt.studies.generalization.rules import sparse_tests
-from overt.studies.numbers import columns, seeds
 from overt.studies.report.charts import Interval, heat_map, interval_chart
 from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell as Value
@@ -75,7 +75,7 @@ def _here(runs: Sequence[Run]) -> list[tuple[str, Cell, list[str]]]:
 
 
 def forest(runs: Sequence[Run], id_: str, field: str, title: str) -> Figure | None:
-    """One row a method, the best at the top; a panel for each network."""
+    """One row per method, the best at the top; a panel for each network."""
     panels, data = [], []
     for name, cell, methods in _here(runs):
         rows = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from overt.studies.base import Estimate, Run
-from overt.studies.evidence import select
+from overt.studies.claims.evidence import select
+from overt.studies.claims.numbers import columns, seeds, series
 from overt.studies.generalization.methods import key, label, look
 from overt.studies.generalization.results import NETWORKS, Cell, cells, keys, mean, numbers, trials
-from overt.studies.numbers import columns, seeds, series
 from overt.studies.report.charts import Series, line_chart
 from overt.studies.report.figures import Cell as Value
 from overt.studies.report.figures import Figure

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from overt import JacobianPenalty, SpectralPenalty
 from overt.penalties import CompositionPenalty
-from overt.studies.classifiers import Network, OfWeights, Recipe
 from overt.studies.generalization.config import GeneralizationConfig
+from overt.studies.shared.classifiers import Network, OfWeights, Recipe
 
 __all__ = ["BUDGET", "Trial", "key", "label", "look", "settings_of", "trial"]
 

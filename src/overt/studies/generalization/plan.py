@@ -1,8 +1,8 @@
 """Which runs each preset makes.
 
 ``full``: every method with both networks at 500 training images, ten seeds; fewer methods at 100 and at 5000
-images, five seeds. That is 305 minutes of one fast core. Not run are the
-other methods away from 500 images, sizes between, more seeds, and other data sets (``--set source=FOLDER``).
+images, five seeds. It takes 305 minutes on one fast core. It leaves out the other methods away from 500
+images, sizes between, more seeds, and other data sets (``--set source=FOLDER``).
 
 ``quick`` shows that all parts work: 200 images, small networks, few steps, methods and seeds, too few for a
 verdict.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from overt.studies.base import Estimate, Run
-from overt.studies.evidence import number, select
+from overt.studies.claims.evidence import number, select
+from overt.studies.claims.statistics import bootstrap, paired_difference
 from overt.studies.generalization.methods import key
-from overt.studies.statistics import bootstrap, paired_difference
 
 __all__ = ["LOWER_IS_BETTER", "NETWORKS", "Cell", "cells", "gain", "keys", "mean", "numbers", "trials"]
 

@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import number, outcome, select
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import number, outcome, select
+from overt.studies.claims.statistics import paired_difference
 from overt.studies.generalization.claims import DEAREST, FEWEST, REGRET, SMALLEST
 from overt.studies.generalization.methods import label
 from overt.studies.generalization.results import NETWORKS, Cell, cells, gain, keys, mean, numbers, trials
-from overt.studies.statistics import paired_difference
 
 __all__ = ["RULES", "judge", "regrets", "sparse_tests"]
 
@@ -29,7 +29,7 @@ def missing(claim: str) -> Verdict:
     needs = (
         "the run that times all methods is" if claim == "G11" else "five seeds of all that it compares are"
     )
-    return Verdict(claim, "inconclusive", f"the rule rests on runs that are not there: {needs} needed")
+    return Verdict(claim, "inconclusive", f"the runs that the rule needs are missing: {needs}")
 
 
 class Contest:
@@ -286,5 +286,5 @@ RULES: Mapping[str, Callable[[Sequence[Run]], Verdict]] = {
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     return [rule(runs) for rule in RULES.values()]

@@ -9,8 +9,7 @@ SETTING = "8 Gaussian samples of length 20 with random labels, exponential loss.
 
 _ENDED = (
     " Inconclusive where more than a tenth of the networks of a setting end below a margin of 30; fewer "
-    "count as "
-    "the worst possible. (Added after a full run.)"
+    "count as the worst possible. (Added after a full run.)"
 )
 
 G1 = Claim(

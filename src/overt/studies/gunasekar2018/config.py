@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from overt._utils.checks import check_integer
 from overt.studies.base import StudyConfig
+from overt.studies.fields import OptimizerName
 
 Group = Literal[
     "classify",  # G1–G3: networks on separable data
@@ -52,26 +54,14 @@ class GunasekarConfig(StudyConfig):
     loss: Loss = "exponential"
     p: float = Field(default=1.0, gt=0)
     weight: float = Field(default=0.0, ge=0)
-    optimizer: str = "grouprmsprop"
+    optimizer: OptimizerName = "grouprmsprop"
     lr: float = Field(default=1.0, gt=0)
     max_steps: int = Field(default=8_000, ge=1)
 
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
-        return name
-
     @model_validator(mode="after")
     def _possible(self) -> GunasekarConfig:
-        if self.n_observed >= self.n or self.frequencies > self.n // 2:
-            raise ValueError(
-                f"needs fewer samples than dimensions and at most n/2 frequencies; got n={self.n}, "
-                f"n_observed={self.n_observed}, frequencies={self.frequencies}"
-            )
+        check_integer(self.n_observed, "n_observed", most=self.n - 1, remedy="give fewer samples than n")
+        check_integer(self.frequencies, "frequencies", most=self.n // 2, remedy="n/2 is the most")
         return self
 
 
@@ -87,16 +77,23 @@ def classify(quick: bool, seeds: range) -> Runs:
     """G1–G3; step size and budget are from a pilot on two instances."""
     steps = 4_000 if quick else 12_000
     networks: tuple[tuple[Architecture, int], ...] = (
-        ("convolution", 3), ("convolution", 2), ("full", 3), ("full", 2),
-    )  # fmt: skip
+        ("convolution", 3),
+        ("convolution", 2),
+        ("full", 3),
+        ("full", 2),
+    )
     losses: tuple[Loss, ...] = ("exponential",) if quick else ("exponential", "logistic")
     for architecture, depth in networks:
         for loss in losses:
             for seed in seeds:
                 yield GunasekarConfig(
-                    group="classify", architecture=architecture, depth=depth, loss=loss, max_steps=steps,
+                    group="classify",
+                    architecture=architecture,
+                    depth=depth,
+                    loss=loss,
+                    max_steps=steps,
                     seed=seed,
-                )  # fmt: skip
+                )
 
 
 def regress(quick: bool, seeds: range) -> Runs:
@@ -111,9 +108,17 @@ def regress(quick: bool, seeds: range) -> Runs:
             steps = 5_000 if quick else 40_000 if slow else 10_000
             for seed in seeds:
                 yield GunasekarConfig(
-                    group="regress", architecture=architecture, depth=depth, init_scale=scale, n=32,
-                    n_observed=16, optimizer="gd", lr=2e-2, max_steps=steps, seed=seed,
-                )  # fmt: skip
+                    group="regress",
+                    architecture=architecture,
+                    depth=depth,
+                    init_scale=scale,
+                    n=32,
+                    n_observed=16,
+                    optimizer="gd",
+                    lr=2e-2,
+                    max_steps=steps,
+                    seed=seed,
+                )
 
 
 def explicit(seeds: range) -> Runs:
@@ -121,10 +126,24 @@ def explicit(seeds: range) -> Runs:
     for p in (1.0, 2 / 3):
         for seed in seeds:
             yield GunasekarConfig(
-                group="explicit", depth=1, p=p, weight=1e-3, optimizer="adam", lr=1e-2, max_steps=3_000,
+                group="explicit",
+                depth=1,
+                p=p,
+                weight=1e-3,
+                optimizer="adam",
+                lr=1e-2,
+                max_steps=3_000,
                 seed=seed,
-            )  # fmt: skip
+            )
             yield GunasekarConfig(
-                group="explicit_regress", depth=1, p=p, weight=1e-3, optimizer="adam", lr=1e-2, n=32,
-                n_observed=16, max_steps=3_000, seed=seed,
-            )  # fmt: skip
+                group="explicit_regress",
+                depth=1,
+                p=p,
+                weight=1e-3,
+                optimizer="adam",
+                lr=1e-2,
+                n=32,
+                n_observed=16,
+                max_steps=3_000,
+                seed=seed,
+            )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from overt.models import DeepCircularConvolution, DeepLinear
 from overt.problems import RegressionProblem
@@ -22,22 +22,11 @@ from overt.studies.gunasekar2018.classification import (
 )
 from overt.studies.gunasekar2018.config import GunasekarConfig
 from overt.studies.gunasekar2018.margins import Floats
-from overt.studies.training_runs import how
-from overt.training import State, TrainResult, train
+from overt.studies.shared.penalized import Coordinates
+from overt.studies.shared.training_runs import how
+from overt.training import State, Stopping, TrainResult, train
 
 WARMUP = 100  # steps over which the first step length is kept
-
-
-class Coordinates(nn.Module):
-    """The linear functional w itself."""
-
-    def __init__(self, start: Tensor) -> None:
-        super().__init__()
-        self.w = nn.Parameter(start)
-
-    def product(self) -> Tensor:
-        """``w``, shape (d,)."""
-        return self.w
 
 
 def execute(config: GunasekarConfig, context: RunContext) -> RunOutput:
@@ -74,11 +63,15 @@ def run_network(config: GunasekarConfig, context: RunContext) -> RunOutput:
 
     depth = config.depth
     result = train(
-        network(config), problem,
-        optimizer=config.optimizer, lr=(config.lr * WARMUP) ** (1 / depth) / (depth * WARMUP),
+        network(config),
+        problem,
+        optimizer=config.optimizer,
+        lr=(config.lr * WARMUP) ** (1 / depth) / (depth * WARMUP),
         lr_schedule=lambda step: float((1 + step / WARMUP) ** (1 / depth - 1)),
-        max_steps=config.max_steps, tolerance=0.0, callback=watch,
-    )  # fmt: skip
+        max_steps=config.max_steps,
+        tolerance=0.0,
+        callback=watch,
+    )
     w = result.W.numpy()
     p = 2 / depth if config.architecture == "convolution" else 2.0
     record = references.compare(w) | references.stationary(w, p)
@@ -150,11 +143,14 @@ def run_regression(config: GunasekarConfig, context: RunContext) -> RunOutput:
     else:
         depth = config.depth
         result = train(
-            network(config), problem,
-            optimizer=config.optimizer, lr=config.lr / max(1.0, config.init_scale) ** (2 - 2 / depth),
-            max_steps=config.max_steps, tolerance=1e-14,
+            network(config),
+            problem,
+            optimizer=config.optimizer,
+            lr=config.lr / max(1.0, config.init_scale) ** (2 - 2 / depth),
+            max_steps=config.max_steps,
+            tolerance=1e-14,
             checkpoint=context.directory / "run.safetensors",
-        )  # fmt: skip
+        )
     w = result.W.numpy()
     fitted = w + X.T @ np.linalg.solve(X @ X.T, y - X @ w)  # norms are compared among exact solutions
     best = mg.fourier_norm(sparse, 1.0)
@@ -175,10 +171,15 @@ def _penalized(start: Tensor, problem: Any, config: GunasekarConfig) -> TrainRes
     model = Coordinates(start)
     penalty = FourierPenalty(model, config.p, config.weight)
     return train(
-        model, problem,
-        optimizer=config.optimizer, lr=config.lr, penalty=penalty, max_steps=config.max_steps,
-        stall_steps=config.max_steps, lr_schedule=lambda step: max(0.0, 1 - step / config.max_steps),
-    )  # fmt: skip
+        model,
+        problem,
+        optimizer=config.optimizer,
+        lr=config.lr,
+        penalty=penalty,
+        max_steps=config.max_steps,
+        stopping=Stopping(stall_steps=config.max_steps),
+        lr_schedule=lambda step: max(0.0, 1 - step / config.max_steps),
+    )
 
 
 def _angle(w: Floats, reference: Floats) -> float:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.gunasekar2018.rules import NAMES, judged_loss, networks, predicted
-from overt.studies.numbers import (
+from overt.studies.claims.numbers import (
     columns,
     distinct,
     interval,
@@ -21,6 +20,7 @@ from overt.studies.numbers import (
     spread,
     values,
 )
+from overt.studies.gunasekar2018.rules import NAMES, judged_loss, networks, predicted
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
 from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table
@@ -51,11 +51,16 @@ def margins(runs: Sequence[Run]) -> Figure | None:
             return None
         panels.append(
             line_chart(
-                drawn, title=title, panel=f"{words} norm",
-                x_label="margin", y_label="excess over the minimum", log_x=True, log_y=True,
+                drawn,
+                title=title,
+                panel=f"{words} norm",
+                x_label="margin",
+                y_label="excess over the minimum",
+                log_x=True,
+                log_y=True,
                 id=f"margins-{name}",
             )
-        )  # fmt: skip
+        )
     caption = (
         f"Networks on {_size(group)}, {loss} loss. Drawn is how far a norm of the "
         "trained vector per margin is above the least that any separating vector has. Convolution goes to "
@@ -150,14 +155,16 @@ def regression(runs: Sequence[Run]) -> Figure | None:
         for row in data
     ]
     svg = interval_chart(
-        rows, title=title, x_label="excess of Fourier ℓ1 over its minimum", id="regression-fourier",
+        rows,
+        title=title,
+        x_label="excess of Fourier ℓ1 over its minimum",
+        id="regression-fourier",
         reference=(least.value, "minimum ℓ2 norm") if least else None,
-    )  # fmt: skip
+    )
     caption = (
         f"{group[0].config['n']} unknowns, {group[0].config['n_observed']} samples without noise, active "
         f"frequencies of the truth: {group[0].config['frequencies']}; {_optimizer(group)} from the scale "
-        "given. "
-        "The exponent is measured as in classification. "
+        "given. The exponent is measured as in classification. "
         f"{spread(group, 'ranges')}{left_out(group, 'l1_excess')}"
     )
     return Figure("regression", title, caption, svg=svg, table=Table(names, table), data=data)
@@ -196,14 +203,16 @@ def explicit(runs: Sequence[Run]) -> Figure | None:
         if rows:
             panels.append(
                 interval_chart(
-                    rows, title=title, panel=words, x_label="excess of Fourier ℓ1 over its minimum",
+                    rows,
+                    title=title,
+                    panel=words,
+                    x_label="excess of Fourier ℓ1 over its minimum",
                     id=f"explicit-{name}",
                 )
-            )  # fmt: skip
+            )
     caption = (
         f"{_optimizer(group)} on the vector itself with Σ |ŵ|ᵖ added to the loss, beside convolutional "
-        "networks "
-        f"without any penalty. {spread(group, 'ranges')}{left_out(group, 'l1_excess')}"
+        f"networks without any penalty. {spread(group, 'ranges')}{left_out(group, 'l1_excess')}"
     )
     return Figure("explicit", title, caption, svg=panels, data=data)
 

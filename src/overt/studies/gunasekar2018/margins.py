@@ -74,11 +74,14 @@ def _from_dual(A: Floats, *, inequality: bool) -> tuple[Floats, float]:
         return np.asarray(-2 * (np.conj(transformed @ alpha)[:, None] * transformed).real)
 
     found: Any = minimize(
-        lambda alpha: -alpha.sum(), np.full(k, scale), jac=lambda alpha: -np.ones_like(alpha),
-        bounds=[(0, None)] * k if inequality else None, method="SLSQP",
+        lambda alpha: -alpha.sum(),
+        np.full(k, scale),
+        jac=lambda alpha: -np.ones_like(alpha),
+        bounds=[(0, None)] * k if inequality else None,
+        method="SLSQP",
         constraints={"type": "ineq", "fun": room, "jac": room_slope},
         options={"maxiter": 2000, "ftol": 1e-14},
-    )  # fmt: skip
+    )
     z = transformed @ found.x
     z = z / max(1.0, float(np.abs(z).max()))  # feasible to rounding, so that its value is a bound
     value = float(found.x.sum()) / max(1.0, float(np.abs(transformed @ found.x).max()))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from overt.studies import evidence as ev
 from overt.studies.base import Run, Verdict
-from overt.studies.evidence import by_seed, count, middle, missing, number, outcome, say, select, usual
-from overt.studies.guards import Guard, diverged, ended, judged
-from overt.studies.numbers import listed
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import by_seed, count, middle, missing, number, outcome, say, select, usual
+from overt.studies.claims.numbers import listed
+from overt.studies.claims.rule import Guard, diverged, ended, judged
 
 EARLY = 30.0  # the margin at which the excess is first looked at
 SCALE = 1e-6  # of the initialization, for regression
@@ -25,7 +25,7 @@ NAMES = {"convolution": "convolution", "full": "fully connected"}
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "G1": full,
         "G2": convolution,

@@ -6,8 +6,7 @@ from overt.studies.base import Claim
 
 _ENDED = (
     " Inconclusive where more than a tenth of the flows of a setting were stopped before the wanted loss; "
-    "fewer "
-    "count as the worst possible. (Added after a full run.)"
+    "fewer count as the worst possible. (Added after a full run.)"
 )
 
 L1 = Claim(
@@ -51,15 +50,14 @@ L4 = Claim(
     "Along its weight, the normalized nuclear norm at depth 1 with Adam goes through the same ranks, and "
     "close to the same matrices.",
     "Own question; the penalty is that of Zhao 2022",
-    "The path trains at one weight after another, from the smallest to the largest, each from where the "
-    "last ended. A seed counts if, from the largest to the smallest, the numerical rank (above 1 % of the "
-    "first singular value) takes each value 1, …, true rank before it exceeds them, and for each "
-    "r the closest matrix on the path is within 0.2 of W_r (relative distance). Reproduced if at least 80 % "
-    "of the seeds count, not reproduced if fewer than half do. Weights at "
-    "which the loss is more than a tenth above that at a larger weight are left out: training had not ended. "
-    "Inconclusive where more than a tenth of the paths fit nowhere better than the last critical point of "
-    "lower "
-    "rank. (The last two were added after a full run.)",
+    "The path trains at one weight after another, from the smallest to the largest, each from where the last "
+    "ended. A seed counts if, from the largest to the smallest, the numerical rank (above 1 % of the first "
+    "singular value) takes each value 1, …, true rank before it exceeds them, and for each r the closest "
+    "matrix on the path is within 0.2 of W_r (relative distance). Reproduced if at least 80 % of the seeds "
+    "count, not reproduced if fewer than half do. Weights at which the loss is more than a tenth above that "
+    "at a larger weight are left out: training had not ended. Inconclusive where more than a tenth of the "
+    "paths fit nowhere better than the last critical point of lower rank. (The last two were added after a "
+    "full run.)",
 )
 CLAIMS = (L1, L2, L3, L4)
 

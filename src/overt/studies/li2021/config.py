@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from overt._utils.checks import check_number
 from overt.studies.base import StudyConfig
+from overt.studies.fields import OptimizerName, check_instance
 
 
 class Li2021Config(StudyConfig):
@@ -53,15 +55,14 @@ class Li2021Config(StudyConfig):
     epsilon: float = Field(default=1e-6, gt=0, lt=1)
     functional: str = "normalized_nuclear_norm"
     weights: tuple[float, ...] = ()
-    optimizer: str = "adam"
+    optimizer: OptimizerName = "adam"
     lr: float = Field(default=1e-2, gt=0)
 
     @model_validator(mode="after")
     def _possible(self) -> Li2021Config:
-        if self.rank > self.n or self.n_observed > self.n**2:
-            raise ValueError(
-                f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
-            )
-        if self.group == "path" and not (self.weights and all(weight > 0 for weight in self.weights)):
-            raise ValueError("weights of the path must be positive, and at least one")
+        check_instance(self.n, self.rank, self.n_observed)
+        if self.group == "path" and not self.weights:
+            raise ValueError("weights must hold at least one weight in the group path, got none")
+        for number, weight in enumerate(self.weights):
+            check_number(weight, f"weights[{number}]", above=0)
         return self

@@ -15,7 +15,7 @@ from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
 from overt.studies.li2021.config import Li2021Config
 from overt.studies.li2021.glrl import CriticalPoint, critical_points
-from overt.training import train
+from overt.training import Stopping, train
 from overt.training.gradient_flow import gradient_flow
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _penalized(
             penalty=SpectralPenalty(model, config.functional, of="product", weight=weight),
             lr_schedule=lambda step: _FLOOR ** (step / config.max_steps),
             max_steps=config.max_steps,
-            stall_steps=config.max_steps,
+            stopping=Stopping(stall_steps=config.max_steps),
             checkpoint=context.directory / f"run-{number}.safetensors",
         )
         s = F.singular_values(result.W)

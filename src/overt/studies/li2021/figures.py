@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.evidence import number
+from overt.studies.claims.evidence import number
+from overt.studies.claims.numbers import columns, distinct, made, median, series, short, spread
 from overt.studies.li2021.rules import mean_distance
-from overt.studies.numbers import columns, distinct, made, median, series, short, spread
 from overt.studies.report.charts import Series, Spectra, line_chart, spectrum_chart
 from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, format_number
@@ -67,17 +67,28 @@ def over_time(runs: Sequence[Run]) -> Figure | None:
     loss = [Series(names[d], _share(run), run.arrays["loss"], method=method[d]) for d, run in chosen.items()]
     panels.append(
         line_chart(
-            ranks, title=title, panel="effective rank", x_label="share of the time",
-            y_label="effective rank", reference=(float(rank), "true rank"), id="li-rank",
+            ranks,
+            title=title,
+            panel="effective rank",
+            x_label="share of the time",
+            y_label="effective rank",
+            reference=(float(rank), "true rank"),
+            id="li-rank",
         )
-    )  # fmt: skip
+    )
     level = float(next(iter(chosen.values())).records[0]["critical_losses"][0])
     panels.append(
         line_chart(
-            loss, title=title, panel="loss", x_label="share of the time", y_label="training loss",
-            log_y=True, reference=(level, "loss of the first critical point"), id="li-loss",
+            loss,
+            title=title,
+            panel="loss",
+            x_label="share of the time",
+            y_label="training loss",
+            log_y=True,
+            reference=(level, "loss of the first critical point"),
+            id="li-loss",
         )
-    )  # fmt: skip
+    )
     data: list[dict[str, Cell]] = [
         {
             "depth": d,
@@ -92,9 +103,9 @@ def over_time(runs: Sequence[Run]) -> Figure | None:
     first = next(iter(chosen.values()))
     caption = (
         f"{_words(first)}, seed {first.config['seed']}. Gradient flow from the smallest balanced "
-        "initialization of each depth; time as a share of the whole, which at each depth is another one. "
-        "Coloured: as many singular values as the true rank. They rise one after another, the loss rests "
-        "between, and the deeper the sharper."
+        "initialization of each depth; time as a share of the whole, which differs between depths. Coloured: "
+        "as many singular values as the true rank. They rise one after another and the loss rests in "
+        "between; the deeper the network, the sharper the steps."
     )
     return Figure("over-time", title, caption, svg=panels, data=data)
 
@@ -120,10 +131,15 @@ def saddles(runs: Sequence[Run]) -> Figure | None:
         scale = short(run.config["init_scale"])
         panels.append(
             line_chart(
-                lines, title=title, panel=f"depth {depth}, from {scale}", x_label="share of the time",
-                y_label="relative distance", log_y=True, id=f"li-saddles-{depth}",
+                lines,
+                title=title,
+                panel=f"depth {depth}, from {scale}",
+                x_label="share of the time",
+                y_label="relative distance",
+                log_y=True,
+                id=f"li-saddles-{depth}",
             )
-        )  # fmt: skip
+        )
         data += [
             {"depth": depth, "time": float(f"{t:.6g}"), "r": r + 1, "distance": float(f"{to[k, r]:.6g}")}
             for k, t in enumerate(run.arrays["time"])
@@ -165,11 +181,17 @@ def over_scales(runs: Sequence[Run]) -> Figure | None:
             ]
     panels = [
         line_chart(
-            lines[field], title=title, panel=label, x_label="initialization scale", y_label=label,
-            log_x=True, log_y=True, id=f"li-scales-{field}",
+            lines[field],
+            title=title,
+            panel=label,
+            x_label="initialization scale",
+            y_label=label,
+            log_x=True,
+            log_y=True,
+            id=f"li-scales-{field}",
         )
         for field, label in fields.items()
-    ]  # fmt: skip
+    ]
     caption = (
         f"{_words(some[0])}. Left: the smallest relative distance to each critical point along the flow, "
         "geometric mean over all points but the last. Right: the first singular value beyond the true rank "
@@ -204,14 +226,26 @@ def explicit_path(runs: Sequence[Run]) -> Figure | None:
     ]
     panels = [
         line_chart(
-            [series("explicit", weights, ranks)], title=title, panel="effective rank", x_label="weight",
-            y_label="effective rank", log_x=True, reference=(float(rank), "true rank"), id="li-path-rank",
+            [series("explicit", weights, ranks)],
+            title=title,
+            panel="effective rank",
+            x_label="weight",
+            y_label="effective rank",
+            log_x=True,
+            reference=(float(rank), "true rank"),
+            id="li-path-rank",
         ),
         line_chart(
-            lines, title=title, panel="distance to the critical points", x_label="weight",
-            y_label="relative distance", log_x=True, log_y=True, id="li-path-distance",
+            lines,
+            title=title,
+            panel="distance to the critical points",
+            x_label="weight",
+            y_label="relative distance",
+            log_x=True,
+            log_y=True,
+            id="li-path-distance",
         ),
-    ]  # fmt: skip
+    ]
     caption = (
         f"{_words(some[0])}. Adam at depth 1, at one weight of the penalty after another, the smallest "
         "first. From right to left, as the weight falls, the rank grows, as it does "

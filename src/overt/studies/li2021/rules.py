@@ -7,12 +7,22 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import count, middle, missing, number, outcome, repetitions, say, select, usual
-from overt.studies.guards import Guard, judged
-from overt.studies.numbers import short
-from overt.studies.statistics import proportion
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import (
+    count,
+    middle,
+    missing,
+    number,
+    outcome,
+    repetitions,
+    say,
+    select,
+    usual,
+)
+from overt.studies.claims.numbers import short
+from overt.studies.claims.rule import Guard, judged
+from overt.studies.claims.statistics import proportion
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
@@ -60,9 +70,8 @@ def greedy(runs: Sequence[Run]) -> Verdict:
     share = proportion(hits, len(chosen), label=f"share of seeds that pass all points, from {scales[0]:g}")
     gap = ev.ratio(small, large, f"distance to the points from {scales[0]:g} / from {scales[-1]:g}", "high")
     reason = (
-        f"from {short(scales[0])}, {hits} of {count(len(chosen), 'seed')} pass all critical points in "
-        "order; median "
-        f"distance {say(middle(small))} against {say(middle(large))} from {short(scales[-1])}"
+        f"from {short(scales[0])}, {hits} of {count(len(chosen), 'seed')} pass all critical points in order; "
+        f"median distance {say(middle(small))} against {say(middle(large))} from {short(scales[-1])}"
     )
     holds = share.value >= 0.8 and ev.high(gap) <= 0.5
     return Verdict("L1", outcome(holds, share.value < 0.5 or ev.low(gap) > 0.5), reason, (share, gap))
@@ -154,8 +163,7 @@ def path(runs: Sequence[Run]) -> Verdict:
     far = ev.median(nearest, "distance of the path to its farthest point")
     reason = (
         f"{sum(followed)} of {count(len(followed), 'seed')} go through the ranks in order and within 0.2 of "
-        "each "
-        f"critical point; the point that the path misses most is {say(far.value)} away in the median"
+        f"each critical point; the point that the path misses most is {say(far.value)} away in the median"
     )
     return Verdict("L4", outcome(share.value >= 0.8, share.value < 0.5), reason, (share, far))
 
@@ -197,7 +205,7 @@ def _flows(runs: Sequence[Run], depth: int, scale: float) -> list[Run]:
 
 
 def _one_scale(scales: Sequence[float]) -> str:
-    return f"it compares values of init_scale, and the runs have init_scale {short(scales[0])}"
+    return f"the rule compares values of init_scale; the runs have init_scale {short(scales[0])}"
 
 
 def _scales(runs: Sequence[Run], depth: int) -> list[float]:

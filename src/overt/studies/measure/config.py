@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from overt._utils.checks import check_choice, check_integer, message
 from overt.studies.base import StudyConfig
 
 Group = Literal[
@@ -100,14 +101,12 @@ class MeasureConfig(StudyConfig):
     @model_validator(mode="after")
     def _possible(self) -> MeasureConfig:
         if (self.group == "collapse") != (self.model in LINEAR):
-            raise ValueError(
-                f"group collapse takes the models {', '.join(LINEAR)}, the others fc and conv; "
-                f"got model={self.model!r} in group={self.group!r}"
-            )
+            known = LINEAR if self.group == "collapse" else ("fc", "conv")
+            check_choice(self.model, f"model in the group {self.group}", known)
         if 28 % self.side or self.side % 2:
-            raise ValueError(f"side must be even and divide 28, such as 14 or 28; got {self.side}")
-        if self.model == "conv" and self.depth < 2:
-            raise ValueError(f"a convolutional network has a depth of at least 2; got {self.depth}")
-        if self.model == "linear" and self.width < 1:
-            raise ValueError("width must be at least 1 for a linear network; got 0")
+            raise ValueError(message("side", "even and a divisor of 28, such as 14 or 28", self.side))
+        if self.model == "conv":
+            check_integer(self.depth, "depth", least=2, remedy="the last layer of model conv is linear")
+        if self.model == "linear":
+            check_integer(self.width, "width", least=1, remedy="0 is for model fc")
         return self

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run
-from overt.studies.evidence import select
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import select
 
 FACTORS = ("depth", "scale", "width", "lr", "batch_size")
 ENOUGH_SEEDS, ENOUGH_SHARE = 3, 0.75
@@ -60,7 +60,7 @@ def advantage(
 
 
 def reached(runs: Sequence[Run], field: str) -> dict[int, float]:
-    """One number a seed, of the runs that came to the training loss."""
+    """One number per seed, of the runs that came to the training loss."""
     return ev.by_seed([run for run in runs if run.records[0]["status"] == "reached"], field)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from overt.studies.base import Run
+from overt.studies.claims.numbers import columns, distinct, made, median, series, short, spread, values
 from overt.studies.measure.counting import FACTORS, around, linear_settings
 from overt.studies.measure.figures_alignment import alignment, differences, pictures
 from overt.studies.measure.figures_words import estimated, setting
-from overt.studies.numbers import columns, distinct, made, median, series, short, spread, values
 from overt.studies.report.charts import Series, Spectra, interval_chart, line_chart, spectrum_chart
 from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table
@@ -22,8 +22,14 @@ NAMES = {"depth": "depth", "scale": "scale", "width": "width", "lr": "rate", "ba
 def figures(runs: Sequence[Run]) -> list[Figure]:
     """All figures for which there are runs."""
     makers: tuple[Callable[[Sequence[Run]], Figure | None], ...] = (
-        collapse, exactness, trajectories, factors, alignment, differences, pictures,
-    )  # fmt: skip
+        collapse,
+        exactness,
+        trajectories,
+        factors,
+        alignment,
+        differences,
+        pictures,
+    )
     return draw(makers, runs)
 
 
@@ -54,9 +60,8 @@ def collapse(runs: Sequence[Run]) -> Figure | None:
     title = "The measure along the training of linear models"
     caption = (
         "The twelve largest values of √diag(U M U*), U the basis that diagonalizes the model: the "
-        "eigenbasis, Fourier (the two conjugate frequencies of a pair lie on each other) and the "
-        "coordinates. Gradient descent from a small start towards a map of "
-        f"{group[0].config['teacher_rank']} modes (for "
+        "eigenbasis, Fourier (the two conjugate frequencies of a pair coincide) and the coordinates. "
+        f"Gradient descent from a small start towards a map of {group[0].config['teacher_rank']} modes (for "
         "convolutions: pairs of frequencies) of size one. One seed; the start is drawn at step ½."
     )
     svg = spectrum_chart(panels, title=title, y_label="value", id="collapse")
@@ -82,8 +87,13 @@ def exactness(runs: Sequence[Run]) -> Figure | None:
             )
         )
     names = (
-        "model", "deviation", "‖W‖²/P, least", "‖W‖²/P, end", "P, end", "seeds",
-    )  # fmt: skip
+        "model",
+        "deviation",
+        "‖W‖²/P, least",
+        "‖W‖²/P, end",
+        "P, end",
+        "seeds",
+    )
     caption = (
         "Largest deviation of the measure from the known spectrum, relative to its largest value, over all "
         "recorded steps and seeds; and the layers' mean squared norm ‖W‖² over the representation cost "
@@ -112,10 +122,16 @@ def trajectories(runs: Sequence[Run]) -> Figure | None:
                 name = f"trajectories-{factor}-{activation}"
                 panels.append(
                     line_chart(
-                        lines, title=title, panel=f"{words}, {kind}", x_label="step (the start at ½)",
-                        y_label="effective rank", log_x=True, log_y=True, id=name,
+                        lines,
+                        title=title,
+                        panel=f"{words}, {kind}",
+                        x_label="step (the start at ½)",
+                        y_label="effective rank",
+                        log_x=True,
+                        log_y=True,
+                        id=name,
                     )
-                )  # fmt: skip
+                )
     group = made(runs, group="dynamics")
     caption = (
         f"{setting(group)} Each line ends where fewer than half of the seeds are still training. "

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from overt.studies.base import Run
+from overt.studies.claims.numbers import columns, distinct, made, median, seeds, spread, values
 from overt.studies.measure.counting import CIRCULAR, CONNECTED, ZEROS, advantage
 from overt.studies.measure.figures_words import estimated, setting
-from overt.studies.numbers import columns, distinct, made, median, seeds, spread, values
 from overt.studies.report.charts import interval_chart
 from overt.studies.report.figures import Cell, Figure, encode_png
 
@@ -43,10 +43,14 @@ def alignment(runs: Sequence[Run]) -> Figure | None:
         if rows:
             panels.append(
                 interval_chart(
-                    rows, title=title, panel=KINDS[kind], x_label="a_Fourier", x_lim=(0.0, 1.0),
+                    rows,
+                    title=title,
+                    panel=KINDS[kind],
+                    x_label="a_Fourier",
+                    x_lim=(0.0, 1.0),
                     id=f"alignment-{kind}",
                 )
-            )  # fmt: skip
+            )
     caption = (
         f"{setting(group)} a_Fourier is 1 where the Fourier basis diagonalizes M. Networks have three "
         f"layers and {_counts(group)} parameters. The covariance is that of the held-out images themselves. "
@@ -72,10 +76,14 @@ def differences(runs: Sequence[Run]) -> Figure | None:
         if rows:
             panels.append(
                 interval_chart(
-                    rows, title=title, panel=label, x_label=f"{label}, conv − fc",
-                    reference=(0.0, "no difference"), id=f"differences-{field.replace('_', '-')}",
+                    rows,
+                    title=title,
+                    panel=label,
+                    x_label=f"{label}, conv − fc",
+                    reference=(0.0, "no difference"),
+                    id=f"differences-{field.replace('_', '-')}",
                 )
-            )  # fmt: skip
+            )
     if not panels:
         return None
     group = made(runs, group="alignment")

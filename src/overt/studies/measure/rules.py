@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from overt.studies import evidence as ev
 from overt.studies.base import Run, Verdict
-from overt.studies.evidence import missing, number, outcome, say, select
-from overt.studies.guards import judged
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import missing, number, outcome, say, select
+from overt.studies.claims.rule import judged
 from overt.studies.measure.counting import (
     CIRCULAR,
     CONNECTED,
@@ -22,7 +22,7 @@ from overt.studies.measure.counting import (
     reached,
     reference,
     words,
-)  # fmt: skip
+)
 
 RANGE = (0.9, 1 / 0.9)  # M6: what counts as no difference
 CORRECTED = "corrected_alignment"
@@ -30,12 +30,23 @@ NEGLIGIBLE = 0.02  # M8, M13: an alignment difference of no consequence
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     skipped = [run.reason for run in runs if run.skipped]
     rules: tuple[Callable[[Sequence[Run]], Verdict], ...] = (
-        collapse, cost, training, depth, scale, others, real, only, scrambled, learned, padding,
-        corrected, corrected_only,
-    )  # fmt: skip
+        collapse,
+        cost,
+        training,
+        depth,
+        scale,
+        others,
+        real,
+        only,
+        scrambled,
+        learned,
+        padding,
+        corrected,
+        corrected_only,
+    )
     verdicts = judged({f"M{i}": rule for i, rule in enumerate(rules, 1)}, runs, {})
     if not skipped or select(runs, group="dynamics") or select(runs, group="alignment"):
         return verdicts
@@ -144,8 +155,8 @@ def others(runs: Sequence[Run]) -> Verdict:
     )
     reason = (
         "; ".join(f"{one.label}: {words(one)}" for one in estimates)
-        + f". Effective rank by width: {widths}; a "
-        "hidden layer narrower than the input bounds the rank of M by its width"
+        + f". Effective rank by width: {widths}; a hidden layer narrower than the input bounds the rank of M "
+        "by its width"
     )
     holds = all(RANGE[0] <= ev.low(one) and ev.high(one) <= RANGE[1] for one in estimates)
     fails = any(ev.high(one) < RANGE[0] or ev.low(one) > RANGE[1] for one in estimates)
@@ -226,9 +237,11 @@ def learned(runs: Sequence[Run]) -> Verdict:
     for name, wanted in (("conv", CIRCULAR), ("fc", CONNECTED)):
         some = select(runs, data="real", **wanted)
         change = difference(
-            reached(some, "alignment"), reached(some, "start_alignment"), len(some),
+            reached(some, "alignment"),
+            reached(some, "start_alignment"),
+            len(some),
             f"a_Fourier, trained − untrained, {name}",
-        )  # fmt: skip
+        )
         if change is None:
             return missing("M10")
         changes[name] = change

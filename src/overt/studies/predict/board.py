@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from overt.studies.base import Estimate, Run
-from overt.studies.evidence import select
+from overt.studies.claims.evidence import select
 from overt.studies.predict.config import AXES
 from overt.studies.predict.criteria import Zoo
 from overt.studies.predict.environments import Environment

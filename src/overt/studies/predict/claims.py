@@ -96,9 +96,8 @@ P8 = Claim(
     + "An environment is a change of one hyperparameter within a family, all others being equal; pairs weigh "
     "by how sure the order of their gaps is, and an environment needs an effective number of 12 pairs. "
     "Intervals of the sign error hold for all environments together (Bonferroni, normal, bootstrap "
-    "deviations). "
-    "Reproduced if every measure has an environment whose interval does not reach below one half. Not "
-    "reproduced if one measure has intervals below one half in all. Inconclusive with fewer than 7 "
+    "deviations). Reproduced if every measure has an environment whose interval does not reach below one "
+    "half. Not reproduced if one measure has intervals below one half in all. Inconclusive with fewer than 7 "
     "environments.",
 )
 CLAIMS = (P1, P2, P3, P4, P5, P6, P7, P8)

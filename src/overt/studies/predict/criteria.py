@@ -72,9 +72,9 @@ class Zoo:
         n = len(self.gaps)
         for name, column in {**self.axes, "families": self.families}.items():
             if len(column) != n:
-                raise ValueError(f"{name} must have one entry for each of {n} gaps; got {len(column)}")
+                raise ValueError(f"{name} must have one entry for each of {n} gaps, got {len(column)}")
         if n < 2:
-            raise ValueError(f"gaps must hold at least two networks; got {n}")
+            raise ValueError(f"gaps must hold at least two networks, got {n}")
         if not np.isfinite(np.asarray(self.gaps, dtype=np.float64)).all():
             raise ValueError("gaps must be finite; leave out networks whose training failed")
         names: dict[str, list[str]] = {}
@@ -264,7 +264,7 @@ class Zoo:
         if weights is None:
             return np.ones((1, self.size))
         if weights.ndim != 2 or weights.shape[1] != self.size:
-            raise ValueError(f"weights must have shape (B, {self.size}); got {weights.shape}")
+            raise ValueError(f"weights must have shape (B, {self.size}), got {weights.shape}")
         return weights
 
 

@@ -11,10 +11,18 @@ from torch import nn
 from overt.penalties import JacobianPenalty, SpectralPenalty
 from overt.problems import DataUnavailableError, ImageSet, ImageSplit, image_classification
 from overt.studies.base import RunContext, RunOutput, Skip
-from overt.studies.classifiers import Network, OfWeights, Recipe, evaluate, fit, make_classifier, prepared
 from overt.studies.predict.config import PredictConfig
 from overt.studies.predict.measures import values_of
 from overt.studies.predict.quantities import Quantities, quantities
+from overt.studies.shared.classifiers import (
+    Network,
+    OfWeights,
+    Recipe,
+    evaluate,
+    fit,
+    make_classifier,
+    prepared,
+)
 
 __all__ = ["execute", "load", "pooled"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.evidence import select
-from overt.studies.numbers import columns, distinct
+from overt.studies.claims.evidence import select
+from overt.studies.claims.numbers import columns, distinct
 from overt.studies.predict.board import RANDOM, TWIN, Board, Sample, board_of, twins
 from overt.studies.predict.claims import MIN_EFFECTIVE, OURS, RIVALS
 from overt.studies.predict.config import AXES
@@ -35,10 +35,23 @@ TITLES = {measure.name: measure.title for measure in MEASURES}
 TITLES |= {RANDOM: "a random number", TWIN: "gap of a twin (no measure)"}
 GROUPS = {measure.name: measure.group for measure in MEASURES} | {RANDOM: "reference", TWIN: "reference"}
 MAIN = (
-    OURS, "cost_1_fourier_margin", "cost_1_identity_margin", "cost_depth_eigen_margin", "normalized_eigen",
-    "jacobian_margin", "effective_rank", *RIVALS, "path_norm_margin", "flatness", "relative_flatness",
-    "sharpness", "distance", "effective_parameters", "size", RANDOM,
-)  # fmt: skip
+    OURS,
+    "cost_1_fourier_margin",
+    "cost_1_identity_margin",
+    "cost_depth_eigen_margin",
+    "normalized_eigen",
+    "jacobian_margin",
+    "effective_rank",
+    *RIVALS,
+    "path_norm_margin",
+    "flatness",
+    "relative_flatness",
+    "sharpness",
+    "distance",
+    "effective_parameters",
+    "size",
+    RANDOM,
+)
 ABOUT = (
     "Each measure is computed from training data alone; larger should mean a larger gap between training and "
     "test accuracy. "
@@ -103,8 +116,8 @@ def ranking(board: Board, psi: dict[str, Sample], twin: Board | None) -> Figure 
     caption = (
         f"{_setting(board)}Ψ is the mean over hyperparameters of Kendall's τ among networks that differ in "
         "that hyperparameter alone (Jiang et al. 2020): 1 is a perfect ranking, 0 what chance gives. The gap "
-        "of the twin, the same network with another seed and other images, says how well anything can rank "
-        "that does not know them."
+        "of the twin, the same network with another seed and other images, shows how well a measure can rank "
+        "without knowing the seed and the images."
     )
     svg = interval_chart(
         rows, title=title, x_label="granulated Kendall coefficient Ψ", reference=(0.0, "chance"), id="ranking"
@@ -130,10 +143,14 @@ def families(runs: Sequence[Run]) -> Figure | None:
             data.append({"family": family, "measure": name, **columns(estimate, "psi")})
         panels.append(
             interval_chart(
-                rows, title=title, panel=FAMILY_WORDS.get(family, family), x_label="Ψ",
-                reference=(0.0, "chance"), id=f"families-{family}",
+                rows,
+                title=title,
+                panel=FAMILY_WORDS.get(family, family),
+                x_label="Ψ",
+                reference=(0.0, "chance"),
+                id=f"families-{family}",
             )
-        )  # fmt: skip
+        )
     if not panels:
         return None
     caption = f"{ABOUT}Ψ as above, with 95 % bootstrap intervals over the networks of each family."
@@ -150,9 +167,15 @@ def axes(board: Board, psi: dict[str, Sample]) -> Figure | None:
     grid: Any = np.array([[float(found[name][axis][0]) for axis in shown] for name in names])
     title = "Along which hyperparameter a measure ranks"
     svg = heat_map(
-        [TITLES[name] for name in names], [AXIS_WORDS[axis] for axis in shown], grid, title=title,
-        label="ψ", text=[[f"{value:.2f}" for value in row] for row in grid], limits=(-1.0, 1.0), id="axes",
-    )  # fmt: skip
+        [TITLES[name] for name in names],
+        [AXIS_WORDS[axis] for axis in shown],
+        grid,
+        title=title,
+        label="ψ",
+        text=[[f"{value:.2f}" for value in row] for row in grid],
+        limits=(-1.0, 1.0),
+        id="axes",
+    )
     data: list[dict[str, Cell]] = [
         {"measure": name} | {axis: float(value) for axis, value in zip(shown, row, strict=True)}
         for name, row in zip(names, grid, strict=True)
@@ -187,14 +210,18 @@ def environments(board: Board) -> Figure | None:
         panels[FAMILY_WORDS.get(family, family)] = grid
     title = "Sign error by environment"
     svg = heat_maps(
-        panels, [TITLES[name] for name in MAIN], labels, title=title, label="sign error", limits=(0.0, 1.0),
+        panels,
+        [TITLES[name] for name in MAIN],
+        labels,
+        title=title,
+        label="sign error",
+        limits=(0.0, 1.0),
         id="environments",
-    )  # fmt: skip
+    )
     caption = (
         f"{ABOUT}Share of pairs of networks, which differ in one hyperparameter alone, that a measure orders "
-        "wrongly; pairs weigh by how sure the order of their gaps is (Dziugaite et al. 2020). 0.5 is a coin, "
-        f"and a dot an environment with an effective number of fewer than {MIN_EFFECTIVE} pairs, which is "
-        "not judged."
+        "wrongly; pairs weigh by how sure the order of their gaps is (Dziugaite et al. 2020). 0.5 is chance. "
+        f"A dot marks an environment with fewer than {MIN_EFFECTIVE} effective pairs, which is not judged."
     )
     return Figure("environments", title, caption, svg=svg, data=data)
 
@@ -215,11 +242,15 @@ def criteria(board: Board, psi: dict[str, Sample]) -> Figure:
         ]
         rows.append(
             (
-                TITLES[name], round(psi[name].value, 3), round(float(board.zoo.kendall(values)[0]), 3),
-                round(float(board.zoo.information(values)[0]), 3), _rounded(max, coarse),
-                _rounded(lambda e: float(np.percentile(e, 90)), fine), _rounded(max, fine),
+                TITLES[name],
+                round(psi[name].value, 3),
+                round(float(board.zoo.kendall(values)[0]), 3),
+                round(float(board.zoo.information(values)[0]), 3),
+                _rounded(max, coarse),
+                _rounded(lambda e: float(np.percentile(e, 90)), fine),
+                _rounded(max, fine),
             )
-        )  # fmt: skip
+        )
     names = ("measure", "Ψ", "τ", "K", "worst error", "90 % of fine", "worst of fine")
     caption = (
         f"{ABOUT}Ψ: granulated Kendall coefficient; τ: Kendall's τ over all pairs of a family; K: normalized "
@@ -256,11 +287,15 @@ def zoo_table(runs: Sequence[Run]) -> Figure | None:
                 mean, spread = (np.mean(gaps), np.std(gaps)) if gaps else (None, None)
                 rows.append(
                     (
-                        FAMILY_WORDS.get(family, family), AXIS_WORDS[axis], str(value), len(group), len(gaps),
+                        FAMILY_WORDS.get(family, family),
+                        AXIS_WORDS[axis],
+                        str(value),
+                        len(group),
+                        len(gaps),
                         None if mean is None else round(float(mean), 4),
                         None if spread is None else round(float(spread), 4),
                     )
-                )  # fmt: skip
+                )
     if not rows:
         return None
     config = made[0].config

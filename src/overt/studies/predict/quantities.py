@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from overt.linalg import singular_values
 from overt.measures import Spectrum, convolution_spectrum, measure
 from overt.problems import ImageSet
-from overt.studies.classifiers import margins
 from overt.studies.predict.flatness import noise_scale, sharpness
+from overt.studies.shared.classifiers import margins
 
-__all__ = ["BASES", "Layer", "Quantities", "quantities"]
+__all__ = ["BASES", "Layer", "Measure", "Quantities", "quantities"]
 
 BASES = ("eigen", "fourier", "identity")
 ENERGY = 0.9  # share of Σσ² that the effective parameters of a layer keep
@@ -82,6 +82,34 @@ class Quantities:
     def depth(self) -> int:
         """How many layers have weights."""
         return len(self.layers)
+
+    @property
+    def root(self) -> float:
+        """√m for m training images."""
+        return math.sqrt(self.n_train)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name, title : str
+        In records, and for readers.
+    group : str
+        ``"sensitivity"`` (spectra of M), ``"weights"``, ``"flatness"``, ``"distance"``, ``"count"``.
+    formula, source : str
+    value : callable
+        From quantities to a number.
+    """
+
+    name: str
+    title: str
+    group: str
+    formula: str
+    source: str
+    value: Callable[[Quantities], float]
 
 
 def quantities(

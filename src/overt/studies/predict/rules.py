@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import high, low, missing, outcome
+from overt.studies.claims.evidence import high, low, missing, outcome
 from overt.studies.predict.board import RANDOM, Board, Sample, board_of
 from overt.studies.predict.claims import MIN_EFFECTIVE, MIN_ENVIRONMENTS, NORMS, OURS, RIVALS
 from overt.studies.predict.environments import Environment

@@ -10,9 +10,8 @@ _TUNED = (
 )
 
 _FIT = (
-    " Inconclusive where more than a tenth of the trainings of a proxy that is compared end above a "
-    "relative loss "
-    "of 1e-2: they were stopped. (Added after a full run.)"
+    " Inconclusive where more than a tenth of the trainings of a proxy that is compared end above a relative "
+    "loss of 1e-2: they were stopped. (Added after a full run.)"
 )
 
 P1 = Claim(
@@ -52,14 +51,10 @@ P4 = Claim(
     _TUNED
     + "A proxy works under an optimizer if the 95 % interval of its median error lies at or below 0.05, does "
     "not if it lies above, and is undecided else, or where more than a tenth of its trainings end above a "
-    "relative "
-    "loss of 1e-2. Reproduced if under Adam at least three proxies work that do not know the rank, and none "
-    "of them "
-    "works or is undecided under gradient descent and Muon. Not reproduced if fewer than three work or are "
-    "undecided "
-    "under Adam, or one works under gradient descent or Muon. (Until a full run was reviewed the medians "
-    "alone "
-    "decided.)",
+    "relative loss of 1e-2. Reproduced if under Adam at least three proxies work that do not know the rank, "
+    "and none of them works or is undecided under gradient descent and Muon. Not reproduced if fewer than "
+    "three work or are undecided under Adam, or one works under gradient descent or Muon. (Until a full run "
+    "was reviewed the medians alone decided.)",
 )
 P5 = Claim(
     "P5",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from overt._utils.checks import check_choice, check_number
 from overt.studies.base import StudyConfig
+from overt.studies.fields import OptimizerName, check_instance
 
 PILOT = 1_000_003  # added to a seed for the seeds that settings are chosen on; no judged seed is that large
 
@@ -35,7 +37,7 @@ class PenaltyConfig(StudyConfig):
 
     group: Literal["penalties"] = "penalties"
     proxy: str
-    optimizer: str = "adam"
+    optimizer: OptimizerName = "adam"
     rates: tuple[float, ...] = Field(min_length=1)
     weights: tuple[float, ...] = Field(min_length=1)
     pilot_seeds: int = Field(default=2, ge=1)
@@ -56,30 +58,17 @@ class PenaltyConfig(StudyConfig):
     def _known_proxy(cls, name: str) -> str:
         from overt.studies.proxies.functionals import PROXIES
 
-        if name not in PROXIES:
-            raise ValueError(f"unknown proxy {name!r}; one of {', '.join(PROXIES)}")
-        return name
-
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
+        check_choice(name, "proxy", PROXIES)
         return name
 
     @field_validator("rates", "weights", "window_weights", "window_scales")
     @classmethod
-    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not value > 0 for value in values):
-            raise ValueError(f"must hold positive numbers, got {values}")
+    def _positive(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        for number, value in enumerate(values):
+            check_number(value, f"{info.field_name}[{number}]", above=0)
         return values
 
     @model_validator(mode="after")
     def _possible(self) -> PenaltyConfig:
-        if self.rank > self.n or self.n_observed > self.n**2:
-            raise ValueError(
-                f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
-            )
+        check_instance(self.n, self.rank, self.n_observed)
         return self

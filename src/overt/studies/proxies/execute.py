@@ -12,10 +12,10 @@ import torch
 
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.evidence import number
-from overt.studies.penalized import Penalized, train_penalized
+from overt.studies.claims.evidence import number
 from overt.studies.proxies.config import PILOT, PenaltyConfig
 from overt.studies.proxies.functionals import PROXIES, gradient_norm
+from overt.studies.shared.penalized import Penalized, train_penalized
 
 KEPT = (
     "error",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Estimate, Run
-from overt.studies.evidence import number
-from overt.studies.numbers import columns, distinct, interval, listed, made, median, short
+from overt.studies.claims.evidence import number
+from overt.studies.claims.numbers import columns, distinct, interval, listed, made, median, short
 from overt.studies.proxies.functionals import PAIRS, PROXIES
 from overt.studies.proxies.rules import FOUND, gain
 from overt.studies.proxies.tried import errors, rows, steps
@@ -46,7 +46,7 @@ def _named(group: Sequence[Run]) -> list[str]:
 
 
 def recovery(group: Sequence[Run]) -> Figure:
-    """P3, P4: a row a proxy, a column an optimizer."""
+    """P3, P4: a row per proxy, a column per optimizer."""
     title = "Proxies of rank as penalties, by optimizer"
     there = {str(run.config["optimizer"]) for run in group}
     names = [*(name for name in ORDER if name in there), *sorted(there - set(ORDER))]
@@ -63,9 +63,18 @@ def recovery(group: Sequence[Run]) -> Figure:
     grid = [[_coloured(table[proxy, name]) for name in names] for proxy in order]
     text = [[_words(table[proxy, name]) for name in names] for proxy in order]
     chart = heat_map(
-        order, names, grid, text=text, title=title, label="error", log=True, limits=LIMITS, row_label="proxy",
-        col_label="optimizer", id="proxies-recovery",
-    )  # fmt: skip
+        order,
+        names,
+        grid,
+        text=text,
+        title=title,
+        label="error",
+        log=True,
+        limits=LIMITS,
+        row_label="proxy",
+        col_label="optimizer",
+        id="proxies-recovery",
+    )
     data: list[dict[str, Cell]] = [_recovery_row(group, proxy, name) for proxy in order for name in names]
     caption = (
         f"{_setting(group)} Colour and number: median error over the judged seeds, relative to the truth; "
@@ -95,9 +104,13 @@ def normalization(group: Sequence[Run]) -> Figure | None:
     title = "What normalizing does to the error"
     bars = [Interval(plain, one.value, one.low, one.high) for plain, one in there.items()]
     chart = interval_chart(
-        bars, title=title, x_label="error normalized / plain, Adam", log_x=True,
-        reference=(0.5, "halved: normalizing matters"), id="proxies-normalization",
-    )  # fmt: skip
+        bars,
+        title=title,
+        x_label="error normalized / plain, Adam",
+        log_x=True,
+        reference=(0.5, "halved: normalizing matters"),
+        id="proxies-normalization",
+    )
     data: list[dict[str, Cell]] = [
         {"proxy": plain, **columns(one, "ratio"), "seeds": one.n} for plain, one in there.items()
     ]
@@ -112,19 +125,27 @@ def normalization(group: Sequence[Run]) -> Figure | None:
 def weights(group: Sequence[Run]) -> Figure | None:
     """P5: error over the decades of weights."""
     return _window(
-        group, "weight", "weight", "The window of weights", "proxies-weights",
+        group,
+        "weight",
+        "weight",
+        "The window of weights",
+        "proxies-weights",
         "A weight of 1 makes the proxy's gradient at the zero-filled observations as large as that of the "
         "loss at zero, so that the columns compare.",
-    )  # fmt: skip
+    )
 
 
 def inits(group: Sequence[Run]) -> Figure | None:
     """P6: error over the scales of the initialization."""
     return _window(
-        group, "init", "init_scale", "The window of initializations", "proxies-inits",
+        group,
+        "init",
+        "init_scale",
+        "The window of initializations",
+        "proxies-inits",
         "The scale is the standard deviation of the entries at the start; those of the truth have mean "
         "square 1.",
-    )  # fmt: skip
+    )
 
 
 def _window(group: Sequence[Run], stage: str, field: str, title: str, id: str, note: str) -> Figure | None:
@@ -143,12 +164,18 @@ def _window(group: Sequence[Run], stage: str, field: str, title: str, id: str, n
         return None
     values = sorted({value for found in table.values() for value in found})
     chart = heat_map(
-        list(table), [short(value) for value in values],
+        list(table),
+        [short(value) for value in values],
         [[_coloured(found.get(value)) for value in values] for found in table.values()],
         text=[[_words(found.get(value)) for value in values] for found in table.values()],
-        title=title, label="error", log=True, limits=LIMITS, row_label="proxy",
-        col_label="weight" if field == "weight" else "scale of the initialization", id=id,
-    )  # fmt: skip
+        title=title,
+        label="error",
+        log=True,
+        limits=LIMITS,
+        row_label="proxy",
+        col_label="weight" if field == "weight" else "scale of the initialization",
+        id=id,
+    )
     count = max(one.n for found in table.values() for one in found.values() if one is not None)
     caption = (
         f"{_setting(group)} Adam at the chosen learning rate{'' if field == 'weight' else ' and weight'}. "
@@ -159,7 +186,7 @@ def _window(group: Sequence[Run], stage: str, field: str, title: str, id: str, n
 
 
 def cost(group: Sequence[Run]) -> Figure | None:
-    """P7: steps to an error of 0.1, and milliseconds a step."""
+    """P7: steps to an error of 0.1, and milliseconds per step."""
     title = "What a proxy costs under Adam"
     lines: list[tuple[Cell, ...]] = []
     data: list[dict[str, Cell]] = []
@@ -192,12 +219,15 @@ def cost(group: Sequence[Run]) -> Figure | None:
         return None
     chart = interval_chart(
         [bar for _, bar in sorted(bars, key=lambda pair: (pair[0], pair[1].label))],
-        title=title, x_label="steps to an error of 0.1", log_x=True, id="proxies-cost",
-    )  # fmt: skip
+        title=title,
+        x_label="steps to an error of 0.1",
+        log_x=True,
+        id="proxies-cost",
+    )
     names = ("proxy", "steps to error 0.1", "interval", "reached", "ms a step")
     caption = (
-        f"{_setting(group)} Steps are looked at every 25. Milliseconds were measured with other runs beside "
-        f"and serve as orders of magnitude. Optimizers run: {listed(distinct(group, 'optimizer'))}."
+        f"{_setting(group)} Steps are checked every 25. Milliseconds were measured while other runs used the "
+        f"machine: orders of magnitude only. Optimizers run: {listed(distinct(group, 'optimizer'))}."
     )
     return Figure("proxies-cost", title, caption, svg=chart, table=Table(names, lines), data=data)
 

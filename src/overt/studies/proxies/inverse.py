@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from overt.studies.base import Run, RunContext, RunOutput, StudyConfig, Verdict
+from overt.studies.fields import OptimizerName, check_instance
+from overt.studies.part import Part
 from overt.studies.proxies.inverse_claims import CLAIMS, LARGE, SMALL, TINY
-from overt.studies.proxies.part import Part
 from overt.studies.report.figures import Figure
 
 # Of the largest stable learning rate of gradient descent at a matrix of the data's size.
@@ -37,7 +38,7 @@ class InverseConfig(StudyConfig):
 
     group: Literal["inverse"] = "inverse"
     depth: int = Field(default=2, ge=1)
-    optimizer: str = "gd"
+    optimizer: OptimizerName = "gd"
     lr: float = Field(default=0.0, ge=0)
     init_scale: float = Field(default=SMALL, gt=0)
     n: int = Field(default=16, ge=2)
@@ -47,22 +48,10 @@ class InverseConfig(StudyConfig):
     zero: float = Field(default=1e-3, gt=0, lt=1)
     references: int = Field(default=3, ge=1)
 
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
-        return name
-
     @model_validator(mode="after")
     def _possible(self) -> InverseConfig:
-        if self.rank > self.n or not self.rank * self.n <= self.n_observed <= self.n**2:
-            raise ValueError(
-                f"an {self.n}×{self.n} matrix of rank {self.rank} takes {self.rank * self.n} to {self.n**2} "
-                f"entries; got {self.n_observed}"
-            )
+        # Each row needs as many entries as the rank.
+        check_instance(self.n, self.rank, self.n_observed, least=self.rank * self.n)
         return self
 
     @property
@@ -80,10 +69,10 @@ def execute(config: InverseConfig, context: RunContext) -> RunOutput:
     """Train, and ask."""
     import torch
 
-    from overt.measures.inference.inverse import infer_penalty
+    from overt.measures import infer_penalty
     from overt.models import DeepLinear
     from overt.problems import matrix_completion
-    from overt.studies.training_runs import how, summary, teller
+    from overt.studies.shared.training_runs import how, summary, teller
     from overt.training import train
 
     problem = matrix_completion(

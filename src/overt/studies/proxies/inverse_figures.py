@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Estimate, Run
-from overt.studies.numbers import columns, distinct, instance, made, median, series, short, spread
+from overt.studies.claims.numbers import columns, distinct, instance, made, median, series, short, spread
 from overt.studies.proxies.inverse_claims import SMALL, STATIONARY
 from overt.studies.report.charts import heat_map, line_chart
 from overt.studies.report.draw import draw
@@ -28,12 +28,12 @@ def _ratio(runs: Sequence[Run], label: str) -> Estimate | None:
 
 
 def exponents(runs: Sequence[Run]) -> Figure | None:
-    """Ratios of the Schatten family over p, a line a depth, a panel an initialization scale."""
+    """Ratios of the Schatten family over p, a line per depth, a panel per initialization scale."""
     small = made(runs, optimizer="gd", init_scale=SMALL)
     if not small:
         return None
     members = [m for m in small[0].records[0]["members"] if m["name"] == "schatten_norm"]
-    title = "Which Schatten norm is stationary at what gradient descent found"
+    title = "Which Schatten norm is stationary at the solutions of gradient descent"
     svg: list[str] = []
     data: list[dict[str, Cell]] = []
     for number, scale in enumerate(distinct(made(runs, optimizer="gd"), "init_scale")):
@@ -48,19 +48,22 @@ def exponents(runs: Sequence[Run]) -> Figure | None:
             ]
         svg.append(
             line_chart(
-                lines, title=title, panel=f"scale {short(scale)}", x_label="exponent p",
+                lines,
+                title=title,
+                panel=f"scale {short(scale)}",
+                x_label="exponent p",
                 y_label="ratio to chance",
-                y_lim=(0.0, 1.2), reference=(STATIONARY, "0.1"), id=f"inverse-exponents-{number}", height=310,
+                y_lim=(0.0, 1.2),
+                reference=(STATIONARY, "0.1"),
+                id=f"inverse-exponents-{number}",
+                height=310,
             )
-        )  # fmt: skip
+        )
     caption = (
         f"Deep linear networks without penalty on {instance(small[0])}: fewer entries than degrees of "
-        "freedom, so "
-        "that many matrices of the rank found fit. Share of the gradient of the Schatten norm of exponent "
-        "p in the "
-        "null space of the measurements, over that of random solutions of the same data and rank: 0 is "
-        "stationary, "
-        f"1 is chance. A minimum at zero names the norm. {spread(small, 'bands')}"
+        "freedom, so that many matrices of the rank found fit. Share of the gradient of the Schatten norm of "
+        "exponent p in the null space of the measurements, over that of random solutions of the same data "
+        f"and rank: 0 is stationary, 1 is chance. A minimum at zero names the norm. {spread(small, 'bands')}"
     )
     return Figure("inverse-exponents", title, caption, svg=svg, data=data)
 
@@ -83,12 +86,18 @@ def functionals(runs: Sequence[Run]) -> Figure | None:
 
     rows = sorted(labels, key=nearest)[:KEPT]
     grid = [[math.nan if one is None else one.value for one in table[label]] for label in rows]
-    title = "What networks are stationary for, by depth and optimizer"
+    title = "Which functionals are stationary at trained networks, by depth and optimizer"
     svg = heat_map(
-        [_words(label) for label in rows], list(ways), grid, title=title, label="ratio to chance",
+        [_words(label) for label in rows],
+        list(ways),
+        grid,
+        title=title,
+        label="ratio to chance",
         text=[["" if math.isnan(v) else format_number(v, 2) for v in line] for line in grid],
-        limits=(0.0, 1.0), col_label="depth and optimizer", id="inverse-functionals",
-    )  # fmt: skip
+        limits=(0.0, 1.0),
+        col_label="depth and optimizer",
+        id="inverse-functionals",
+    )
     data: list[dict[str, Cell]] = [
         {"functional": label, "training": way, "seeds": len(some)} | columns(one, "ratio")
         for label, line in table.items()

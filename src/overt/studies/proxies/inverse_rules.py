@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import count, missing, outcome, repetitions, say, select
-from overt.studies.guards import Guard, ended, judged
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import count, missing, outcome, repetitions, say, select
+from overt.studies.claims.rule import Guard, ended, judged
 from overt.studies.proxies.inverse_claims import LARGE, SMALL, STATIONARY, TINY
 
 SCHATTEN = "schatten_norm"
@@ -30,7 +30,7 @@ Record = dict[str, Any]
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "I1": frobenius,
         "I2": nuclear,
@@ -74,7 +74,7 @@ def answers(
     optimizer: str = "gd",
     scale: float = SMALL,
 ) -> dict[int, float]:
-    """One number a seed, of runs that have an answer: fitted, and not determined by their data."""
+    """One number per seed, of runs that have an answer: fitted, and not determined by their data."""
     chosen = repetitions(select(runs, group="inverse", depth=depth, optimizer=optimizer, init_scale=scale))
     found = {}
     for run in chosen:

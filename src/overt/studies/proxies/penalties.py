@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from overt.studies.base import Run, RunContext, RunOutput, Verdict
+from overt.studies.part import Part
 from overt.studies.proxies.claims import CLAIMS
 from overt.studies.proxies.config import PenaltyConfig
-from overt.studies.proxies.part import Part
 from overt.studies.report.figures import Figure
 
 
@@ -20,7 +20,7 @@ class Penalties(Part[PenaltyConfig]):
     groups: ClassVar[dict[str, frozenset[str]]] = {claim.id: frozenset({"penalties"}) for claim in CLAIMS}
 
     def plan(self, preset: str, seed: int) -> Iterator[PenaltyConfig]:
-        """One run a proxy and optimizer."""
+        """One run per proxy and optimizer."""
         from overt.studies.proxies.plan import plan
 
         return plan(preset, seed)

@@ -18,7 +18,7 @@ RATES: dict[str, tuple[float, ...]] = {
 # The dearest first, so that two workers end together.
 ORDER = ("adam", "muon", "rmsprop", "lbfgs", "gd")
 QUICK = ("adam", "gd")
-# A step of L-BFGS is up to 20 iterations of one or more evaluations; the others make one evaluation a step.
+# A step of L-BFGS is up to 20 iterations of one or more evaluations; the others make one evaluation per step.
 LBFGS_EVALUATIONS = 25
 WEIGHTS = (1e-3, 1e-2, 1e-1)
 DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -26,7 +26,7 @@ SCALES = (1e-6, 1e-3, 1.0)
 
 
 def plan(preset: str, seed: int) -> Iterator[PenaltyConfig]:
-    """One run a proxy and optimizer."""
+    """One run per proxy and optimizer."""
     quick = preset == "quick"
     for optimizer in QUICK if quick else ORDER:
         for proxy in PROXIES:

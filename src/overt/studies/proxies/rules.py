@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import middle, missing, outcome, say, select
-from overt.studies.guards import judged
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import middle, missing, outcome, say, select
+from overt.studies.claims.rule import judged
 from overt.studies.proxies.functionals import PAIRS, PROXIES
 from overt.studies.proxies.tried import errors, shares, steps, stopped, windows
 
@@ -26,7 +26,7 @@ NEVER = 1e3  # budgets that a run takes which never gets there
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "P1": nuclear,
         "P2": others,

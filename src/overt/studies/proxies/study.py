@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from overt.studies.base import Run, RunContext, RunOutput, Study, StudyConfig, Verdict
-from overt.studies.proxies.part import Part
+from overt.studies.part import Part
 from overt.studies.proxies.parts import PARTS
 from overt.studies.report.draw import draw
 from overt.studies.report.figures import Figure
@@ -52,7 +52,7 @@ def part_of(config: StudyConfig) -> Part[Any]:
     for part in PARTS:
         if isinstance(config, part.config_type):
             return part
-    raise TypeError(f"no part of the study takes a {type(config).__name__}")
+    raise TypeError(f"config must be of one of the study's parts, got a {type(config).__name__}")
 
 
 study = Proxies()

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.evidence import number, repetitions, select
-from overt.studies.guards import SHARE
+from overt.studies.claims.evidence import number, repetitions, select
+from overt.studies.claims.rule import SHARE
 
 __all__ = ["errors", "rows", "shares", "steps", "stopped", "windows"]
 

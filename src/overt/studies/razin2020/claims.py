@@ -7,9 +7,8 @@ from overt.studies.base import Claim
 PAPER = "Razin & Cohen 2020, arXiv 2005.06398"
 
 _REACHED = (
-    " Inconclusive where more than a tenth of the runs of a setting end above a loss of 1e-6; fewer count "
-    "as the "
-    "worst possible. (Added after a full run.)"
+    " Inconclusive where more than a tenth of the runs of a setting end above a loss of 1e-6; fewer count as "
+    "the worst possible. (Added after a full run.)"
 )
 
 R1 = Claim(
@@ -67,8 +66,7 @@ R5 = Claim(
     "counts if its relative error is at most 0.05 and a CP model of the true rank and no smaller one fits "
     "the found tensor to 5 %. Reproduced if at least 80 % of the runs count for each order and rank. Not "
     "reproduced if the Wilson interval of a share lies below 0.8. Inconclusive where more than a tenth of "
-    "the runs "
-    "of a setting end above a relative loss of 1e-4. (The last was added after a full run.)",
+    "the runs of a setting end above a relative loss of 1e-4. (The last was added after a full run.)",
 )
 R6 = Claim(
     "R6",
@@ -79,14 +77,13 @@ R6 = Claim(
     "Depth 3 on a 20×20 matrix of rank 2 with 160 entries observed. In a seed a functional counts as "
     "minimised if no other known solution has a value lower by more than 1 %: the truth, the minimum nuclear "
     "norm, the network's solution with one open entry made 1000 times the largest, and what descent on each "
-    "functional over the open entries finds from the network's solution. Seeds whose minimum nuclear norm "
-    "is that of the truth to 1 % are left out: there rank and norm cannot be told apart. The rank counts "
+    "functional over the open entries finds from the network's solution. Seeds whose minimum nuclear norm is "
+    "that of the truth to 1 % are left out: there rank and norm cannot be told apart. The rank counts "
     "singular values above 1 % of the largest of the network's solution. Reproduced if rank is minimised in "
     "at least 80 % of the seeds and each of the others in at most 20 %. Not reproduced if the Wilson "
     "interval of the rank's share lies below 0.8 or that of another one above 0.2. Five seeds or more. "
     "Whether a functional is minimised locally is reported beside it. Inconclusive where more than a tenth "
-    "of the "
-    "networks end above a loss of 1e-6 (added after a full run). (With 200 entries the two agreed in "
+    "of the networks end above a loss of 1e-6 (added after a full run). (With 200 entries the two agreed in "
     "all but one of ten seeds of an earlier full run.)",
 )
 R7 = Claim(

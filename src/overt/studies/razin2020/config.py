@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from overt._utils.checks import check_integer
 from overt.studies.base import StudyConfig
+from overt.studies.fields import OptimizerName
 
 Group = Literal[
     "entry",  # R1–R3: gradient flow on the 2×2 problem
@@ -54,7 +56,7 @@ class RazinConfig(StudyConfig):
     loss_target: float = Field(default=5e-7, gt=0, lt=0.1)
     max_time: float = Field(default=1e14, gt=0)
     rtol: float = Field(default=1e-6, gt=0, lt=1)
-    optimizer: str = "gd"
+    optimizer: OptimizerName = "gd"
     lr: float = Field(default=5e-2, gt=0)
     max_steps: int = Field(default=20_000, ge=1)
     order: int = Field(default=3, ge=2)
@@ -63,20 +65,11 @@ class RazinConfig(StudyConfig):
     n_observed: int = Field(default=300, ge=1)
     components: int = Field(default=64, ge=1)
 
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
-        return name
-
     @model_validator(mode="after")
     def _possible(self) -> RazinConfig:
-        size = self.n**self.order if self.group == "tensor" else self.n**2
-        if self.group in ("tensor", "which") and self.n_observed > size:
-            raise ValueError(f"{self.n_observed} entries cannot be observed where there are {size}")
+        if self.group in ("tensor", "which"):
+            size = self.n**self.order if self.group == "tensor" else self.n**2
+            check_integer(self.n_observed, "n_observed", most=size, remedy="there are no more entries")
         return self
 
 
@@ -114,8 +107,10 @@ def descent(quick: bool, seeds: range) -> Runs:
     """R7: the layers themselves by gradient descent; balanced at two rates, and not balanced."""
     for depth in (3,) if quick else (2, 3, 4):
         kinds: tuple[tuple[Literal["balanced", "gaussian"], float], ...] = (
-            ("balanced", 5e-2), ("balanced", 5e-3), ("gaussian", 5e-2),
-        )  # fmt: skip
+            ("balanced", 5e-2),
+            ("balanced", 5e-3),
+            ("gaussian", 5e-2),
+        )
         for init, lr in kinds:
             for seed in seeds if lr == 5e-2 or not quick else ():
                 steps = 5_000 if quick else 20_000
@@ -136,11 +131,15 @@ def tensor(quick: bool, seeds: range) -> Runs:
                     for seed in seeds if scale == 1e-4 else seeds[:3]:
                         options: dict[str, Any] = {"order": order, "rank": rank, "n_observed": count}
                         yield RazinConfig(
-                            group="tensor", components=64 if order == 3 else 128, init_scale=scale,
-                            optimizer="grouprmsprop", lr=1e-2,
+                            group="tensor",
+                            components=64 if order == 3 else 128,
+                            init_scale=scale,
+                            optimizer="grouprmsprop",
+                            lr=1e-2,
                             max_steps=2_000 if quick and order == 3 else 4_000,
-                            seed=seed, **options,
-                        )  # fmt: skip
+                            seed=seed,
+                            **options,
+                        )
 
 
 def which(quick: bool, seeds: range) -> Runs:

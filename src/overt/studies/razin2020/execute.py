@@ -19,8 +19,8 @@ from overt.studies.razin2020.config import RazinConfig
 from overt.studies.razin2020.flow import Floats, Path, Target, gradient_flow
 from overt.studies.razin2020.ranks import tensor_rank
 from overt.studies.razin2020.which import run_which
-from overt.studies.training_runs import how
-from overt.training import train
+from overt.studies.shared.training_runs import how
+from overt.training import Stopping, train
 
 EARLY = 1e-2  # the loss at which growth starts to be counted
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -50,9 +50,13 @@ def run_flow(config: RazinConfig, context: RunContext) -> RunOutput:
     start = network(config).product().detach()
     context.progress(f"gradient flow to a loss of {config.loss_target:g}")
     path = gradient_flow(
-        start, config.depth, target,
-        loss_target=config.loss_target, max_time=config.max_time, rtol=config.rtol,
-    )  # fmt: skip
+        start,
+        config.depth,
+        target,
+        loss_target=config.loss_target,
+        max_time=config.max_time,
+        rtol=config.rtol,
+    )
     return RunOutput([_judged(path, config)], _on_grid(path))
 
 
@@ -142,10 +146,15 @@ def run_descent(config: RazinConfig, context: RunContext) -> RunOutput:
     observed = torch.tensor([[nan, config.upper], [config.lower, config.corner]], dtype=torch.float64)
     problem = CompletionProblem.from_dense(observed)
     result = train(
-        network(config), problem,
-        optimizer=config.optimizer, lr=config.lr, max_steps=config.max_steps, tolerance=1e-12,
-        blow_up=1e6, checkpoint=context.directory / "run.safetensors",
-    )  # fmt: skip
+        network(config),
+        problem,
+        optimizer=config.optimizer,
+        lr=config.lr,
+        max_steps=config.max_steps,
+        tolerance=1e-12,
+        stopping=Stopping(blow_up=1e6),
+        checkpoint=context.directory / "run.safetensors",
+    )
     W = result.W
     loss = 1.5 * float(problem.loss(W))  # the problem's is the mean of three squares
     least = float(bound(np.array([loss]), config)[0])
@@ -164,10 +173,14 @@ def run_tensor(config: RazinConfig, context: RunContext) -> RunOutput:
     problem = tensor_completion(shape, rank=config.rank, n_observed=config.n_observed, seed=config.seed)
     model = CPTensor(shape, config.components, config.init_scale, seed=config.seed, dtype=torch.float64)
     result = train(
-        model, problem,
-        optimizer=config.optimizer, lr=config.lr, max_steps=config.max_steps, tolerance=1e-6,
+        model,
+        problem,
+        optimizer=config.optimizer,
+        lr=config.lr,
+        max_steps=config.max_steps,
+        tolerance=1e-6,
         checkpoint=context.directory / "run.safetensors",
-    )  # fmt: skip
+    )
     rank, residuals = tensor_rank(result.W, limit=config.rank + 1, seed=config.seed)
     norms = model.component_norms().detach().sort(descending=True).values
     record = {

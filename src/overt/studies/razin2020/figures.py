@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.evidence import number
-from overt.studies.numbers import columns, distinct, instance, listed, made, median, series, short, spread
+from overt.studies.claims.evidence import number
+from overt.studies.claims.numbers import (
+    columns,
+    distinct,
+    instance,
+    listed,
+    made,
+    median,
+    series,
+    short,
+    spread,
+)
 from overt.studies.razin2020.rules import FUNCTIONALS
 from overt.studies.report.charts import Interval, Series, interval_chart, line_chart
 from overt.studies.report.draw import draw
@@ -40,10 +50,16 @@ def entry(runs: Sequence[Run]) -> Figure | None:
             lines.append(Series("lower bound", loss.tolist(), lower.tolist(), method="irls"))
         panels.append(
             line_chart(
-                lines, title=title, panel=f"initial determinant {sign}", x_label="loss ℓ", y_label="|w₁₁|",
-                log_x=True, log_y=True, id=f"entry-{sign}",
+                lines,
+                title=title,
+                panel=f"initial determinant {sign}",
+                x_label="loss ℓ",
+                y_label="|w₁₁|",
+                log_x=True,
+                log_y=True,
+                id=f"entry-{sign}",
             )
-        )  # fmt: skip
+        )
     caption = (
         "Gradient flow on balanced deep linear networks; w₁₂ = w₂₁ = 1 and w₂₂ = 0 are observed. Training "
         "goes from right to left. With a positive determinant |w₁₁| follows the bound (1 − √(2ℓ))²/√(2ℓ) to "
@@ -108,9 +124,14 @@ def perturbed(runs: Sequence[Run]) -> Figure | None:
         ]
     lines.append(Series("1 / ε", corners, [1 / corner for corner in corners], method="irls"))
     svg = line_chart(
-        lines, title=title, x_label="ε, observed in the place of 0", y_label="|w₁₁| at zero loss", log_x=True,
-        log_y=True, id="perturbed",
-    )  # fmt: skip
+        lines,
+        title=title,
+        x_label="ε, observed in the place of 0",
+        y_label="|w₁₁| at zero loss",
+        log_x=True,
+        log_y=True,
+        id="perturbed",
+    )
     caption = (
         "The 2×2 problem with w₂₂ = ε, balanced layers, positive initial determinant, trained to a loss of "
         f"{listed([short(loss) for loss in distinct(group, 'loss_target')])}. Solutions with w₁₁ = 0 exist "
@@ -156,10 +177,16 @@ def tensor(runs: Sequence[Run]) -> Figure | None:
         lines.append(series("zeros elsewhere", list(zero), list(zero.values()), "irls"))
         panels.append(
             line_chart(
-                lines, title=title, panel=f"order {order}", x_label="observed entries",
-                y_label="relative error", log_x=True, log_y=True, id=f"tensor-{order}",
+                lines,
+                title=title,
+                panel=f"order {order}",
+                x_label="observed entries",
+                y_label="relative error",
+                log_x=True,
+                log_y=True,
+                id=f"tensor-{order}",
             )
-        )  # fmt: skip
+        )
     names = ("order", "rank", "scale", "observed", "error", "true rank found")
     caption = (
         f"Tensors with {_values(group, 'n')} places in each mode, optimizer {_values(group, 'optimizer')}; "
@@ -187,17 +214,20 @@ def which(runs: Sequence[Run]) -> Figure | None:
             data.append({"n_observed": count, "functional": words} | columns(found, "excess"))
         panels.append(
             interval_chart(
-                rows, title=title, panel=f"{count} observed", x_label="excess over the least known value",
-                id=f"which-{count}", reference=(0.0, "least"),
+                rows,
+                title=title,
+                panel=f"{count} observed",
+                x_label="excess over the least known value",
+                id=f"which-{count}",
+                reference=(0.0, "least"),
             )
-        )  # fmt: skip
+        )
     solutions = list(group[0].records[0]["values"])
     table = [(name, *(group[0].records[0]["values"][name][key] for key in FUNCTIONALS)) for name in solutions]
     caption = (
         f"A depth-{_values(group, 'depth')} network on {instance(group[0], observed=False)} against other "
-        "solutions that fit the same entries. "
-        "One huge open entry brings both continuous ranks to one and leaves the rank above the truth's: "
-        "globally only the rank is minimised. The table shows one seed. "
+        "solutions that fit the same entries. One huge open entry brings both continuous ranks to one and "
+        "leaves the rank above the truth's: globally only the rank is minimised. The table shows one seed. "
         f"{spread(group, 'ranges')}"
     )
     return Figure(

@@ -111,9 +111,15 @@ def gradient_flow(
 
     reached.terminal = escaped.terminal = True  # type: ignore[attr-defined]
     found: Any = solve_ivp(
-        velocity, (0.0, max_time), start,
-        method="Radau", jac=jacobian, events=(reached, escaped), rtol=rtol, atol=1e-3 * rtol,
-    )  # fmt: skip
+        velocity,
+        (0.0, max_time),
+        start,
+        method="Radau",
+        jac=jacobian,
+        events=(reached, escaped),
+        rtol=rtol,
+        atol=1e-3 * rtol,
+    )
     products = np.stack([_matrix(state, sign) for state in found.y.T])
     losses = np.array([target.loss(product) for product in products])
     return Path(found.t, products, np.exp(found.y[:2].T), losses, str(found.message))

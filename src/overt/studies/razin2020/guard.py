@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.evidence import number, select, usual
-from overt.studies.guards import Guard, ended
+from overt.studies.claims.evidence import number, select, usual
+from overt.studies.claims.rule import Guard, ended
 from overt.studies.razin2020.claims import GROUPS
 
 __all__ = ["GUARDED", "JUDGED", "REACHED", "SCALE", "guard", "judged_count", "told_apart_at"]

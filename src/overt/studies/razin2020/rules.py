@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import (
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import (
     by_seed,
     count,
     middle,
@@ -19,9 +19,9 @@ from overt.studies.evidence import (
     say,
     select,
 )
-from overt.studies.guards import judged
+from overt.studies.claims.rule import judged
+from overt.studies.claims.statistics import bootstrap, proportion
 from overt.studies.razin2020.guard import GUARDED, JUDGED, REACHED, SCALE, guard, judged_count, told_apart_at
-from overt.studies.statistics import bootstrap, proportion
 
 DEPTHS = (2, 3, 4)
 SLACK = 1e-3  # of the bound: the solver's accuracy
@@ -35,7 +35,7 @@ FUNCTIONALS = {
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "R1": entry,
         "R2": norms,
@@ -92,8 +92,8 @@ def norms(runs: Sequence[Run]) -> Verdict:
     )
     reason = (
         f"in {sum(counts)} of {count(len(counts), 'run')} all norms grow and the rank falls; the norm that "
-        "grows "
-        f"least grows {say(min(growth))}-fold at least, the effective rank ends at {max(ranks):.4f} at most"
+        f"grows least grows {say(min(growth))}-fold at least, the effective rank ends at {max(ranks):.4f} at "
+        "most"
     )
     return Verdict("R2", outcome(all(counts), ev.high(share) < 0.9), reason, estimates)
 
@@ -138,8 +138,7 @@ def sign(runs: Sequence[Run]) -> Verdict:
     ]
     reason = (
         f"with a negative determinant |w₁₁| ends at {say(max(entries))} at most in "
-        f"{count(len(entries), 'run')} "
-        f"over {count(len(ends), 'seed')}"
+        f"{count(len(entries), 'run')} over {count(len(ends), 'seed')}"
     )
     return Verdict("R3", outcome(all(good), any(bad)), reason, tuple(estimates))
 
@@ -153,7 +152,7 @@ def perturbed(runs: Sequence[Run]) -> Verdict:
         if made and not chosen:
             return missing("R4", reason="no run reaches the wanted loss")
         only = ", ".join(f"{value:g}" for value in sorted({run.config["corner"] for run in made}))
-        why = f"it compares positive values of corner, and the runs have corner {only}" if made else ""
+        why = f"the rule compares positive values of corner; the runs have corner {only}" if made else ""
         return missing("R4", reason=why)
     estimates, good, bad = [], [], []
     for depth in DEPTHS:
@@ -174,9 +173,8 @@ def perturbed(runs: Sequence[Run]) -> Verdict:
     largest = max(number(run.records[0]["open_entry"]) for run in chosen)
     reason = (
         f"slopes {', '.join(f'{one.value:.3f}' for one in estimates).replace('-', '−')} at depths 2, 3 and "
-        "4; |w₁₁| reaches "
-        f"{say(largest)} at ε = {corners[0]:g} and is {least:.4f} times the bound or more; {len(chosen)} of "
-        f"{count(len(made), 'run')} reach the wanted loss"
+        f"4; |w₁₁| reaches {say(largest)} at ε = {corners[0]:g} and is {least:.4f} times the bound or more; "
+        f"{len(chosen)} of {count(len(made), 'run')} reach the wanted loss"
     )
     holds = least >= 0.99
     return Verdict("R4", outcome(all(good) and holds, any(bad) or not holds), reason, tuple(estimates))
@@ -212,8 +210,7 @@ def tensor(runs: Sequence[Run]) -> Verdict:
             estimates.append(share)
             reasons.append(
                 f"order {order} rank {rank}, {wanted['n_observed']} entries: {hits} of {len(chosen)}, error "
-                f"{say(middle(errors))} (zeros: "
-                f"{say(middle(zero))})"
+                f"{say(middle(errors))} (zeros: {say(middle(zero))})"
             )
             good.append(share.value >= 0.8)
             bad.append(ev.high(share) < 0.8)

@@ -15,8 +15,8 @@ from overt.penalties import SpectralPenalty
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
 from overt.studies.razin2020.config import RazinConfig
-from overt.studies.training_runs import how
-from overt.training import train
+from overt.studies.shared.training_runs import how
+from overt.training import Stopping, train
 
 RANK_TOLERANCE = 1e-2
 SPIKE = 1e3
@@ -53,10 +53,14 @@ def run_which(config: RazinConfig, context: RunContext) -> RunOutput:
         (config.n,) * (config.depth + 1), scale=config.init_scale, seed=config.seed, dtype=torch.float64
     )
     result = train(
-        model, problem,
-        optimizer=config.optimizer, lr=config.lr, max_steps=config.max_steps, tolerance=1e-12,
+        model,
+        problem,
+        optimizer=config.optimizer,
+        lr=config.lr,
+        max_steps=config.max_steps,
+        tolerance=1e-12,
         checkpoint=context.directory / "run.safetensors",
-    )  # fmt: skip
+    )
     found = Completed(exact(result.W, problem), problem.observed).product().detach()
     solutions, descents = _others(found, problem)
     # One threshold for all: relative to each one's own largest value a single huge entry would hide the rest.
@@ -100,7 +104,8 @@ def _others(
     for name in SMOOTH:
         model = Completed(found, problem.observed)
         penalty = SpectralPenalty(model, name, of="product", weight=1.0)
-        train(model, problem, lr=2e-3, penalty=penalty, max_steps=DESCENT_STEPS, blow_up=1e6)
+        spikes = Stopping(blow_up=1e6)  # they are what is looked for
+        train(model, problem, lr=2e-3, penalty=penalty, max_steps=DESCENT_STEPS, stopping=spikes)
         W = model.product().detach()
         solutions[f"descent on {name}"] = W
         before, after = measure(found)[name], measure(W)[name]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from overt._utils.files import explain, write_whole
+from overt._utils.checks import is_number
+from overt._utils.files import make_folder, write_whole
 from overt.studies.report.figures import Figure, Table, format_number, png_size
 from overt.studies.report.provenance import Provenance, duration, provenance, run_table
 from overt.studies.report.svg import numbered, size, standalone
@@ -38,7 +39,7 @@ class StudySection:
     claims : sequence of Claim
         In the order in which they are shown.
     verdicts : sequence of Verdict
-        One a claim; a claim without one is shown as inconclusive.
+        One for each claim; a claim without one is shown as inconclusive.
     figures : sequence of Figure
     runs : sequence of Run
         The stored runs that verdicts and figures were read from.
@@ -47,7 +48,7 @@ class StudySection:
     preset : str
         Its name, where known.
     overrides : mapping
-        Fields that were set from outside.
+        Fields that were overridden.
     notes : sequence of str
         What went wrong: a figure that could not be drawn, a run that is damaged.
     part : int
@@ -81,7 +82,7 @@ class StudySection:
         from overt.studies.base import Verdict
 
         by_claim = {verdict.claim: verdict for verdict in self.verdicts}
-        missing = "No verdict was given: the runs that it needs are not there."
+        missing = "No verdict: the runs that it needs are missing."
         return [
             (claim, by_claim.get(claim.id) or Verdict(claim.id, "inconclusive", missing))
             for claim in self.claims
@@ -94,7 +95,7 @@ class StudySection:
 
     @property
     def setting(self) -> str:
-        """The preset and what was set from outside, as ``preset quick, max_steps = 50``; "" if unknown."""
+        """The preset and the overrides, as ``preset quick, max_steps = 50``; "" if unknown."""
         if not self.preset:
             return ""
         changed = [f"{key} = {_value(value)}" for key, value in self.overrides.items()]
@@ -103,7 +104,7 @@ class StudySection:
     @property
     def heading(self) -> str:
         """The title, with the setting where the study has several sections."""
-        return f"{self.title} ({self.setting or 'runs of no plan'})" if self.part else self.title
+        return f"{self.title} ({self.setting or 'runs without a plan'})" if self.part else self.title
 
     @property
     def few(self) -> bool:
@@ -121,7 +122,7 @@ class StudySection:
 
     @property
     def run_table(self) -> Table:
-        """One row a run: its hash, status, seconds and settings."""
+        """One row per run: its hash, status, seconds and settings."""
         return run_table(self.runs)
 
 
@@ -129,7 +130,7 @@ def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], 
     """Write the report, and ``figures/<study>/<id>.svg``, ``.csv`` and ``.png`` beside it.
 
     The page is a pure function of its input: it holds no date but those stored with the runs, runs no
-    script, and asks for nothing from outside. Each file is complete or not there at all.
+    script, and loads nothing. Each file is complete or not there at all.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], 
     """
     page = render_report(studies, title=title)
     target = Path(path)
-    _make(target.parent)
+    make_folder(target.parent)
     for section in studies:
         for figure in section.figures:
             _write_figure(figure, target.parent / "figures" / section.place)
@@ -166,7 +167,7 @@ def render_report(studies: Sequence[StudySection], *, title: str = "") -> str:
     """Return the page that :func:`build_report` writes."""
     names = [section.name for section in studies]
     if not names or len({section.place for section in studies}) < len(names):
-        raise ValueError(f"studies must be at least one, each with a name of its own, got {names}")
+        raise ValueError(f"studies must be one or more sections with distinct names, got {names}")
     distinct = list(dict.fromkeys(names))
     several = "Overt: report on " + ", ".join(distinct)
     heading = title or (studies[0].title if len(distinct) == 1 else several)
@@ -250,21 +251,14 @@ def _shown(table: Table) -> Sequence[Sequence[Any]]:
 def _numeric_columns(table: Table) -> list[bool]:
     """Say for each column whether it holds numbers only, and so is aligned right."""
     cells = [[row[j] for row in table.rows if row[j] is not None] for j in range(len(table.columns))]
-    return [bool(c) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in c) for c in cells]
+    return [bool(column) and all(map(is_number, column)) for column in cells]
 
 
 def _write_figure(figure: Figure, folder: Path) -> None:
-    _make(folder)
+    make_folder(folder)
     if figure.panels:
         write_whole(folder / f"{figure.id}.svg", standalone(figure.panels).encode())
     if figure.data_table is not None:
         write_whole(folder / f"{figure.id}.csv", figure.data_table.to_csv().encode())
     for number, (_, png) in enumerate(figure.images, start=1):
         write_whole(folder / f"{figure.id}-{number}.png", png)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain(error, folder, "make the folder") from error

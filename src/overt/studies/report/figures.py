@@ -18,13 +18,23 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from overt._utils.checks import is_integer, is_number
+
 Cell: TypeAlias = str | int | float | bool | None
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ACTIVE_ELEMENTS = {
-    "animate", "embed", "foreignobject", "handler", "iframe", "object", "script", "set", "style",
-}  # fmt: skip
+    "animate",
+    "embed",
+    "foreignobject",
+    "handler",
+    "iframe",
+    "object",
+    "script",
+    "set",
+    "style",
+}
 _OUTSIDE = re.compile(r"url\(\s*[\"']?(?!#)|@import", re.IGNORECASE)
 
 
@@ -100,7 +110,7 @@ class Figure:
     images : sequence of (caption, PNG bytes)
         Pictures, shown as a grid; see :func:`encode_png`.
     data : sequence of mappings
-        The numbers that are drawn, one mapping a row; written as CSV. Where it is empty, ``table`` is
+        The numbers that are drawn, one mapping per row; written as CSV. Where it is empty, ``table`` is
         written.
 
     Raises
@@ -222,12 +232,12 @@ def format_number(value: Any, digits: int = 3) -> str:
     """
     if value is None:
         return "–"
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
+    if is_integer(value):
         return f"{int(value):,}".replace(",", "\u202f").replace("-", "−")
-    if isinstance(value, float | np.floating):
+    if is_number(value):
         return _format_float(float(value), digits)
+    if np.asarray(value).dtype == np.bool_:
+        return "yes" if value else "no"
     return str(value)
 
 

@@ -1,4 +1,4 @@
-"""Forest plots: one row a method, its estimate and interval drawn and written."""
+"""Forest plots: one row per method, its estimate and interval drawn and written."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def interval_chart(
         for position, row in enumerate(rows):
             _draw_interval(axes, position, row, styles[row.method or row.label], log_x, x_lim)
         legend = {} if reference is None else {reference[1]: axes.axvline(reference[0], **REFERENCE)}
-        # What labels and numbers leave of the width, at a label's width a tick.
+        # What labels and numbers leave of the width, at a label's width per tick.
         scale_axis(axes, "x", log=log_x, limits=x_lim, ticks=int((width - 0.6 * FONT * words) // TICK))
         grid(axes, "x")
         axes.set_yticks(range(len(rows)), [row.label for row in rows])

@@ -1,4 +1,4 @@
-"""One look a method: colour, marker and dash, the same in every figure.
+"""One look per method: colour, marker and dash, the same in every figure.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart by people with any common
 colour vision. Colour is never the only cue: marker and dash differ as well.

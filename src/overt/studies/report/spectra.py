@@ -52,7 +52,7 @@ def spectrum_chart(
     id: str = "chart",
     height: float = 300.0,
 ) -> tuple[str, ...]:
-    """Draw singular values over time, one panel a method, all with the same axes.
+    """Draw singular values over time, one panel per method, all with the same axes.
 
     Parameters
     ----------

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from overt.studies.base import StudyConfig
-from overt.studies.evidence import number, select
+from overt.studies.claims.evidence import number, select
+from overt.studies.fields import OptimizerName, check_instance
 
 Group = Literal[
     "depths",  # S1, S2: depths, the explicit route and the convex baseline over the number of observations
@@ -76,9 +77,9 @@ class StoryConfig(StudyConfig):
     rank: int = Field(default=5, ge=0)
     n_observed: int = Field(default=2000, ge=1)
     depth: int = Field(default=1, ge=1)
-    optimizer: str = "adam"
+    optimizer: OptimizerName = "adam"
     lr: float = Field(default=1e-2, gt=0)
-    functional: str = "normalized_nuclear_norm"
+    functional: Literal["normalized_nuclear_norm", "nuclear_norm"] = "normalized_nuclear_norm"
     weight: float = Field(default=1e-2, ge=0)
     init_scale: float = Field(default=1e-3, gt=0)
     norm_floor: float = Field(default=0.1, ge=0)
@@ -89,28 +90,9 @@ class StoryConfig(StudyConfig):
     early_refit: bool = True
     quick: bool = False
 
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
-        return name
-
-    @field_validator("functional")
-    @classmethod
-    def _known_functional(cls, name: str) -> str:
-        if name not in ("normalized_nuclear_norm", "nuclear_norm"):
-            raise ValueError(f"unknown functional {name!r}; one of normalized_nuclear_norm, nuclear_norm")
-        return name
-
     @model_validator(mode="after")
     def _possible(self) -> StoryConfig:
-        if self.rank > self.n or (self.group != "regression" and self.n_observed > self.n**2):
-            raise ValueError(
-                f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
-            )
+        check_instance(self.n, self.rank, None if self.group == "regression" else self.n_observed)
         return self
 
 

@@ -13,7 +13,7 @@ from overt.models import DeepLinear
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
 from overt.studies.story.config import ROUTES, StoryConfig
-from overt.training import train
+from overt.training import Recording, train
 
 TARGETS = (1e-2, 1e-4)
 LIMIT = 5.0  # seconds for a setting while none has reached the target yet
@@ -38,9 +38,12 @@ def race(config: StoryConfig, context: RunContext) -> RunOutput:
     torch.set_num_threads(1)
     try:
         problem = matrix_completion(
-            (config.n, config.n), rank=config.rank, n_observed=config.n_observed, seed=config.seed,
+            (config.n, config.n),
+            rank=config.rank,
+            n_observed=config.n_observed,
+            seed=config.seed,
             min_per_line=config.rank,
-        )  # fmt: skip
+        )
         return RunOutput(
             [*_explicit_routes(config, problem, context), *_deep_routes(config, problem, context)]
         )
@@ -62,9 +65,17 @@ def _explicit_routes(
         context.progress("explicit, as published")
         weight = 0.02 if config.n_observed >= 2000 else 0.005
         run = explicit_run(
-            problem, weight=weight, lr=1e-3, norm_cap=None, norm_floor=None, early_refit=False,
-            final_refit=False, seed=config.seed, max_steps=20_000, error_targets=TARGETS, check_every=25,
-        )  # fmt: skip
+            problem,
+            weight=weight,
+            lr=1e-3,
+            norm_cap=None,
+            norm_floor=None,
+            early_refit=False,
+            final_refit=False,
+            seed=config.seed,
+            max_steps=20_000,
+            recording=Recording(error_targets=TARGETS),
+        )
         records.append(_hits("explicit, as published", run.training, problem))
     return records
 
@@ -113,9 +124,7 @@ def _deep_routes(
             max_steps=1_000_000,
             max_seconds=budget,
             tolerance=1e-14,
-            error_targets=TARGETS,
-            record_per_decade=2,
-            check_every=10,
+            recording=Recording(per_decade=2, check_every=10, error_targets=TARGETS),
             callback=lambda state: state.loss >= 0 and problem.error(state.W) <= TARGETS[-1],
         )
         record = _hits(name, result, problem) | {"depth": depth, "optimizer": optimizer, "lr": lr}

@@ -12,12 +12,12 @@ from overt.completion.result import Completion
 from overt.models import DeepLinear
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
+from overt.studies.shared.training_runs import how, summary, teller, trace_arrays
 from overt.studies.story.config import StoryConfig
 from overt.studies.story.cost import race
 from overt.studies.story.real import run_movielens, run_photograph
 from overt.studies.story.regression import run_regression
-from overt.studies.training_runs import how, summary, teller, trace_arrays
-from overt.training import HoldUntilCollapse, train
+from overt.training import HoldUntilCollapse, Recording, train
 
 DTYPE = torch.float64
 # Weight decay is a penalty of its own; optimizers that have it by default go without, except AdamW.
@@ -79,7 +79,7 @@ def _deep(config: StoryConfig, problem: CompletionProblem, context: RunContext) 
         lr=config.lr,
         max_steps=config.max_steps,
         tolerance=1e-9,
-        record_per_decade=20,
+        recording=Recording(per_decade=20),
         checkpoint=context.directory / "run.safetensors",
         callback=teller(context),
     )
@@ -101,7 +101,7 @@ def _explicit(config: StoryConfig, problem: CompletionProblem, context: RunConte
         max_steps=config.max_steps,
         early_refit=config.early_refit,
         schedule=HoldUntilCollapse(release_steps=1000 if config.group == "portrait" else 100),
-        record_per_decade=40 if config.group == "portrait" else 20,
+        recording=Recording(per_decade=40 if config.group == "portrait" else 20),
         callback=teller(context),
     )
     found: Completion = run.completion

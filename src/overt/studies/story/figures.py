@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.numbers import (
+from overt.studies.claims.evidence import RECOVERED
+from overt.studies.claims.numbers import (
     NAMES,
-    RECOVERED,
     columns,
     distinct,
     errors,
@@ -84,9 +84,15 @@ def spectra(runs: Sequence[Run]) -> Figure | None:
     ]
     if ranks:
         chart = line_chart(
-            ranks, title=title, panel=" and ".join(found), x_label="step", y_label="effective rank",
-            log_x=True, reference=(float(rank), f"true rank {rank}"), id="spectra-rank",
-        )  # fmt: skip
+            ranks,
+            title=title,
+            panel=" and ".join(found),
+            x_label="step",
+            y_label="effective rank",
+            log_x=True,
+            reference=(float(rank), f"true rank {rank}"),
+            id="spectra-rank",
+        )
         drawings = (*drawings, chart)
     return Figure("spectra", title, _spectra_caption(found, rank), svg=drawings, data=_spectra_data(found))
 
@@ -105,10 +111,9 @@ def _spectra_caption(found: dict[str, Run], rank: int) -> str:
         f"(seed {first.config['seed']}). Coloured: the first {rank}, as many as the true rank; grey: all "
         "others that were recorded. A preference for low rank shows as grey lines that stay at zero or "
         "return to it while the coloured ones grow; the last panel sums this up as the effective rank. "
-        "Horizontal: step, logarithmic. "
-        f"{shared}Units: at depth 3 those of the data, whose observed entries have a mean square of "
-        "about 1; at depth 1 the observed entries are scaled to a mean square of exactly 1. "
-        f"At the last recorded step, before any refit, {'; '.join(ends)}."
+        f"Horizontal: step, logarithmic. {shared}Units: at depth 3 those of the data, whose observed entries "
+        "have a mean square of about 1; at depth 1 the observed entries are scaled to a mean square of "
+        f"exactly 1. At the last recorded step, before any refit, {'; '.join(ends)}."
     )
 
 
@@ -156,15 +161,31 @@ def error_over_observations(runs: Sequence[Run]) -> Figure | None:
     x_lim = (min(1000, 0.95 * counts[0]), 1.05 * counts[-1])
     svg = (
         line_chart(
-            error_lines, title=title, panel="error", x_label=x_label, y_label="relative error",
-            log_x=True, log_y=True, x_lim=x_lim, reference=(RECOVERED, "error 1e−5"), id="error", height=330,
-        ),
-        line_chart(
-            rank_lines, title=title, panel="effective rank", x_label=x_label, y_label="effective rank",
-            log_x=True, x_lim=x_lim, reference=(float(true_rank), f"true rank {true_rank}"), id="rank",
+            error_lines,
+            title=title,
+            panel="error",
+            x_label=x_label,
+            y_label="relative error",
+            log_x=True,
+            log_y=True,
+            x_lim=x_lim,
+            reference=(RECOVERED, "error 1e−5"),
+            id="error",
             height=330,
         ),
-    )  # fmt: skip
+        line_chart(
+            rank_lines,
+            title=title,
+            panel="effective rank",
+            x_label=x_label,
+            y_label="effective rank",
+            log_x=True,
+            x_lim=x_lim,
+            reference=(float(true_rank), f"true rank {true_rank}"),
+            id="rank",
+            height=330,
+        ),
+    )
     return Figure("error-over-observations", title, _error_caption(group, list(methods)), svg=svg, data=data)
 
 

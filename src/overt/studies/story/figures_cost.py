@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from overt.studies.base import Estimate, Run
-from overt.studies.numbers import columns, distinct, made, median, spread
+from overt.studies.claims.numbers import columns, distinct, made, median, spread
 from overt.studies.report.charts import Interval, interval_chart
 from overt.studies.report.figures import Cell, Figure, Table, format_number
 
@@ -18,7 +18,7 @@ TARGETS = (1e-2, 1e-4)
 
 @dataclass(frozen=True)
 class Route:
-    """One route on one kind of instance: its records, one a seed."""
+    """One route on one kind of instance: its records, one per seed."""
 
     name: str
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -78,9 +78,15 @@ def cost(runs: Sequence[Run]) -> Figure | None:
         for count in routes
     ]
     names = (
-        "observed", "route", "s to 1e−2", "steps to 1e−2", "s to 1e−4", "steps to 1e−4", "final error",
+        "observed",
+        "route",
+        "s to 1e−2",
+        "steps to 1e−2",
+        "s to 1e−4",
+        "steps to 1e−4",
+        "final error",
         "seeds",
-    )  # fmt: skip
+    )
     rows = [
         (format_number(count), *_cells(route))
         for count, some in routes.items()
@@ -171,14 +177,12 @@ def _caption(group: Sequence[Run], tried: dict[int, int]) -> str:
     config = group[0].config
     counts = " and ".join(f"{deep} at {format_number(count)} entries" for count, deep in tried.items())
     return (
-        f"A {config['n']}×{config['n']} matrix of rank {config['rank']}; all routes ran one after another "
-        "in one process, alone on the machine, on one thread. Horizontal: seconds, logarithmic, without the "
+        f"A {config['n']}×{config['n']} matrix of rank {config['rank']}; all routes ran one after another in "
+        "one process, alone on the machine, on one thread. Horizontal: seconds, logarithmic, without the "
         "time spent on measuring the error. Routes that give their answer only at the end (IRLS, and Adam "
-        "with its refit) count with their whole time. "
-        f"Of the deep networks without a penalty ({counts}, tuned over depth, optimizer and learning "
-        "rate) each chart shows the one that reaches its target first, or, where none does, the one with the "
-        "lowest error; the data hold them all. A deep network is given up once it has taken as long as the "
-        "fastest so far. "
-        f"{spread(group, 'lines and brackets')} “Not reached”: not within the route's budget, "
-        "in half of the seeds or more."
+        f"with its refit) count with their whole time. Of the deep networks without a penalty ({counts}, "
+        "tuned over depth, optimizer and learning rate) each chart shows the one that reaches its target "
+        "first, or, where none does, the one with the lowest error; the data hold them all. A deep network "
+        f"is given up once it has taken as long as the fastest so far. {spread(group, 'lines and brackets')} "
+        "“Not reached”: not within the route's budget, in half of the seeds or more."
     )

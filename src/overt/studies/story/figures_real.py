@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.numbers import (
+from overt.studies.claims.numbers import (
     NAMES,
     columns,
     distinct,
@@ -147,13 +147,12 @@ def _movielens_caption(group: Sequence[Run], reasons: Sequence[str]) -> str:
     if group:
         parts.append(
             "Root mean squared error on the test ratings of split u1 (80 000 training and 20 000 test "
-            "ratings, 943 users, 1 682 films; one to five stars). Every method predicts what the biases of "
-            "users and films leave over; the explicit penalty is on the product of two factors of width 100, "
-            "which is also the width of the hidden layers at depth 3. A tenth of the training ratings, drawn "
-            "by the seed, is kept out of training and chooses the best step and, for each seed, among the "
-            "learning rates and weights tried, all of which are in the data; SoftImpute chooses its weight "
-            "within the rest. The test ratings choose nothing. "
-            f"{spread(group, 'intervals')}"
+            "ratings, 943 users, 1 682 films; one to five stars). Every method predicts the residual after "
+            "the biases of users and films; the explicit penalty is on the product of two factors of width "
+            "100, which is also the width of the hidden layers at depth 3. A tenth of the training ratings, "
+            "drawn by the seed, is kept out of training and chooses the best step and, for each seed, among "
+            "the learning rates and weights tried, all of which are in the data; SoftImpute chooses its "
+            f"weight within the rest. The test ratings choose nothing. {spread(group, 'intervals')}"
         )
     if reasons:
         which = "The other runs were" if group else "These runs were"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overt.studies.base import Estimate, Run
-from overt.studies.numbers import (
+from overt.studies.claims.numbers import (
     columns,
     distinct,
     errors,
@@ -68,10 +68,15 @@ def _chart(sparse: Sequence[Run], minimum: Estimate | None, title: str) -> str |
     if not lines:
         return None
     return line_chart(
-        lines, title=title, x_label="initial scale of the diagonal network", y_label="relative error",
-        log_x=True, log_y=True, id="regression",
+        lines,
+        title=title,
+        x_label="initial scale of the diagonal network",
+        y_label="relative error",
+        log_x=True,
+        log_y=True,
+        id="regression",
         reference=(minimum.value, "minimum ℓ2 norm") if minimum is not None else None,
-    )  # fmt: skip
+    )
 
 
 def _table(group: Sequence[Run]) -> tuple[list[tuple[Cell, ...]], list[dict[str, Cell]]]:
@@ -116,8 +121,7 @@ def _caption(group: Sequence[Run]) -> str:
         f"{config['n']} unknowns, {config['n_observed']} samples without noise. Chart, for {sparse}: error "
         "relative to the truth over the scale from which a diagonal network is trained by gradient descent "
         "without a penalty; both axes are logarithmic. Dashed: the solution of minimum ℓ2 norm. The explicit "
-        "penalty ‖w‖₁/‖w‖₂ (then least squares on the coordinates it keeps) is a level, because the scale is "
-        "not its own. In the table, the distance to the "
-        "minimum norm solution is relative to that solution's norm. "
-        f"{spread(group, 'bands and intervals')}{losses(group)}"
+        "penalty ‖w‖₁/‖w‖₂ (then least squares on the coordinates it keeps) is drawn as a level, because it "
+        "does not depend on that scale. In the table, the distance to the minimum norm solution is relative "
+        f"to that solution's norm. {spread(group, 'bands and intervals')}{losses(group)}"
     )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.numbers import (
-    RECOVERED,
+from overt.studies.claims.evidence import RECOVERED
+from overt.studies.claims.numbers import (
     Setting,
     columns,
     distinct,
@@ -37,7 +37,7 @@ _CELLS = (
 
 
 def optimizers(runs: Sequence[Run]) -> Figure | None:
-    """S3: a row an optimizer, the best first, and its learning rates from left to right."""
+    """S3: a row per optimizer, the best first, and its learning rates from left to right."""
     group = made(runs, group="optimizers")
     if not group:
         return None
@@ -57,9 +57,17 @@ def optimizers(runs: Sequence[Run]) -> Figure | None:
     title = "Which optimizers make the explicit penalty work"
     names = ["lowest rate", *["higher rate"] * (width - 1)] if width > 1 else ["rate"]
     svg = heat_map(
-        order, names, grid, text=text, title=title, label="error", log=True, limits=LIMITS,
-        row_label="optimizer", id="optimizers",
-    )  # fmt: skip
+        order,
+        names,
+        grid,
+        text=text,
+        title=title,
+        label="error",
+        log=True,
+        limits=LIMITS,
+        row_label="optimizer",
+        id="optimizers",
+    )
     data: list[dict[str, Cell]] = [
         {"optimizer": name, "lr": lr, **one.row}
         for name in order
@@ -69,8 +77,7 @@ def optimizers(runs: Sequence[Run]) -> Figure | None:
     caption = (
         f"Depth 1 with the normalized nuclear norm on {instance(group[0])}. Each optimizer has its own "
         "learning rates, rising from left to right and written in the cells; rows are ordered by their best "
-        f"cell. {_CELLS} "
-        f"A rate at which most seeds diverged says so. Over {seeds(group)}.{losses(group)}"
+        f"cell. {_CELLS} A rate at which most seeds diverged says so. Over {seeds(group)}.{losses(group)}"
     )
     return Figure("optimizers", title, caption, svg=svg, data=data)
 
@@ -120,12 +127,18 @@ def inits(runs: Sequence[Run]) -> Figure | None:
     scales = distinct(group, "init_scale")
     svg = [
         _heat(
-            some, "init_scale", title=title, id=f"inits-{number}", row_label="scale", panel=name, rows=scales,
+            some,
+            "init_scale",
+            title=title,
+            id=f"inits-{number}",
+            row_label="scale",
+            panel=name,
+            rows=scales,
             data=data,
         )
         for number, (name, some) in enumerate(panels.items())
         if some
-    ]  # fmt: skip
+    ]
     caption = (
         "Explicit: depth 1 with the normalized nuclear norm; implicit: depth 3 without a penalty; both with "
         f"Adam on {instance(group[0])}. Down: standard deviation of the entries of the end-to-end matrix at "
@@ -218,11 +231,20 @@ def _nuclear_charts(group: Sequence[Run], title: str) -> list[str]:
     shared: dict[str, Any] = {"title": title, "x_label": "weight of the nuclear norm", "log_x": True}
     return [
         line_chart(
-            lines["error"], panel="error", y_label="relative error", log_y=True, id="nuclear-error",
-            reference=(RECOVERED, "error 1e−5"), **shared,
+            lines["error"],
+            panel="error",
+            y_label="relative error",
+            log_y=True,
+            id="nuclear-error",
+            reference=(RECOVERED, "error 1e−5"),
+            **shared,
         ),
         line_chart(
-            lines["effective rank"], panel="effective rank", y_label="effective rank", id="nuclear-rank",
-            reference=(float(rank), f"true rank {rank}"), **shared,
+            lines["effective rank"],
+            panel="effective rank",
+            y_label="effective rank",
+            id="nuclear-rank",
+            reference=(float(rank), f"true rank {rank}"),
+            **shared,
         ),
-    ]  # fmt: skip
+    ]

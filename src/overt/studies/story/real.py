@@ -15,7 +15,7 @@ from overt.models import DeepLinear
 from overt.problems import CompletionProblem, DataUnavailableError, movielens_100k, photograph, psnr
 from overt.studies.base import RunContext, RunOutput, Skip
 from overt.studies.story.config import StoryConfig
-from overt.training import State, train
+from overt.training import Recording, State, train
 
 WIDTH = 100  # of the hidden layers on MovieLens, where a full 943×1682 matrix a step would take minutes
 
@@ -141,9 +141,7 @@ def _train_with_validation(
         lr=config.lr,
         penalty=penalty,
         max_steps=config.max_steps,
-        record_per_decade=1,
-        check_every=10,
-        error_targets=(),
+        recording=Recording(per_decade=1, check_every=10, error_targets=()),
         callback=watch,
     )
     return best, result.steps

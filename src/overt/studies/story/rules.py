@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import RECOVERED, by_seed, middle, missing, number, outcome, say, select
-from overt.studies.statistics import paired_ratio, proportion
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import RECOVERED, by_seed, middle, missing, number, outcome, say, select
+from overt.studies.claims.statistics import paired_ratio, proportion
 from overt.studies.story.config import ROUTES, chosen_by_validation
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "S1": depth,
         "S2": explicit,

@@ -31,9 +31,9 @@ def basis_pursuit(X: Floats, y: Floats) -> Floats:
 def q_value(w: Floats, alpha: float, depth: int) -> float:
     """Q(w) = α^D Σ q_D(w_i / α^D), the functional that gradient flow from u = v = α minimizes.
 
-    q_D is the integral of h_D^{-1} with h₂(s) = 2 sinh(s) and, for D > 2,
-    h_D(s) = (1 − s)^{−D/(D−2)} − (1 + s)^{−D/(D−2)} (Woodworth et al. 2020, theorems 1 and 3). It is computed
-    as the conjugate of H, the integral of h: w s − H(s) + H(0) at s = h^{-1}(w).
+    q_D is the integral of h_D^{-1} with h₂(s) = 2 sinh(s) and, for D > 2, h_D(s) = (1 − s)^{−D/(D−2)}
+    − (1 + s)^{−D/(D−2)} (Woodworth et al. 2020, theorems 1 and 3). It is computed as the conjugate of H, the
+    integral of h: w s − H(s) + H(0) at s = h^{-1}(w).
     """
     s = _inverse(w, alpha, depth)
     return float((w * s - _potential(s, alpha, depth) + _potential(np.zeros_like(s), alpha, depth)).sum())

@@ -8,8 +8,7 @@ PAPER = "Woodworth et al. 2020, arXiv 2002.09277"
 
 _FIT = (
     " Inconclusive where more than a tenth of the networks of a setting ended before a relative loss of "
-    "1e-6; "
-    "fewer count as the worst possible. (Added after a full run.)"
+    "1e-6; fewer count as the worst possible. (Added after a full run.)"
 )
 
 W1 = Claim(
@@ -20,8 +19,7 @@ W1 = Claim(
     "Dense and sparse truth. Reproduced if every run ends within a relative distance of 1e-6 of the minimum "
     "norm solution. Not reproduced if one that fitted the data (relative loss at most 1e-12) does not. "
     "Inconclusive where more than a tenth of the runs of a setting ended before that. (The last was added "
-    "after "
-    "a full run.)",
+    "after a full run.)",
 )
 W2 = Claim(
     "W2",
@@ -60,10 +58,8 @@ W5 = Claim(
     "one.",
     f"{PAPER}, section 5 (order of the transition for D = 2 and D > 2)",
     "At α = 0.1, which both depths are run from, the excess of ‖w‖₁ over its minimum (at least 1e-3, the "
-    "accuracy "
-    "of the fit). Reproduced if the 95 % "
-    "interval of the paired ratio of depth 3 over depth 2 lies below one half. Not reproduced if it lies "
-    "above." + _FIT,
+    "accuracy of the fit). Reproduced if the 95 % interval of the paired ratio of depth 3 over depth 2 lies "
+    "below one half. Not reproduced if it lies above." + _FIT,
 )
 W6 = Claim(
     "W6",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from overt._utils.checks import check_integer
 from overt.studies.base import StudyConfig
+from overt.studies.fields import OptimizerName
 
 Group = Literal[
     "minimum",  # W1: gradient descent on w itself, from zero
@@ -56,26 +58,14 @@ class WoodworthConfig(StudyConfig):
     q: float | None = None
     weight: float = Field(default=0.0, ge=0)
     threshold: float = Field(default=0.05, ge=0, lt=1)
-    optimizer: str = "gd"
+    optimizer: OptimizerName = "gd"
     lr: float = Field(default=5e-2, gt=0)
     max_steps: int = Field(default=15_000, ge=1)
 
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
-        return name
-
     @model_validator(mode="after")
     def _possible(self) -> WoodworthConfig:
-        if not (self.n_observed < self.n and self.nonzeros <= self.n):
-            raise ValueError(
-                f"needs fewer samples than unknowns and no more non-zeros; got n={self.n}, "
-                f"n_observed={self.n_observed}, nonzeros={self.nonzeros}"
-            )
+        check_integer(self.n_observed, "n_observed", most=self.n - 1, remedy="give fewer samples than n")
+        check_integer(self.nonzeros, "nonzeros", most=self.n)
         return self
 
 
@@ -131,6 +121,13 @@ def explicit(quick: bool, seeds: range) -> Runs:
         for p, q in ((1.0, None), (2 / 3, None), (0.5, None), (1.0, 2.0)):
             for seed in seeds:
                 yield WoodworthConfig(
-                    group="explicit", n_observed=count, p=p, q=q, weight=1e-2, optimizer="adam", lr=1e-2,
-                    max_steps=2_000 if quick else 3_000, seed=seed,
-                )  # fmt: skip
+                    group="explicit",
+                    n_observed=count,
+                    p=p,
+                    q=q,
+                    weight=1e-2,
+                    optimizer="adam",
+                    lr=1e-2,
+                    max_steps=2_000 if quick else 3_000,
+                    seed=seed,
+                )

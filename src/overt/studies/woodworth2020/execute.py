@@ -13,22 +13,11 @@ from overt.models import DeepDiagonal
 from overt.penalties import VectorPenalty
 from overt.problems import RegressionProblem, linear_regression
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.training_runs import how
+from overt.studies.shared.penalized import Coordinates
+from overt.studies.shared.training_runs import how
 from overt.studies.woodworth2020.bias import Floats, basis_pursuit, minimum_norm, q_minimizer, q_value
 from overt.studies.woodworth2020.config import WoodworthConfig
-from overt.training import TrainResult, train
-
-
-class Coordinates(nn.Module):
-    """The linear model w itself."""
-
-    def __init__(self, start: Tensor) -> None:
-        super().__init__()
-        self.w = nn.Parameter(start)
-
-    def product(self) -> Tensor:
-        """``w``, shape (d,)."""
-        return self.w
+from overt.training import Stopping, TrainResult, train
 
 
 def execute(config: WoodworthConfig, context: RunContext) -> RunOutput:
@@ -67,11 +56,15 @@ def _implicit(config: WoodworthConfig, problem: RegressionProblem, context: RunC
     else:
         model = DeepDiagonal(config.n, config.depth, config.alpha**config.depth, dtype=torch.float64)
     return train(
-        model, problem,
-        optimizer=config.optimizer, lr=rate(config), max_steps=config.max_steps, tolerance=1e-14,
+        model,
+        problem,
+        optimizer=config.optimizer,
+        lr=rate(config),
+        max_steps=config.max_steps,
+        tolerance=1e-14,
         lr_schedule=_factor(config),
         checkpoint=context.directory / "run.safetensors",
-    )  # fmt: skip
+    )
 
 
 def _penalized(config: WoodworthConfig, problem: RegressionProblem) -> tuple[Tensor, TrainResult]:
@@ -83,10 +76,15 @@ def _penalized(config: WoodworthConfig, problem: RegressionProblem) -> tuple[Ten
     model = Coordinates(torch.from_numpy(minimum_norm(problem.X.numpy(), problem.y.numpy())))
     penalty = VectorPenalty(model, config.p, config.q, weight=config.weight)
     result = train(
-        model, problem,
-        optimizer=config.optimizer, lr=config.lr, penalty=penalty, max_steps=config.max_steps,
-        stall_steps=config.max_steps, lr_schedule=lambda step: max(0.0, 1 - step / config.max_steps),
-    )  # fmt: skip
+        model,
+        problem,
+        optimizer=config.optimizer,
+        lr=config.lr,
+        penalty=penalty,
+        max_steps=config.max_steps,
+        stopping=Stopping(stall_steps=config.max_steps),
+        lr_schedule=lambda step: max(0.0, 1 - step / config.max_steps),
+    )
     w = result.W
     kept = (w.abs() > config.threshold * w.abs().max()).nonzero()[:, 0]
     if len(kept) <= problem.n_observed:

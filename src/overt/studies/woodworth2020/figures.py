@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from overt.studies.base import Estimate, Run
-from overt.studies.numbers import (
+from overt.studies.claims.numbers import (
     columns,
     distinct,
     errors,
@@ -41,14 +41,22 @@ def regimes(runs: Sequence[Run]) -> Figure | None:
     data: list[dict[str, Cell]] = []
     panels = []
     for field, words in (
-        ("l1_excess", "excess of ‖w‖₁"), ("to_l2", "distance to ℓ2 minimizer"), ("error", "relative error"),
-    ):  # fmt: skip
+        ("l1_excess", "excess of ‖w‖₁"),
+        ("to_l2", "distance to ℓ2 minimizer"),
+        ("error", "relative error"),
+    ):
         panels.append(
             line_chart(
-                _over_alpha(group, field, data), title=title, panel=words, x_label="initial weight α",
-                y_label=words, log_x=True, log_y=field != "to_l2", id=f"regimes-{field.replace('_', '-')}",
+                _over_alpha(group, field, data),
+                title=title,
+                panel=words,
+                x_label="initial weight α",
+                y_label=words,
+                log_x=True,
+                log_y=field != "to_l2",
+                id=f"regimes-{field.replace('_', '-')}",
             )
-        )  # fmt: skip
+        )
     caption = (
         f"{_setting(group)} First: how far ‖w‖₁ is above its minimum over all solutions. Second: relative "
         f"distance to the solution of minimum ℓ2 norm. Third: error. {spread(group, 'bands')}"
@@ -66,13 +74,21 @@ def prediction(runs: Sequence[Run]) -> Figure | None:
     data: list[dict[str, Cell]] = []
     panels = [
         line_chart(
-            _over_alpha(group, field, data), title=title, panel=words, x_label="initial weight α",
-            y_label="relative distance", log_x=True, log_y=True, y_lim=(1e-9, 3.0), id=f"prediction-{name}",
+            _over_alpha(group, field, data),
+            title=title,
+            panel=words,
+            x_label="initial weight α",
+            y_label="relative distance",
+            log_x=True,
+            log_y=True,
+            y_lim=(1e-9, 3.0),
+            id=f"prediction-{name}",
         )
         for field, words, name in (
-            ("to_prediction", "to the minimizer of Q_α", "q"), ("to_l1", "to the minimizer of ℓ1", "l1"),
+            ("to_prediction", "to the minimizer of Q_α", "q"),
+            ("to_l1", "to the minimizer of ℓ1", "l1"),
         )
-    ]  # fmt: skip
+    ]
     caption = (
         f"{_setting(group)} Distance of the trained network from two convex programs' solutions: Q_α "
         f"predicts it at every α, ℓ1 only as α goes to zero. {spread(group, 'bands')}"
@@ -111,10 +127,15 @@ def explicit(runs: Sequence[Run]) -> Figure | None:
                 data.append({"n_observed": count, "method": words} | columns(error, "error"))
         panels.append(
             interval_chart(
-                rows, title=title, panel=f"{count} samples", x_label="relative error", log_x=True,
-                id=f"explicit-{count}", x_lim=(FLOOR / 3, 3.0),
+                rows,
+                title=title,
+                panel=f"{count} samples",
+                x_label="relative error",
+                log_x=True,
+                id=f"explicit-{count}",
+                x_lim=(FLOOR / 3, 3.0),
             )
-        )  # fmt: skip
+        )
     caption = (
         f"{_setting(group)} Penalties on w itself with Adam, then least squares on the coordinates kept; "
         f"networks from their smallest α. Errors below 1e-12 are drawn there. {spread(group, 'ranges')}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import (
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import (
     by_seed,
     count,
     middle,
@@ -19,8 +19,8 @@ from overt.studies.evidence import (
     select,
     usual,
 )
-from overt.studies.guards import Guard, ended, judged
-from overt.studies.numbers import distinct
+from overt.studies.claims.numbers import distinct
+from overt.studies.claims.rule import Guard, ended, judged
 from overt.studies.woodworth2020.claims import GROUPS
 from overt.studies.woodworth2020.config import ENOUGH, FEW
 
@@ -38,7 +38,7 @@ PENALTIES: dict[str, dict[str, Any]] = {
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "W1": minimum,
         "W2": second,
@@ -134,7 +134,9 @@ def regimes(runs: Sequence[Run]) -> Verdict:
         if not alphas:
             return missing("W4", select(runs, group="scale"), depth=(2, 3, 4))
         if len(alphas) < 2:
-            return missing("W4", reason=f"it compares values of alpha, and the runs have alpha {alphas[0]:g}")
+            return missing(
+                "W4", reason=f"the rule compares values of alpha; the runs have alpha {alphas[0]:g}"
+            )
         for alpha, field, bar, words in (
             (alphas[-1], "to_l2", 0.1, "distance to the minimum ℓ2 norm"),
             (alphas[0], "l1_excess", 0.05, "excess of ‖w‖₁"),
@@ -183,7 +185,7 @@ def quasi_norm(runs: Sequence[Run]) -> Verdict:
         hard = [run for run in chosen if number(run.records[0]["l1_error"]) > 0.1]
         if not hard:
             if chosen:
-                return missing("W6", reason="in no seed the ℓ1 minimizer misses the truth (error above 0.1)")
+                return missing("W6", reason="the ℓ1 minimizer misses the truth (error above 0.1) in no seed")
             return missing("W6", select(runs, group="few"), depth=(3, 4))
         to_l1, error = ([number(run.records[0][field]) for run in hard] for field in ("to_l1", "error"))
         label = f"distance to ℓ1 / distance to the truth, depth {depth}"
@@ -193,11 +195,9 @@ def quasi_norm(runs: Sequence[Run]) -> Verdict:
         good.append(ev.high(ratio) < 0.5)
         bad.append(ev.low(ratio) > 0.5)
     reason = (
-        f"with {_counts(select(runs, group='few'))} samples, where ℓ1 misses the truth ({counts[0]} at "
-        "depth 3, "
-        f"{counts[1]} at depth 4), the solution is {say(estimates[0].value)} and {say(estimates[1].value)} "
-        "times "
-        "as far from ℓ1's as from the truth"
+        f"with {_counts(select(runs, group='few'))} samples, where ℓ1 misses the truth ({counts[0]} at depth "
+        f"3, {counts[1]} at depth 4), the solution is {say(estimates[0].value)} and "
+        f"{say(estimates[1].value)} times as far from ℓ1's as from the truth"
     )
     return Verdict("W6", outcome(all(good), any(bad)), reason, tuple(estimates))
 
@@ -219,7 +219,7 @@ def explicit(runs: Sequence[Run]) -> Verdict:
     }
     if not depth or not all(values for each in errors.values() for values in each.values()):
         if errors[FEW]["ℓ1"] and errors[ENOUGH]["ℓ1"] and not hard:
-            return missing("W7", reason="in no seed the ℓ1 minimizer misses the truth (error above 0.1)")
+            return missing("W7", reason="the ℓ1 minimizer misses the truth (error above 0.1) in no seed")
         return missing("W7", select(runs, group="explicit"), n_observed=(ENOUGH, FEW), p=(1.0, 2 / 3, 0.5))
     estimates = [
         ev.median(values.values(), f"error of {name}, {samples} samples")

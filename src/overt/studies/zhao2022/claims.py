@@ -13,8 +13,7 @@ _FEELS = (
 
 _TRAINED = (
     " Inconclusive where a method that is compared has at none of its settings fitted the data in nine of "
-    "ten "
-    "runs (relative loss at most 1e-4 without a penalty, 1e-2 with one). (Added after a full run.)"
+    "ten runs (relative loss at most 1e-4 without a penalty, 1e-2 with one). (Added after a full run.)"
 )
 
 Z1 = Claim(
@@ -93,10 +92,9 @@ _MOVIELENS = (
     "splits of the test RMSE of the two penalized factors less that of depth 3 without a penalty is at most "
     "0.005 and the penalized factors are below the user and item biases. Not reproduced if the difference's "
     "lower end is above 0.005, or the median RMSE is not below that of the biases. Reported beside it, and "
-    "no "
-    "part of the rule: the same factors without the penalty, which say what the penalty adds, and the full "
-    "matrix (depth 1), run on one split. (Until a full run was reviewed the claim spoke of a network without "
-    "depth; the rule is unchanged.)"
+    "no part of the rule: the same factors without the penalty, which say what the penalty adds, and the "
+    "full matrix (depth 1), run on one split. (Until a full run was reviewed the claim spoke of a network "
+    "without depth; the rule is unchanged.)"
 )
 Z8 = Claim(
     "Z8",
@@ -109,12 +107,10 @@ Z8 = Claim(
 Z9 = Claim(
     "Z9",
     "MovieLens 100K, random splits",
-    "On random splits into 80 % and 20 % of the ratings two factors of inner width 100 with the penalty "
-    "keep up "
-    "with depth 3.",
+    "On random splits into 80 % and 20 % of the ratings two factors of inner width 100 with the penalty keep "
+    "up with depth 3.",
     "After Zhao (2022), MovieLens 100K with random splits into 80 % and 20 %; two factors in the place of "
-    "one "
-    "layer are ours",
+    "one layer are ours",
     "Random splits alone. " + _MOVIELENS,
 )
 CLAIMS = (Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9)

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from overt._utils.checks import check_choice, message
 from overt.studies.base import StudyConfig
+from overt.studies.fields import OptimizerName, check_instance
 
 Group = Literal[
     "depths",  # Z4, Z5: depths with and without the penalty over the observations, n = 100, rank 5 and 10
@@ -75,7 +77,7 @@ class ZhaoConfig(StudyConfig):
     p: float = Field(default=0.0, ge=0)
     q: float = Field(default=0.0, ge=0)
     weight: float = Field(default=1e-2, ge=0)
-    optimizer: str = "adam"
+    optimizer: OptimizerName = "adam"
     lr: float = Field(default=1e-2, gt=0)
     init_scale: float = Field(default=1e-3, gt=0)
     max_steps: int = Field(default=5_000, ge=1)
@@ -88,36 +90,26 @@ class ZhaoConfig(StudyConfig):
         """The exponents that the functional takes."""
         return {name: value for name, value in (("p", self.p), ("q", self.q)) if value > 0}
 
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        from overt.training import optimizer_names
-
-        if name not in optimizer_names():
-            raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(optimizer_names())}")
-        return name
-
     @field_validator("functional")
     @classmethod
     def _known_functional(cls, name: str) -> str:
         from overt import functional
 
         known = sorted(set(functional.__all__) - {"singular_values", "log_det"})
-        if name not in known:
-            raise ValueError(f"unknown functional {name!r}; one of {', '.join(known)}")
+        check_choice(name, "functional", known)
         return name
 
     @model_validator(mode="after")
     def _possible(self) -> ZhaoConfig:
-        if self.rank > self.n or self.n_observed > self.n**2:
-            raise ValueError(
-                f"an {self.n}×{self.n} matrix has neither rank {self.rank} nor {self.n_observed} entries"
-            )
+        check_instance(self.n, self.rank, self.n_observed)
         needed = {"schatten_norm": (True, False), "normalized_schatten_norm": (True, True)}
         if (self.p > 0, self.q > 0) != needed.get(self.functional, (False, False)):
-            raise ValueError(f"{self.functional} does not take p={self.p:g} and q={self.q:g}; 0 means none")
+            raise ValueError(
+                f"functional {self.functional!r} does not take p={self.p:g} and q={self.q:g}; 0 means none"
+            )
         if (self.group == "movielens") != (self.split != "none"):
-            raise ValueError("split names a split of MovieLens 100K in the group movielens, else 'none'")
+            expected = "a split of MovieLens 100K in the group movielens, and 'none' elsewhere"
+            raise ValueError(message("split", expected, self.split))
         return self
 
 

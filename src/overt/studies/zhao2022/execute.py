@@ -8,8 +8,8 @@ from overt.completion import nuclear_norm_minimization, soft_impute
 from overt.completion.result import Completion
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.penalized import Penalized, train_penalized
-from overt.studies.training_runs import summary
+from overt.studies.shared.penalized import Penalized, train_penalized
+from overt.studies.shared.training_runs import summary
 from overt.studies.zhao2022.config import ZhaoConfig
 from overt.studies.zhao2022.movielens import run_movielens
 from overt.studies.zhao2022.optspace import optspace
@@ -30,7 +30,7 @@ def execute(config: ZhaoConfig, context: RunContext) -> RunOutput:
         "optspace": lambda given: optspace(given, rank=config.rank),
     }
     if config.method not in solvers:
-        raise ValueError(f"method {config.method!r} is for the group movielens alone")
+        raise ValueError(f"method {config.method!r} is only for the group movielens")
     found = solvers[config.method](problem)
     record = summary(found.W, problem)
     record |= {"status": "converged" if found.converged else "budget", "message": found.message}

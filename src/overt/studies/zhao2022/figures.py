@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.numbers import columns, distinct, errors, listed, losses, made, median, seeds, short
-from overt.studies.numbers import series as line
+from overt.studies.claims.numbers import columns, distinct, errors, listed, losses, made, median, seeds, short
+from overt.studies.claims.numbers import series as line
 from overt.studies.report.charts import Interval, Series, heat_map, interval_chart, line_chart
 from overt.studies.report.draw import draw
 from overt.studies.report.figures import Cell, Figure, Table, format_number
@@ -53,9 +53,13 @@ def optimizers(runs: Sequence[Run]) -> Figure | None:
     title = "What the penalty does to the error, by optimizer"
     rows = [Interval(name, one.value, one.low, one.high) for _, name, one in there]
     chart = interval_chart(
-        rows, title=title, x_label="error with the penalty / without", log_x=True,
-        reference=(HALF, "halved: the penalty is felt"), id="optimizers",
-    )  # fmt: skip
+        rows,
+        title=title,
+        x_label="error with the penalty / without",
+        log_x=True,
+        reference=(HALF, "halved: the penalty is felt"),
+        id="optimizers",
+    )
     data = [row for name in OPTIMIZERS for row in _rates(made(group, optimizer=name))]
     caption = (
         f"One layer with and without ‖W‖⁎/‖W‖F, on {instance(group[0])}, {seeds(group)}. Left of the "
@@ -85,7 +89,7 @@ def _rates(group: Sequence[Run]) -> list[dict[str, Cell]]:
 
 
 def depths(runs: Sequence[Run]) -> Figure | None:
-    """Z4, Z5: error over the number of entries, a panel a rank."""
+    """Z4, Z5: error over the number of entries, a panel per rank."""
     group = made(runs, group="depths")
     if not group:
         return None
@@ -153,7 +157,7 @@ def _lines(group: Sequence[Run]) -> tuple[list[Series], list[dict[str, Cell]]]:
 
 
 def penalties(runs: Sequence[Run]) -> Figure | None:
-    """Z6: a row a penalty, its weights from left to right."""
+    """Z6: a row per penalty, its weights from left to right."""
     group = made(runs, group="penalties")
     if not group:
         return None
@@ -179,9 +183,17 @@ def penalties(runs: Sequence[Run]) -> Figure | None:
         )
     names = ["lowest weight", *["higher weight"] * (width - 1)] if width > 1 else ["weight"]
     chart = heat_map(
-        order, names, grid, text=text, title=title, label="error", log=True, limits=LIMITS,
-        row_label="penalty", id="penalties",
-    )  # fmt: skip
+        order,
+        names,
+        grid,
+        text=text,
+        title=title,
+        label="error",
+        log=True,
+        limits=LIMITS,
+        row_label="penalty",
+        id="penalties",
+    )
     caption = (
         f"One layer, Adam, on {instance(group[0])}, {seeds(group)}. Each penalty has its own weights, as "
         "many as the others, rising from left to right; rows are ordered by their best cell. Colour and "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from overt.studies.base import Run
-from overt.studies.numbers import interval, listed, made, median, values
+from overt.studies.claims.numbers import interval, listed, made, median, values
 from overt.studies.report.charts import Interval, interval_chart
 from overt.studies.report.figures import Cell, Figure, Table
 from overt.studies.zhao2022.slices import chosen_by_validation, method_of
@@ -21,7 +21,7 @@ KINDS = {"published splits u1–u5": False, "random splits": True}
 
 
 def movielens(runs: Sequence[Run]) -> Figure | None:
-    """Z8, Z9: test error of each method, a panel a kind of split; the reason where the data are not there."""
+    """Z8, Z9: test error of each method, a panel per kind of split; the reason where there are no data."""
     everything = [run for run in runs if run.config["group"] == "movielens"]
     if not everything:
         return None
@@ -56,11 +56,11 @@ def movielens(runs: Sequence[Run]) -> Figure | None:
     caption = (
         "Root mean squared error on the test ratings (943 users, 1 682 films, one to five stars). The "
         "published splits and the random ones, 80 % to 20 %, are kept apart: their numbers do not compare. "
-        "Every method predicts what the biases of users and films leave over. A tenth of the training "
-        "ratings chooses the step and the setting; the test ratings choose nothing. “Two factors”: "
-        "W = W₂W₁ with inner width 100, trained with and without ‖W‖⁎/‖W‖F; the full 943×1 682 "
-        "matrix, one decomposition a step, is run on one split of each kind. Medians over splits; lines: 95 "
-        "% bootstrap intervals."
+        "Every method predicts the residual after the biases of users and films. A tenth of the training "
+        "ratings chooses the step and the setting; the test ratings choose nothing. “Two factors”: W = W₂W₁ "
+        "with inner width 100, trained with and without ‖W‖⁎/‖W‖F; the full 943×1 682 matrix, one "
+        "decomposition per step, is run on one split of each kind. Medians over splits; lines: 95 % "
+        "bootstrap intervals."
     )
     if reasons:
         caption += f" Skipped: {listed(reasons)}".rstrip(".") + "."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from overt.studies.base import Run
-from overt.studies.numbers import made
+from overt.studies.claims.numbers import made
 from overt.studies.report.charts import Series, Spectra, line_chart, spectrum_chart
 from overt.studies.report.figures import Cell, Figure, format_number
 from overt.studies.zhao2022.slices import DENSE, settings
@@ -25,9 +25,15 @@ def spectra(runs: Sequence[Run]) -> Figure | None:
     drawings = spectrum_chart(panels, title=title, rank=rank, id="zhao-spectra")
     lines = [Series(name, run.arrays["step"], run.arrays["effective_rank"]) for name, run in found.items()]
     chart = line_chart(
-        lines, title=title, panel="effective rank", x_label="step", y_label="effective rank", log_x=True,
-        reference=(float(rank), f"true rank {rank}"), id="zhao-spectra-rank",
-    )  # fmt: skip
+        lines,
+        title=title,
+        panel="effective rank",
+        x_label="step",
+        y_label="effective rank",
+        log_x=True,
+        reference=(float(rank), f"true rank {rank}"),
+        id="zhao-spectra-rank",
+    )
     ends = "; ".join(
         f"{name}: effective rank {run.arrays['effective_rank'][-1]:.2f}, error "
         f"{format_number(float(run.arrays['error'][-1]), 2)}"

@@ -16,7 +16,7 @@ from overt.problems import CompletionProblem, DataUnavailableError, movielens_10
 from overt.problems.offsets import Offsets
 from overt.studies.base import RunContext, RunOutput, Skip
 from overt.studies.zhao2022.config import ZhaoConfig
-from overt.training import State, train
+from overt.training import Recording, State, train
 
 STARS = (1.0, 5.0)
 RATINGS_PER_CHECK = 10  # steps between two looks at the validation ratings
@@ -102,9 +102,7 @@ def _train(
         lr=config.lr,
         penalty=_penalty(config, model),
         max_steps=config.max_steps,
-        record_per_decade=1,
-        check_every=RATINGS_PER_CHECK,
-        error_targets=(),
+        recording=Recording(per_decade=1, check_every=RATINGS_PER_CHECK, error_targets=()),
         callback=watch,
     )
     factors = best.pop("factors", None)

@@ -7,6 +7,7 @@ import time
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_integer
 from overt.completion.result import Completion
 from overt.linalg import qr, svd
 from overt.problems import CompletionProblem
@@ -54,8 +55,7 @@ def optspace(
     >>> problem.error(optspace(problem, rank=1).W) < 1e-6
     True
     """
-    if not 1 <= rank <= min(problem.shape):
-        raise ValueError(f"rank must lie in 1 … {min(problem.shape)}, got {rank}")
+    check_integer(rank, "rank", least=1, most=min(problem.shape))
     start = time.perf_counter()
     target = float(problem.y.norm()) * tolerance
     U, _, Vt = svd(_trimmed(problem))

@@ -29,7 +29,7 @@ RATES: dict[str, tuple[float, ...]] = {
     "lbfgs": (0.3, 1.0),
 }
 QUICK = {"gd": 10.0, "momentum": 1.0}  # where the last of them is not the one for a quick look
-# A step of L-BFGS is up to 20 iterations of one or more evaluations; the others make one evaluation a step.
+# A step of L-BFGS is up to 20 iterations of one or more evaluations; the others make one evaluation per step.
 LBFGS_EVALUATIONS = 25
 
 # Weights a factor of ten apart around the best on a pilot instance: the scales of the functionals differ.
@@ -104,9 +104,14 @@ def optimizers(quick: bool, seeds: range) -> Runs:
                 budget = steps // LBFGS_EVALUATIONS if name == "lbfgs" else steps
                 for seed in seeds:
                     yield ZhaoConfig(
-                        group="optimizers", optimizer=name, lr=lr, weight=weight, max_steps=budget, seed=seed,
+                        group="optimizers",
+                        optimizer=name,
+                        lr=lr,
+                        weight=weight,
+                        max_steps=budget,
+                        seed=seed,
                         **wide(quick),
-                    )  # fmt: skip
+                    )
 
 
 def penalties(quick: bool, seeds: range) -> Runs:
@@ -116,9 +121,14 @@ def penalties(quick: bool, seeds: range) -> Runs:
         for weight in WEIGHTS[name][1:2] if quick else WEIGHTS[name]:
             for seed in seeds:
                 yield ZhaoConfig(
-                    group="penalties", weight=weight, lr=2e-2 if quick else 1e-2, max_steps=steps, seed=seed,
-                    **fields, **wide(quick),
-                )  # fmt: skip
+                    group="penalties",
+                    weight=weight,
+                    lr=2e-2 if quick else 1e-2,
+                    max_steps=steps,
+                    seed=seed,
+                    **fields,
+                    **wide(quick),
+                )
 
 
 def relu(quick: bool, seeds: range) -> Runs:
@@ -134,7 +144,7 @@ def relu(quick: bool, seeds: range) -> Runs:
 
 
 def movielens(quick: bool, seeds: range) -> Runs:
-    """Z8, Z9: the published splits and random ones; two settings a method, chosen on validation ratings."""
+    """Z8, Z9: the published splits and random ones; two settings per method, chosen on validation ratings."""
     published = ("u1",) if quick else ("u1", "u2", "u3", "u4", "u5")
     drawn = list(seeds)[:1] if quick else list(seeds)[:3]
     splits = [(split, seeds[0]) for split in published] + [("random", seed) for seed in drawn]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import by_seed, middle, missing, outcome, say, select
-from overt.studies.guards import any_setting, diverged, fitted, judged
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import by_seed, middle, missing, outcome, say, select
+from overt.studies.claims.rule import any_setting, diverged, fitted, judged
 from overt.studies.zhao2022.config import ADAPTIVE, PLAIN, penalty_name
 from overt.studies.zhao2022.rules_movielens import movielens
 from overt.studies.zhao2022.slices import DENSE, SCARCE, best, oversampling, settings
@@ -22,7 +22,7 @@ Errors = dict[int, float]
 
 
 def judge(runs: Sequence[Run]) -> list[Verdict]:
-    """Return one verdict for each claim; *inconclusive* where the runs for it are not there."""
+    """Return one verdict for each claim; *inconclusive* where the runs for it are missing."""
     rules: dict[str, Callable[[Sequence[Run]], Verdict]] = {
         "Z1": adam,
         "Z2": relatives,
@@ -163,9 +163,8 @@ def _no_setting(runs: Sequence[Run], interval: tuple[float, float]) -> str:
         return ""
     low, high = interval
     return (
-        f"it is about {low:g} to {high:g} observations for each degree of freedom (n, rank and n_observed), "
-        "and "
-        f"the runs have {', '.join(there)}"
+        f"the rule is about {low:g} to {high:g} observations for each degree of freedom (n, rank and "
+        f"n_observed); the runs have {', '.join(there)}"
     )
 
 
@@ -237,7 +236,7 @@ def penalties(runs: Sequence[Run]) -> Verdict:
     }
     ours = errors.pop("nuclear / Frobenius", {})
     if not errors or not all(ev.paired(ours, other) for other in errors.values()):
-        lacking = "the penalties to compare with ‖W‖⁎/‖W‖F are not there" if chosen else ""
+        lacking = "the penalties to compare with ‖W‖⁎/‖W‖F are missing" if chosen else ""
         return missing("Z6", reason=lacking)
     estimates = {
         name: ev.ratio(other, ours, f"error of {name}, relative to nuclear / Frobenius")

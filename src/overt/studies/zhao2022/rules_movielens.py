@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from overt.studies import evidence as ev
 from overt.studies.base import Estimate, Run, Verdict
-from overt.studies.evidence import count, middle, missing, number, outcome
+from overt.studies.claims import evidence as ev
+from overt.studies.claims.evidence import count, middle, missing, number, outcome
 from overt.studies.zhao2022.slices import chosen_by_validation
 
 __all__ = ["movielens"]

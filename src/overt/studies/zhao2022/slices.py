@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.evidence import by_seed, middle, number, select
+from overt.studies.claims.evidence import by_seed, middle, number, select
 
 __all__ = ["DENSE", "SCARCE", "best", "chosen_by_validation", "method_of", "oversampling", "settings"]
 

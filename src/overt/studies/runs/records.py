@@ -30,7 +30,7 @@ def dump_lines(records: list[dict[str, Any]]) -> bytes:
     lines = []
     for number, record in enumerate(records):
         if not isinstance(record, Mapping):
-            raise TypeError(f"records[{number}] must be a dict; got {type(record).__name__}")
+            raise TypeError(f"records[{number}] must be a dict, got {type(record).__name__}")
         lines.append(
             json.dumps(_encode(record, f"records[{number}]"), allow_nan=False, separators=(", ", ": "))
         )
@@ -72,7 +72,7 @@ def load_object(data: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
+        raise ValueError(f"it is no JSON object but {type(value).__name__}")
     decoded: dict[str, Any] = _decode(value)
     return decoded
 
@@ -80,7 +80,7 @@ def load_object(data: bytes) -> dict[str, Any]:
 def _encode(value: Any, where: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, str):
         if value in _NON_FINITE:
@@ -95,11 +95,11 @@ def _encode(value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"{where} has the key {key!r}; a record's keys must be text")
+                raise TypeError(f"{where} must have text as keys, got {key!r}")
         return {str(key): _encode(item, f"{where}[{key!r}]") for key, item in value.items()}
     raise TypeError(
-        f"{where} holds {type(value).__name__}, which a record cannot; use plain numbers "
-        "(.item(), .tolist()) or return it among the arrays"
+        f"{where} must be text, a number, a boolean, None, a list or a dict, got {type(value).__name__}; "
+        "convert it with .item() or .tolist(), or return it among the arrays"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from overt import functional as F
 from overt.models import DeepLinear
@@ -16,10 +16,10 @@ from overt.penalties import SpectralPenalty
 from overt.penalties.spectral import SCALE_INVARIANT
 from overt.problems import CompletionProblem
 from overt.studies.base import RunContext
-from overt.studies.training_runs import how, summary, teller, trace_arrays
-from overt.training import train
+from overt.studies.shared.training_runs import how, summary, teller, trace_arrays
+from overt.training import Recording, train
 
-__all__ = ["Penalized", "ReluNetwork", "network", "scale_of", "train_penalized"]
+__all__ = ["Coordinates", "Penalized", "ReluNetwork", "network", "scale_of", "train_penalized"]
 
 # Weight decay is a penalty of its own: Muon goes without. AdamW keeps it, for it is what AdamW is.
 OPTIONS: dict[str, dict[str, float]] = {"muon": {"weight_decay": 0.0}}
@@ -46,6 +46,18 @@ class ReluNetwork(DeepLinear):
         for weight in rest:
             x = x.relu() @ weight.mT
         return x
+
+
+class Coordinates(nn.Module):
+    """The linear functional w itself."""
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.w = nn.Parameter(start)
+
+    def product(self) -> Tensor:
+        """``w``, shape (d,)."""
+        return self.w
 
 
 @dataclass(frozen=True)
@@ -114,10 +126,9 @@ def train_penalized(
         penalty=_penalty(problem, model, setting) if setting.weight > 0 else None,
         max_steps=setting.max_steps,
         tolerance=1e-14,
-        record_per_decade=20 if trace else 2,
+        recording=Recording(per_decade=20 if trace else 2, error_targets=(0.1, 0.05, 0.01)),
         checkpoint=context.directory / f"{checkpoint}.safetensors",
         callback=teller(context),
-        error_targets=(0.1, 0.05, 0.01),
     )
     record = summary(result.W, problem) | how(result)
     truth = problem.truth

@@ -1,4 +1,4 @@
-"""Fields of a study's configurations that are set from outside: ``--set key=value`` and TOML files."""
+"""Fields of a study's configurations that the caller overrides: ``--set key=value`` and TOML files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise UsageError(f"--set takes key=value, such as max_steps=100; got {assignment!r}")
+            raise UsageError(f"--set takes key=value, such as max_steps=100, got {assignment!r}")
         if key in fields:
             raise UsageError(f"--set gives {key!r} twice; give it once")
         try:
@@ -88,9 +88,15 @@ def apply(configs: Sequence[StudyConfig], fields: Mapping[str, Any], study: str 
         try:
             new = type(config).model_validate({**config.model_dump(), **own}) if own else config
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the configuration"
             whose = f"study {study!r}: " if study else ""
-            raise UsageError(f"{whose}{where}: {first['msg']}; got {first['input']!r}") from error
+            raise UsageError(f"{whose}{_fault(error)}") from error
         changed[new] = None
     return list(changed)
+
+
+def _fault(error: ValidationError) -> str:
+    """The first fault in one line; checks of our own name the field already."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":
+        return first["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_choice, check_integer, check_number, check_sizes
+
 __all__ = ["Network", "SeededDropout", "collapsed", "make_classifier"]
 
 
@@ -37,14 +39,12 @@ class Network:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("mlp", "cnn"):
-            raise ValueError(f"kind must be 'mlp' or 'cnn', got {self.kind!r}")
-        if any(width < 1 for width in self.widths) or (self.kind == "cnn" and not self.widths):
-            raise ValueError(f"widths must be positive, one or more for a cnn; got {self.widths}")
-        if self.factors < 1:
-            raise ValueError(f"factors must be at least 1, got {self.factors}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        check_choice(self.kind, "kind", ("mlp", "cnn"))
+        check_sizes(self.widths, "widths")
+        if self.kind == "cnn" and not self.widths:
+            raise ValueError("widths must hold one number or more for a cnn, got none")
+        check_integer(self.factors, "factors", least=1)
+        check_number(self.dropout, "dropout", least=0, below=1)
 
 
 class SeededDropout(nn.Dropout):

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from overt.studies.base import Estimate, Run
-from overt.studies.evidence import select
+from overt.studies.claims.evidence import recovered, select
+from overt.studies.claims.statistics import bootstrap
 from overt.studies.report.charts import Series
 from overt.studies.report.figures import Cell, format_number
-from overt.studies.statistics import bootstrap
 
-RECOVERED = 1e-5  # an error at or below it, at exactly the true rank, counts as the matrix found
 _HUGE = 1e300  # stands for infinity in the bootstrap, which takes finite numbers only
 
 NAMES = {
@@ -88,7 +87,6 @@ def median(numbers: Sequence[float]) -> Estimate | None:
     if not numbers:
         return None
     found = bootstrap([min(number, _HUGE) for number in numbers])
-
     value, low, high = (
         math.inf if end is not None and end > 1e-3 * _HUGE else end
         for end in (found.value, found.low, found.high)
@@ -101,12 +99,7 @@ def setting(runs: Sequence[Run]) -> Setting | None:
     error = median(errors(runs))
     if error is None:
         return None
-    found = sum(
-        not diverged(run)
-        and run.records[0]["error"] <= RECOVERED
-        and run.records[0].get("rank") == run.config["rank"]
-        for run in runs
-    )
+    found = sum(not diverged(run) and recovered(run) for run in runs)
     return Setting(error, found, sum(map(diverged, runs)))
 
 
@@ -175,14 +168,14 @@ def instance(run: Run, observed: bool = True) -> str:
 def left_out(runs: Sequence[Run], *fields: str) -> str:
     """Say how many runs `values` leaves out of a figure of these fields; empty where none."""
     count = sum(
-        diverged(run) or any(not _is_number(run.records[0].get(field)) for field in fields) for run in runs
+        diverged(run) or any(not _usable(run.records[0].get(field)) for field in fields) for run in runs
     )
     if not count:
         return ""
     return f" Left out: {count} of {len(runs)} runs, which diverged or have no such number."
 
 
-def _is_number(value: Any) -> bool:
+def _usable(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 
 

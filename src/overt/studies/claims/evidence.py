@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from overt.studies.base import Estimate, Outcome, Run, Verdict
+from overt.studies.claims.statistics import bootstrap, paired_difference, paired_ratio, proportion
 from overt.studies.report.figures import format_number
-from overt.studies.statistics import bootstrap, paired_difference, paired_ratio, proportion
 
 RECOVERED = 1e-5  # an error at or below this counts as recovery
 WORST = 1e15  # stands for infinity in an estimate: far above what any run that worked can have
@@ -81,7 +81,7 @@ def by_seed(runs: Sequence[Run], field: str, worst: float = math.inf, **wanted: 
 def recovered(run: Run) -> bool:
     """Whether the run ended with the matrix, at exactly the true rank."""
     record = run.records[0]
-    return number(record["error"]) <= RECOVERED and bool(record["rank"] == run.config["rank"])
+    return number(record["error"]) <= RECOVERED and bool(record.get("rank") == run.config["rank"])
 
 
 def best_share(runs: Sequence[Run]) -> Estimate:
@@ -219,9 +219,9 @@ def missing(claim: str, runs: Sequence[Run] = (), reason: str = "", **wanted: An
         absent = [_plain(one) for one in needed if _plain(one) not in there]
         if absent and there:
             needs, has = ", ".join(map(_plain, needed)), ", ".join(sorted(there))
-            lacking.append(f"it is about {name} {needs}, and the runs have {name} {has}")
+            lacking.append(f"the rule is about {name} {needs}; the runs have {name} {has}")
     words = reason or "; ".join(lacking)
-    base = "the runs that the rule needs are not there"
+    base = "the runs that the rule needs are missing"
     return Verdict(claim, "inconclusive", f"{base}: {words}" if words else base)
 
 

@@ -30,14 +30,15 @@ from typing import Any
 from overt._utils import files
 from overt._utils.errors import StoreError
 from overt._utils.files import names_in, remove
-from overt.studies import npz, records
 from overt.studies.base import Run, RunOutput
-from overt.studies.identity import config_hash, run_name, split_run_name
-from overt.studies.plans import Plan, load_plans, save_plan
+from overt.studies.runs import npz, records
+from overt.studies.runs.identity import config_hash, run_name, split_run_name
+from overt.studies.runs.plans import Plan, load_plans, save_plan
 
-__all__ = ["FORMAT", "PROGRESS", "Store"]
+__all__ = ["FORMAT", "IF_FULL", "PROGRESS", "Store"]
 
 FORMAT = 1
+IF_FULL = "the runs stored so far are intact: free some space and run the same command again"
 PROGRESS = ".progress"
 _MARKER = "overt.json"
 _KIND = "overt-runs"
@@ -82,21 +83,13 @@ class Store:
             untouched.
         """
         folder = Path(path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise StoreError(f"{folder} is a file; choose a folder with --out") from error
-        except OSError as error:
-            raise files.explain(error, folder, "create") from error
+        files.make_folder(folder)
         names = [name for name in names_in(folder) if not name.startswith(files.TEMPORARY)]
         if not names:
             files.write_whole(folder / _MARKER, records.dump_object({"format": _KIND, "version": FORMAT}))
         _check_marker(folder)
-        try:
-            for part in ("runs", "plans"):
-                (folder / part).mkdir(exist_ok=True)
-        except OSError as error:
-            raise files.explain(error, folder, "write to") from error
+        for part in ("runs", "plans"):
+            files.make_folder(folder / part, if_full=IF_FULL)
         return cls(folder)
 
     @contextlib.contextmanager
@@ -206,11 +199,8 @@ class Store:
     def save_failure(self, study: str, hash_: str, traceback: str) -> Path:
         """Store the traceback of a run that failed, and return where."""
         path = self.path / "failed" / f"{run_name(study, hash_)}.txt"
-        try:
-            path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise files.explain(error, path, "write") from error
-        files.write_whole(path, traceback.encode(errors="backslashreplace"))
+        files.make_folder(path.parent, if_full=IF_FULL)
+        files.write_whole(path, traceback.encode(errors="backslashreplace"), if_full=IF_FULL)
         return path
 
     def clean(self) -> None:
@@ -232,7 +222,7 @@ class Store:
 
     def save_plan(self, plan: Plan) -> None:
         """Store a plan as the latest of its study."""
-        save_plan(self._plan_file(plan.study), plan)
+        save_plan(self._plan_file(plan.study), plan, if_full=IF_FULL)
 
     def _plan_file(self, study: str) -> Path:
         return self.path / "plans" / f"{study}.json"
@@ -249,7 +239,7 @@ class Store:
             temporary.rename(folder)
             files.sync_folder(folder.parent)
         except OSError as error:
-            raise files.explain(error, folder, "write") from error
+            raise files.explain(error, folder, "write", if_full=IF_FULL) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -16,30 +16,30 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import BACKENDS
 
+from overt._utils.checks import check_integer, optional
 from overt._utils.errors import OvertError, UsageError
 from overt._utils.signals import shielded_children
 from overt.studies.base import Study, StudyConfig
-from overt.studies.worker import Result, execute_in_worker, failed
+from overt.studies.runs.worker import Result, execute_in_worker, failed
 
-__all__ = ["WorkerDied", "Workers", "check_backend", "check_jobs"]
+__all__ = ["MOST_JOBS", "WorkerDied", "Workers", "check_backend", "check_jobs"]
 
+MOST_JOBS = 1024
 Task = tuple[str, StudyConfig, Path]
 _UNSUITABLE = {"threading", "multiprocessing", "sequential"}
 
 
 def check_jobs(jobs: int | None) -> int:
-    """Return how many runs to make side by side; None stands for one a core.
+    """Return how many runs to make side by side, 1 to `MOST_JOBS`; None stands for one per core.
 
     Raises
     ------
-    UsageError
-        If it is not a whole number from 1 to 1024.
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is out of range.
     """
-    if jobs is None:
-        return int(joblib.cpu_count())
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= 1024:
-        raise UsageError(f"jobs must be a whole number from 1 to 1024; got {jobs!r}")
-    return jobs
+    return optional(check_integer, jobs, "jobs", least=1, most=MOST_JOBS) or int(joblib.cpu_count())
 
 
 def check_backend(backend: str, address: str | None) -> None:
@@ -59,7 +59,7 @@ def check_backend(backend: str, address: str | None) -> None:
             ) from error
         return
     if address is not None:
-        raise UsageError(f"an address is for backend 'dask'; got backend {backend!r}")
+        raise UsageError(f"address is only for backend 'dask', got backend {backend!r}")
     if backend == "ray" and backend not in BACKENDS:
         try:
             importlib.import_module("ray.util.joblib").register_ray()
@@ -72,7 +72,7 @@ def check_backend(backend: str, address: str | None) -> None:
 
 
 class WorkerDied(OvertError):  # noqa: N818
-    """A worker process ended by itself."""
+    """A worker process died."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ class Workers:
 def _make_in_chunks(calls: Sequence[Any], n_jobs: int) -> Iterator[Result]:
     """Make as many runs at a time as there are jobs.
 
-    Backends like joblib's own for multiprocessing, of which Ray's is made, give nothing before the last of
-    the runs that they were handed is made; in chunks the earlier ones are stored meanwhile.
+    Joblib's backend for multiprocessing, and Ray's, which is built on it, return no result before all runs
+    that they were given are made. In chunks, the earlier runs are stored meanwhile.
     """
     with contextlib.ExitStack() as pool:
         with shielded_children():
@@ -187,10 +187,10 @@ def _cluster(jobs: int, address: str | None) -> Iterator[Any]:
 def _make_on_cluster(client: Any, study: Study[Any], tasks: Sequence[Task]) -> Iterator[Result]:
     """Hand the runs to a cluster one by one.
 
-    joblib's backend for Dask reports a run that killed its workers to nobody, so that the command would
-    wait for ever (joblib 1.6); hence the cluster is addressed directly. Dask gives the runs of a killed
-    worker to another worker, and gives up on them after a few. As some of them may only have waited beside
-    the one that did it, each is then made alone: what kills its workers again has failed.
+    The cluster is used directly, not through joblib's backend for Dask: where a run kills its workers, that
+    backend raises no error and the command waits for ever (joblib 1.6). Dask itself gives the runs of a dead
+    worker to another worker, and gives up on them after a few deaths. Some of them may only have waited
+    beside the run that is at fault, so each is then made alone: one that kills its workers again has failed.
     """
     suspects = []
     for task, result in _submit(client, study, tasks):
@@ -200,9 +200,7 @@ def _make_on_cluster(client: Any, study: Study[Any], tasks: Sequence[Task]) -> I
             yield result
     for suspect in suspects:
         for task, result in _submit(client, study, [suspect]):
-            yield result or failed(
-                task[0], "it killed each worker that made it, most often for lack of memory"
-            )
+            yield result or failed(task[0], "each worker that made it died, most often for lack of memory")
 
 
 def _submit(client: Any, study: Study[Any], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result | None]]:
@@ -226,7 +224,7 @@ def _submit(client: Any, study: Study[Any], tasks: Sequence[Task]) -> Iterator[t
 
 
 def _end_workers() -> None:
-    """Idle workers would still take a share of the machine from the runs that measure time."""
+    """End idle workers: they would take a share of the machine from the runs that measure time."""
     from joblib.externals.loky import get_reusable_executor
 
     get_reusable_executor().shutdown(wait=True, kill_workers=True)

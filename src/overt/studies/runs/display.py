@@ -7,25 +7,24 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from overt.studies.store import PROGRESS
+from overt.studies.runs.store import PROGRESS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Display", "LiveDisplay", "PlainDisplay", "SilentDisplay", "make_display"]
+__all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
 
 
-class Display(Protocol):
-    """What the runner tells while it works."""
+class Display:
+    """What the runner tells while it works; this one shows nothing."""
 
-    def __enter__(self) -> Display: ...
+    def __enter__(self) -> Display:
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *exception: object) -> None:
+        """Leave the terminal as it was."""
 
     def begin(self, study: str, done: int, total: int, watched: Path) -> None:
         """Start on a study of which some runs are stored; workers leave their progress in ``watched``."""
@@ -43,35 +42,8 @@ class Display(Protocol):
         """Say something that should stay readable."""
 
 
-class SilentDisplay:
-    """Shows nothing."""
-
-    def __enter__(self) -> SilentDisplay:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def begin(self, study: str, done: int, total: int, watched: Path) -> None:
-        pass
-
-    def working(self, label: str) -> None:
-        pass
-
-    def progress(self, line: str) -> None:
-        pass
-
-    def finished(self, label: str, status: str, seconds: float) -> None:
-        pass
-
-    def note(self, line: str) -> None:
-        pass
-
-
-class PlainDisplay(SilentDisplay):
-    """One line a run, for logs.
+class PlainDisplay(Display):
+    """One line per run, for logs.
 
     Parameters
     ----------
@@ -82,9 +54,6 @@ class PlainDisplay(SilentDisplay):
     def __init__(self, write: Callable[[str], None]) -> None:
         self.write = write
         self.study, self.done, self.total = "", 0, 0
-
-    def __enter__(self) -> PlainDisplay:
-        return self
 
     def begin(self, study: str, done: int, total: int, watched: Path) -> None:  # noqa: ARG002
         self.study, self.done, self.total = study, done, total
@@ -100,7 +69,7 @@ class PlainDisplay(SilentDisplay):
         self.write(line)
 
 
-class LiveDisplay(SilentDisplay):
+class LiveDisplay(Display):
     """A bar with the time left and, below, what the running runs say; drawn on standard error."""
 
     def __init__(self) -> None:
@@ -130,13 +99,11 @@ class LiveDisplay(SilentDisplay):
             get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True
         )
 
-    def __enter__(self) -> LiveDisplay:
+    def __enter__(self) -> Display:
         self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.live.stop()
 
     def begin(self, study: str, done: int, total: int, watched: Path) -> None:
@@ -183,9 +150,9 @@ class LiveDisplay(SilentDisplay):
 
 
 def make_display(wanted: bool) -> Display:
-    """Return the display that suits standard error, or a silent one."""
+    """Return the display that suits standard error, or one that shows nothing."""
     if not wanted:
-        return SilentDisplay()
+        return Display()
     if sys.stderr.isatty():
         return LiveDisplay()
     return PlainDisplay(lambda line: print(line, file=sys.stderr, flush=True))

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from overt._utils import files
-from overt._utils.errors import StoreError
-from overt.studies import records
 from overt.studies.report.build import StudySection
-from overt.studies.store import Store
+from overt.studies.runs import records
+from overt.studies.runs.store import IF_FULL, Store
 
 __all__ = ["LastVerdicts", "last_verdicts", "save_verdicts"]
 
@@ -26,7 +25,7 @@ class LastVerdicts:
     outcomes : dict of str to str
         From claim to outcome.
     setting : str
-        The preset and what was set from outside; empty where it is not known.
+        The preset and the overrides; empty where it is not known.
     date : str
         Of the last run, ISO 8601; of the file where it is not known.
     folder : Path or None
@@ -52,11 +51,8 @@ def save_verdicts(store: Store, section: StudySection) -> None:
         "stored": len(section.runs),
         "verdicts": [asdict(verdict) for _, verdict in section.judged],
     }
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise files.explain(error, path, "write") from error
-    files.write_whole(path, records.dump_object(value))
+    files.make_folder(path.parent, if_full=IF_FULL)
+    files.write_whole(path, records.dump_object(value), if_full=IF_FULL)
 
 
 def last_verdicts(folders: Path | Iterable[Path], study: str) -> LastVerdicts:
@@ -69,7 +65,7 @@ def last_verdicts(folders: Path | Iterable[Path], study: str) -> LastVerdicts:
         for path in (*folder.glob(f"verdicts/{study}.json"), *folder.glob(f"*/verdicts/{study}.json")):
             try:
                 found.append(_read(path))
-            except (OSError, StoreError, ValueError, KeyError, TypeError):
+            except (OSError, ValueError, KeyError, TypeError):
                 continue
     return max(found, key=lambda one: one.date, default=LastVerdicts())
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from overt._utils.files import is_full
 from overt.studies.base import RunContext, RunOutput, Skip, Study, StudyConfig
-from overt.studies.store import PROGRESS
+from overt.studies.runs.store import PROGRESS
 
 __all__ = ["Result", "execute", "execute_in_worker", "failed"]
 
@@ -69,7 +69,7 @@ def execute(
             clock = time.perf_counter()  # anew, so that a first run does not count the imports
             output = study.execute(config, RunContext(directory, progress))
         if not isinstance(output, RunOutput):
-            raise TypeError(f"execute must return a RunOutput; got {type(output).__name__}")
+            raise TypeError(f"execute must return a RunOutput, got {type(output).__name__}")
     except Skip as skip:
         status, reason = "skipped", skip.reason
     except Exception as error:

@@ -42,10 +42,10 @@ def run_name(study_name: str, hash_: str) -> str:
     """
     if not _STUDY_NAME.fullmatch(study_name):
         raise ValueError(
-            f"a study's name must be lower-case letters, digits and underscores; got {study_name!r}"
+            f"a study's name must be lower-case letters, digits and underscores, got {study_name!r}"
         )
     if not _HASH.fullmatch(hash_):
-        raise ValueError(f"a run's hash must be twelve hexadecimal digits; got {hash_!r}")
+        raise ValueError(f"a run's hash must be twelve hexadecimal digits, got {hash_!r}")
     return f"{study_name}-{hash_}"
 
 

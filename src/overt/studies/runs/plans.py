@@ -10,8 +10,8 @@ from typing import Any
 
 from overt._utils import files
 from overt._utils.errors import StoreError
-from overt.studies import records
-from overt.studies.identity import config_hash
+from overt.studies.runs import records
+from overt.studies.runs.identity import config_hash
 
 __all__ = ["Plan", "load_plans", "save_plan"]
 
@@ -26,7 +26,7 @@ class Plan:
     preset : str
     seed : int
     overrides : dict
-        Fields that were set from outside.
+        Fields that were overridden.
     command : str
         What was typed.
     runs : dict of str to dict
@@ -64,12 +64,12 @@ def load_plans(path: Path, study: str) -> list[Plan]:
                 if plan.study != study or config_hash(study, plan.version, config) != hash_:
                     raise ValueError(f"{hash_} is not the hash of its configuration")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); remove it: overt run writes it anew") from error
+        raise StoreError(f"{path} is damaged ({error}); remove it, and overt run writes it again") from error
     return plans
 
 
-def save_plan(path: Path, plan: Plan) -> None:
+def save_plan(path: Path, plan: Plan, *, if_full: str = files.IF_FULL) -> None:
     """Put a plan last in its study's file, in place of an earlier one with the same key."""
     others = [other for other in load_plans(path, plan.study) if other.key != plan.key]
     value = {"plans": [asdict(each) for each in (*others, plan)]}
-    files.write_whole(path, records.dump_object(value))
+    files.write_whole(path, records.dump_object(value), if_full=if_full)

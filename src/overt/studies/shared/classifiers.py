@@ -1,6 +1,6 @@
 """Training small image classifiers: one resumable loop for all methods, and the scores of what it gives.
 
->>> from overt.studies.classifiers import Network, Recipe, evaluate, fit, make_classifier, prepared
+>>> from overt.studies.shared.classifiers import Network, Recipe, evaluate, fit, make_classifier, prepared
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_choice, check_integer, check_number
 from overt.penalties import SpectralPenalty
 from overt.problems import ImageSet, ImageSplit
-from overt.studies.classifier_networks import Network, SeededDropout, collapsed, make_classifier
-from overt.studies.classifier_scores import (
+from overt.studies.shared.classifier_networks import Network, SeededDropout, collapsed, make_classifier
+from overt.studies.shared.classifier_scores import (
     Scores,
     evaluate,
     expected_calibration_error,
@@ -86,16 +87,12 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("adamw", "sgd"):
-            raise ValueError(f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
+        check_choice(self.optimizer, "optimizer", ("adamw", "sgd"))
         for name in ("batch_size", "max_steps", "check_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            check_integer(getattr(self, name), name, least=1)
         for name in ("weight_decay", "momentum", "stop_loss"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if not self.lr > 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
+            check_number(getattr(self, name), name, least=0)
+        check_number(self.lr, "lr", above=0)
 
 
 @dataclass(frozen=True)

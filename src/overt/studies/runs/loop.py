@@ -10,13 +10,13 @@ from typing import Any
 
 from overt._utils.errors import StoreError
 from overt._utils.signals import Interrupted, Interrupts
-from overt.studies.backends import Task, WorkerDied, Workers
 from overt.studies.base import Study, StudyConfig
-from overt.studies.display import Display
-from overt.studies.identity import config_hash
-from overt.studies.plans import Plan
-from overt.studies.store import Store
-from overt.studies.worker import Result, execute, failed
+from overt.studies.runs.backends import Task, WorkerDied, Workers
+from overt.studies.runs.display import Display
+from overt.studies.runs.identity import config_hash
+from overt.studies.runs.plans import Plan
+from overt.studies.runs.store import IF_FULL, Store
+from overt.studies.runs.worker import Result, execute, failed
 
 __all__ = ["Counts", "Loop"]
 
@@ -98,7 +98,7 @@ class Loop:
     def _finished(self, study: Study[Any], hash_: str) -> bool:
         if self.store.status(study.name, hash_) != "done":
             return False
-        self.store.load(study.name, hash_)  # better to hear of damage now than after hours of running
+        self.store.load(study.name, hash_)  # damage is reported now, not after hours of running
         return True
 
     def _make(self, study: Study[Any], pending: Mapping[str, StudyConfig]) -> Generator[Result, None, None]:
@@ -111,7 +111,7 @@ class Loop:
             yield from self._make_here(study, together)
         elif together:
             yield from self._make_in_workers(study, together)
-        # Runs that measure time come last, one at a time, with nothing beside them.
+        # Runs that measure time come last, one at a time, with nothing else running.
         yield from self._make_here(study, [task for task in tasks if task[1].exclusive])
 
     def _make_here(self, study: Study[Any], tasks: Sequence[Task]) -> Generator[Result, None, None]:
@@ -133,26 +133,22 @@ class Loop:
             except WorkerDied:
                 deaths += 1
                 if alone:
-                    # The one that did it is found, and the others need not wait for each other any more.
+                    # The run at fault is found; the others may be made side by side again.
                     deaths = 0
                     del left[batch[0][0]]
                     yield failed(
-                        batch[0][0], "it ended its worker process, made alone: most often for lack of memory"
+                        batch[0][0],
+                        "its worker process died with no other run in it, most often for lack of memory",
                     )
                 else:
-                    again = (
-                        "once more" if deaths == 1 else "one at a time, until it is known which one does it"
-                    )
+                    again = "once more" if deaths == 1 else "one at a time, to find the one at fault"
                     self.display.note(f"a worker process died; making the runs that it lost {again}")
 
     def _store(self, study: Study[Any], config: StudyConfig, result: Result, counts: Counts) -> None:
         label = study.label(config)
         status, reason, trace = result.status, result.reason, result.traceback
         if status == "full":
-            raise StoreError(
-                f"no space left for the checkpoints of a run ({reason}); the runs stored so far are intact: "
-                "free some space and run the same command again"
-            )
+            raise StoreError(f"no space left for the checkpoints of a run ({reason}); {IF_FULL}")
         meta = {
             "status": status,
             **({"reason": reason} if reason else {}),

@@ -1,9 +1,8 @@
 """Whether a claim's runs have come far enough to say anything about it, and rules that need that they have.
 
 A network that was stopped on its way shows nothing about where training ends: at a saddle its distance to the
-saddle is ideal, and before it fits the data it can have any norm. So a rule's runs must have *ended*:
-converged,
-or fitted the data to a bar that the study fixes. A run that diverged has ended, in the worst way.
+saddle is ideal, and before it fits the data it can have any norm. So a rule's runs must have *ended*: they
+converged, or fitted the data to a bar that the study fixes. A run that diverged has ended, in the worst way.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from overt.studies.base import Run, Verdict
-from overt.studies.evidence import FREE, MixedSettingsError, number
+from overt.studies.claims.evidence import FREE, MixedSettingsError, number
 
 __all__ = ["SHARE", "Guard", "any_setting", "diverged", "ended", "fitted", "judged", "unended"]
 

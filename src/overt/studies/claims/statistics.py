@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from overt._utils.checks import check_choice, check_integer, check_number
 from overt.studies.base import Estimate
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def bootstrap(
 
     Raises
     ------
+    TypeError
+        If an option is of the wrong kind.
     ValueError
         If there are no values, one is not finite, or an option is out of range.
 
@@ -79,11 +82,9 @@ def bootstrap(
     True
     """
     sample = _finite("values", values)
-    _check_confidence(confidence)
-    if method not in ("percentile", "BCa"):
-        raise ValueError(f"method must be 'percentile' or 'BCa'; got {method!r}")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1; got {resamples}")
+    check_number(confidence, "confidence", above=0, below=1)
+    check_choice(method, "method", ("percentile", "BCa"))
+    check_integer(resamples, "resamples", least=1)
     value = float(statistic(sample, axis=-1))
     if sample.size == 1:
         return Estimate(label, value, None, None, 1, unit)
@@ -135,7 +136,7 @@ def paired_ratio(
     a, b = _pair(first, second)
     for name, values in (("first", a), ("second", b)):
         if values.min() <= 0:
-            raise ValueError(f"{name} must hold positive values to take ratios; got {values.min():g}")
+            raise ValueError(f"{name} must hold positive values to take ratios, got {values.min():g}")
     logs = bootstrap(np.log(a) - np.log(b), statistic, **options)
     low, high = (None if end is None else float(np.exp(end)) for end in (logs.low, logs.high))
     return Estimate(logs.label, float(np.exp(logs.value)), low, high, logs.n, logs.unit, logs.method)
@@ -155,6 +156,8 @@ def proportion(successes: int, n: int, *, confidence: float = 0.95, label: str =
 
     Raises
     ------
+    TypeError
+        If ``n`` or ``successes`` is no whole number.
     ValueError
         If ``n < 1`` or ``successes`` is not between 0 and ``n``.
 
@@ -170,16 +173,14 @@ def proportion(successes: int, n: int, *, confidence: float = 0.95, label: str =
     """
     from scipy.stats import binomtest
 
-    _check_confidence(confidence)
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}")
-    if not 0 <= successes <= n:
-        raise ValueError(f"successes must be between 0 and n = {n}; got {successes}")
-    interval = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    check_number(confidence, "confidence", above=0, below=1)
+    n = check_integer(n, "n", least=1)
+    successes = check_integer(successes, "successes", least=0, most=n)
+    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
     # The formula's ends at 0 and n successes are exact only up to rounding.
     low = 0.0 if successes == 0 else float(interval.low)
     high = 1.0 if successes == n else float(interval.high)
-    return Estimate(label, successes / n, low, high, int(n))
+    return Estimate(label, successes / n, low, high, n)
 
 
 def _interval(
@@ -209,12 +210,12 @@ def _interval(
 def _finite(name: str, values: Iterable[float]) -> Floats:
     sample: Floats = np.asarray(list(values), dtype=np.float64)
     if sample.ndim != 1 or sample.size == 0:
-        raise ValueError(f"{name} must hold at least one number; got shape {sample.shape}")
+        raise ValueError(f"{name} must hold at least one number, got shape {sample.shape}")
     bad = sample.size - int(np.isfinite(sample).sum())
     if bad:
         raise ValueError(
-            f"{name} must be finite; {bad} of {sample.size} are not. "
-            "Count diverged runs apart, as with proportion(), before averaging"
+            f"{name} must be finite, but {bad} of {sample.size} are not; "
+            "count diverged runs apart, as with proportion(), before averaging"
         )
     return sample
 
@@ -222,10 +223,5 @@ def _finite(name: str, values: Iterable[float]) -> Floats:
 def _pair(first: Iterable[float], second: Iterable[float]) -> tuple[Floats, Floats]:
     a, b = _finite("first", first), _finite("second", second)
     if a.size != b.size:
-        raise ValueError(f"first and second must pair up; got {a.size} and {b.size} values")
+        raise ValueError(f"first and second must pair up, got {a.size} and {b.size} values")
     return a, b
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, such as 0.95; got {confidence}")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from overt._utils.errors import StoreError
 from overt.studies.base import Run, Study, Verdict
-from overt.studies.plans import Plan
 from overt.studies.report.build import StudySection
 from overt.studies.report.draw import Undrawn, fault
-from overt.studies.store import Store
+from overt.studies.runs.plans import Plan
+from overt.studies.runs.store import Store
 
 if TYPE_CHECKING:
     from overt.studies.report.figures import Figure
@@ -145,7 +145,7 @@ def _judge(
         given = {verdict.claim: verdict for verdict in study.judge(runs)}
     except Exception as error:
         said = fault(error)
-        if not missing:  # a rule may rightly count on the runs that are not there
+        if not missing:  # a rule may rightly need the missing runs
             notes.append(f"the rules ended with an error, so no claim could be judged: {said}")
     return [_settle(study, claim.id, given.get(claim.id), missing, planned, said) for claim in study.claims]
 

@@ -40,7 +40,7 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, values in arrays.items():
             if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise ValueError(f"an array's name must be letters, digits or one of _.+-; got {name!r}")
+                raise ValueError(f"an array's name must be letters, digits or one of _.+-, got {name!r}")
             array = np.asarray(values)
             if array.dtype.hasobject:
                 raise TypeError(f"array {name!r} holds Python objects; store numbers or booleans")
@@ -121,7 +121,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     if dtype.hasobject:
         raise ValueError(f"member {info.filename!r} holds pickled objects, which are never loaded")
     if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
-        raise ValueError(f"member {info.filename!r} does not hold the {shape} array that it announces")
+        raise ValueError(f"member {info.filename!r} does not hold the array of shape {shape} of its header")
     stream.seek(0)
     array: Array = np.lib.format.read_array(stream, allow_pickle=False)
     return array
