@@ -41,26 +41,23 @@ class SpectralPenalty(Penalty):
         The default is ‖W‖_*/‖W‖_F (Zhao 2022, "Combining explicit and implicit regularization for efficient
         learning in deep networks").
     of
-        ``"weights"``: every parameter with at least two dimensions, each on its own, biases and other
-        vectors not at all. A parametrized matrix (``torch.nn.utils.parametrizations``) counts as the layer
-        uses it, the two factors of a low-rank adapter (LoRA, see ``adapters_of``) as their product; those of
-        adapted embeddings and convolutions count each on its own. Frozen parameters are left out unless all
-        are frozen. ``"product"``: the end-to-end matrix of ``model.product()``, or of an ``nn.Sequential`` of
-        ``nn.Linear``.
+        ``"weights"``: each matrix that ``overt.measures.weight_spectra`` lists: parameters of two or more
+        dimensions, the groups of a convolution together, the experts of a mixture one by one, parametrized
+        weights as their layer uses them, a low-rank adapter (LoRA, see ``adapters_of``) as its product.
+        Frozen parameters are left out unless all are frozen. ``"product"``: the end-to-end matrix of
+        ``model.product()``, or of an ``nn.Sequential`` of ``nn.Linear``.
     weight
         Finite number ≥ 0. May be changed at any time by ``penalty.weight = …``.
     norm_cap
-        Guard for scale-invariant functionals; None for no guard. Such a functional rewards one huge entry
-        where no data contradict it: all else is negligible beside the spike. With a cap c, f(W) is multiplied
-        by max(1, ‖W‖_F / c): above it the Frobenius norm in the denominator saturates, as in ‖W‖_* /
-        min(‖W‖_F, c), so that growth costs again.
+        Guard for scale-invariant functionals; None for none. Such a functional rewards one huge entry where
+        no data contradict it, since all else is negligible beside it. With a cap c, f(W) is multiplied by
+        max(1, ‖W‖_F / c): above the cap growth costs again, as in ‖W‖_* / min(‖W‖_F, c).
     norm_floor
         The same guard below: f(W) is multiplied by min(1, ‖W‖_F / c), as in ‖W‖_* / max(‖W‖_F, c). The
-        gradient of a scale-invariant functional is of the order 1/‖W‖_F: from a start near zero (a tiny
+        gradient of a scale-invariant functional grows like 1/‖W‖_F. From a start near zero (a tiny
         initialization, the zero factor of an adapter) it is huge at first, and Adam, which divides by its
-        running mean square, then stands still for thousands of steps. Below the floor it is bounded. A tenth
-        of the norm that the solution will have is a good floor; at the whole of it the functional is not
-        normalized any more.
+        running mean square, then stands still for thousands of steps. A tenth of the norm that the solution
+        will have is a good floor; at the whole of it the functional is no longer normalized.
     options
         Further arguments of a named functional, such as ``{"p": 0.5}`` for ``"schatten_norm"``.
     layers
@@ -76,17 +73,17 @@ class SpectralPenalty(Penalty):
         functionals of the polar factor U Vᵀ (the nuclear norm, its normalized form, the participation ratio),
         the SVD for others; ``"auto"``: see Notes.
     conv
-        ``"kernel"``: convolution kernels (out, in, …) as matrices (out, in·…). ``"operator"``: as the linear
-        map on periodic signals of size `grid` that they stand for, from the Fourier transform of the kernel
-        (Sedghi, Gupta & Long 2019), with stride, dilation and groups.
+        ``"kernel"``: what a convolution does to one patch, the kernel (out, in/groups, …) as one matrix
+        (out/groups, in/groups·…) a group, side by side. ``"operator"``: the linear map on periodic signals of
+        size `grid`, from the Fourier transform of the kernel (Sedghi, Gupta & Long 2019), with stride,
+        dilation and groups.
     grid
         Size of the signal in each dimension, made larger where kernel or stride ask for it. A finer grid
         samples the same spectrum more densely.
     every
-        The decompositions are made at each so many calls of :meth:`penalty`. In between, the directions
-        (polar factors) of the last one are kept and everything else follows the matrix, so the force is
-        present at each step, see Notes. They are a part of ``state_dict()``; a penalty that serves another
-        run, or a model whose weights were loaded, begins anew after :meth:`refresh`.
+        Calls of :meth:`penalty` from one decomposition to the next. In between, the directions (polar
+        factors) of the last one are kept and everything else follows the matrix, see Notes. They are a part
+        of ``state_dict()``. Call :meth:`refresh` for another run, or when weights were loaded.
     precision
         Of the Gram matrix or the polar iteration. By default float64 for the one; for the other bfloat16
         where the device has instructions for it and the parameters are float32, else their dtype.
@@ -110,17 +107,17 @@ class SpectralPenalty(Penalty):
     **Methods.** ``"auto"`` is the SVD in float64 and for small square matrices; in float32 the Gram matrix
     for elongated ones, as exact there; and for large ones, where bfloat16 is fast, the polar iteration. Six
     steps of it bring singular values above 2e-3 σ₁ within 2e-3 of one in float32, and in bfloat16 within 4e-3
-    above 5e-2 σ₁ and 3e-2 down to 2e-3 σ₁. What is smaller is pulled less, in proportion to its size: the
-    value is smooth where the nuclear norm has a kink, and too low by 3e-3 at most for Gaussian and nearly
-    low-rank matrices and the power law i⁻¹, by 1e-2 for i⁻² (sizes 64 to 512). Where nothing is below 1e-3 σ₁
-    the gradient has cosine 0.998 and more to the exact one (0.93 with most of them there, in bfloat16); where
-    most are far below, as for i⁻² and for exponential decay, 0.2 to 0.5 at size 512.
+    above 5e-2 σ₁ and 3e-2 down to 2e-3 σ₁. Smaller ones are pulled less, in proportion to their size. The
+    value is too low by 3e-3 at most for Gaussian and nearly low-rank matrices and the power law i⁻¹, by 1e-2
+    for i⁻² (sizes 64 to 512). Where nothing is below 1e-3 σ₁ the gradient has cosine 0.998 and more to the
+    exact one (0.93 with most of them there, in bfloat16); where most are far below, as for i⁻² and for
+    exponential decay, 0.2 to 0.5 at size 512.
 
-    **every = k.** k times the weight at each k-th step has the same mean, but such a force comes in jolts:
+    **every = k.** k times the weight at each k-th step has the same mean force, but it comes in jolts:
     gradient clipping cuts it, gradient accumulation may miss it, and Adam's second moment sees k times its
-    mean square. With the direction kept the mean force is right to the order of the change of W in k steps.
-    In both a singular value that would rest at zero swings about it by some k steps' worth of the force. With
-    Adam on a 12×12 matrix and k = 10, directions kept ended 0.5 % above the objective of k = 1 and jolts
+    mean square. Directions that are kept give the mean force to the order of the change of W in k steps. In
+    both forms a singular value that would rest at zero swings about it by some k steps' worth of the force.
+    With Adam on a 12×12 matrix and k = 10, kept directions ended 0.5 % above the objective of k = 1 and jolts
     2.5 % at a learning rate of 1e-3, but 1.5 % and 0.4 % at 3e-3: keep k times the learning rate small. Calls
     under ``no_grad`` are exact and do not count.
 
