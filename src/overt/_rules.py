@@ -5,8 +5,8 @@ A rule takes a spectrum, shape (..., k) with k > 0, and returns the value, shape
 is 0; a slope at a zero may be anything, NaN included, because :mod:`overt._spectral` sets it to 0. The rule
 of ``log_det``, which is not homogeneous, also takes a scale, shape (..., 1), to multiply the spectrum by.
 
-A rule runs right after a decomposition, when every call into torch finds the caches cold. Those that
-training uses are therefore written with few operations.
+A rule runs right after a decomposition, when each call into torch finds cold caches. The rules that training
+uses are therefore written with few operations.
 """
 
 from __future__ import annotations

@@ -17,16 +17,16 @@ rank deficiency     directions of singular values at or below eps·max(m, n)·σ
                     slope is infinite there
 ties                tied values share their slope; ``spectral_norm`` and ``stable_rank`` divide the slope of
                     the largest evenly among those tied with it: the subgradient of smallest norm
-given spectrum      values are taken at their word: the slope is 0 at an exact 0 only
+given spectrum      has no rank tolerance: the slope is 0 at an exact 0 only
 scale               σ is divided by σ₁ first, so no power of σ under- or overflows
 ==================  ======================================================================================
 
-Second derivatives are refused with a RuntimeError. Half precision is computed in float32 and cast back, a
-gradient that is beyond its range to its largest finite value: compute in float32 where entries are tiny.
-``torch.func.grad`` works, ``torch.func.vmap`` does not; batches of matrices take its place. NaN and infinite
+Second derivatives are refused with a RuntimeError. Half precision is computed in float32 and cast back; a
+gradient beyond its range becomes the largest finite value, so compute in float32 where entries are tiny.
+``torch.func.grad`` works; ``torch.func.vmap`` does not, use a batch of matrices instead. NaN and infinite
 entries, complex, integer and sparse matrices, and vectors given as ``W`` are refused with a ValueError or
 TypeError. So is an :class:`overt.Factored` matrix with singular values beyond the range of the dtype, except
-by the functionals that do not depend on its scale.
+by the scale-invariant functionals.
 """
 
 from __future__ import annotations
@@ -132,18 +132,16 @@ def schatten_norm(
     """Schatten norm (Σ σ_i^p)^{1/p}: nuclear at p = 1, Frobenius at 2, spectral at ∞; a quasi-norm for p < 1.
 
     For p < 1 the slope σ^{p−1} grows without bound as σ → 0; at or below the rank tolerance it is set to 0.
-    A singular value that is zero comes out of the decomposition as some 1e-17 σ₁, which p = 1/3 turns into
-    2e-6: for small p the value at rank deficiency is only as exact as that.
-    Small p can exceed the range of the dtype (k^{1/p} for k equal values), and the value is then inf.
+    A zero singular value comes out of the decomposition as some 1e-17 σ₁, which p = 1/3 turns into 2e-6, so
+    for small p the value at rank deficiency is only as exact as that. The value is inf where it exceeds the
+    range of the dtype (k^{1/p} for k equal values).
 
     Parameters
     ----------
-    W : Tensor or Factored, shape (..., m, n), optional
-        Either this or ``singular_values``.
+    W, singular_values
+        As for :func:`nuclear_norm`.
     p : float
         Exponent, above 0; ``math.inf`` is allowed.
-    singular_values : Tensor, shape (..., k), optional
-        A spectrum in any order.
 
     Returns
     -------
@@ -151,10 +149,8 @@ def schatten_norm(
 
     Raises
     ------
-    ValueError
-        If ``p`` is not above 0; otherwise as for :func:`nuclear_norm`.
-    TypeError
-        If ``p`` is missing or not a number; otherwise as for :func:`nuclear_norm`.
+    TypeError, ValueError, RuntimeError
+        If ``p`` is missing, not a number or not above 0; otherwise as for :func:`nuclear_norm`.
 
     Examples
     --------
@@ -197,17 +193,14 @@ def normalized_schatten_norm(
     """Ratio of Schatten norms S_p/S_q, whatever the scale of W; p = 1, q = 2 is the normalized nuclear norm.
 
     With p < q it is between 1 and rank^{1/p − 1/q}. At the zero matrix it is 0 with gradient 0. It is
-    computed from the difference of logarithms, so that small exponents do not overflow where the ratio
-    itself does not.
+    computed from the difference of logarithms, so that small exponents overflow only where the ratio does.
 
     Parameters
     ----------
-    W : Tensor or Factored, shape (..., m, n), optional
-        Either this or ``singular_values``.
+    W, singular_values
+        As for :func:`nuclear_norm`.
     p, q : float
         Exponents of the numerator and the denominator, above 0; ``math.inf`` is allowed.
-    singular_values : Tensor, shape (..., k), optional
-        A spectrum in any order.
 
     Returns
     -------
@@ -215,10 +208,8 @@ def normalized_schatten_norm(
 
     Raises
     ------
-    ValueError
-        If ``p`` or ``q`` is not above 0; otherwise as for :func:`nuclear_norm`.
-    TypeError
-        If ``p`` or ``q`` is missing or not a number; otherwise as for :func:`nuclear_norm`.
+    TypeError, ValueError, RuntimeError
+        If ``p`` or ``q`` is missing, not a number or not above 0; otherwise as for :func:`nuclear_norm`.
 
     Examples
     --------
@@ -295,13 +286,11 @@ def log_det(
 
     Parameters
     ----------
-    W : Tensor or Factored, shape (..., m, n), optional
-        Either this or ``singular_values``. For a :class:`overt.Factored` matrix the singular values past
-        its inner dimension count as the zeros that they are.
+    W, singular_values
+        As for :func:`nuclear_norm`. The zeros of a :class:`overt.Factored` matrix count, so a spectrum needs
+        all min(m, n) values.
     eps : float
         Smoothing, above 0, in the units of σ².
-    singular_values : Tensor, shape (..., k), optional
-        A spectrum in any order, of all min(m, n) values.
 
     Returns
     -------
@@ -309,11 +298,9 @@ def log_det(
 
     Raises
     ------
-    ValueError
-        If ``eps`` is not above 0 and finite, or below what the dtype can hold; otherwise as for
-        :func:`nuclear_norm`.
-    TypeError
-        If ``eps`` is missing or not a number; otherwise as for :func:`nuclear_norm`.
+    TypeError, ValueError, RuntimeError
+        If ``eps`` is missing, not a number, not above 0 and finite, or below what the dtype can hold;
+        otherwise as for :func:`nuclear_norm`.
 
     References
     ----------

@@ -26,7 +26,7 @@ def test_it_is_the_product(batch: tuple[int, ...]) -> None:
     assert torch.equal(W.dense(), U @ V.mT)
     torch.testing.assert_close(W.mT.dense(), W.dense().mT)
     X = gaussian(*batch, 4, 3, seed=2)
-    torch.testing.assert_close(W.matmul(X), W.dense() @ X)
+    torch.testing.assert_close(W @ X, W.dense() @ X)
     torch.testing.assert_close(W @ X, W.dense() @ X)
     assert W.to(dtype=torch.float32).dtype == torch.float32
 

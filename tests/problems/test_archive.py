@@ -96,8 +96,6 @@ def test_parse():
     assert items.tolist() == [1, 0]
     assert ratings.tolist() == [3.0, 4.5]
     assert ratings.dtype == torch.float64
-    users, _, _ = parse_ratings("2::1::5::9\n", where="x", shape=(3, 2), separator="::")
-    assert users.tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_factored_input_equals_dense_input_without_forming_it(monkeypatch):
         torch.testing.assert_close(a, b)
     assert problem.error(W) == pytest.approx(problem.error(W.dense()), rel=1e-12)
     assert problem.heldout_rmse(W) == pytest.approx(problem.heldout_rmse(W.dense()), rel=1e-12)
-    monkeypatch.setattr("overt.problems.factors._GATHER", 6)  # three observations at a time
+    monkeypatch.setattr("overt.problems.completion._GATHER", 6)  # three observations at a time
     torch.testing.assert_close(problem.measure(W), problem.measure(W.dense()))
 
     def refuse(self):
@@ -87,7 +87,7 @@ def test_factored_input_equals_dense_input_without_forming_it(monkeypatch):
 
 
 def test_truth_known_only_as_factors(monkeypatch):
-    monkeypatch.setattr("overt.problems.factors._BLOCK", 14)  # two rows at a time
+    monkeypatch.setattr("overt.problems.completion._BLOCK", 14)  # two rows at a time
     truth = Factored(gaussian(5, 2), gaussian(7, 2, seed=1))
     problem = make(truth=None, truth_factors=truth)
     W = Factored(gaussian(5, 3, seed=2), gaussian(7, 3, seed=3))
@@ -242,16 +242,6 @@ def test_iterates_that_do_not_fit_are_refused(method):
         call(torch.zeros(5, 7))
     with pytest.raises(TypeError, match=r"W must be a torch.Tensor or overt.Factored, got \[\[1.0\]\]"):
         call([[1.0]])
-
-
-def test_adjoint_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"z must have shape \(12,\)"):
-        make().adjoint(gaussian(11))
-
-
-def test_frozen():
-    with pytest.raises(AttributeError):
-        make().name = "other"
 
 
 @pytest.mark.cuda

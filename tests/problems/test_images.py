@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from overt.problems import ImageSet, image_classification, permute_pixels, scramble_phases
-from overt.problems.idx import read_idx
+from overt.problems.images import read_idx
 
 FILES = (
     "train-images-idx3-ubyte",

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from overt.problems import Problem
 from overt.problems.tensor import TensorCompletionProblem, tensor_completion
-
-
-def test_is_a_problem():
-    problem = tensor_completion((3, 4, 5), rank=2, n_observed=20, seed=0)
-    assert isinstance(problem, Problem)
-    assert (problem.n_observed, problem.shape, problem.true_rank) == (20, (3, 4, 5), 2)
-    assert "3×4×5" in repr(problem)
 
 
 def test_measures_the_entries_that_the_indices_name():
@@ -29,14 +19,6 @@ def test_measures_the_entries_that_the_indices_name():
     assert problem.max_abs_observed == float(problem.y.abs().max())
 
 
-def test_adjoint():
-    problem = tensor_completion((3, 4, 5, 2), rank=1, n_observed=20, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    W = torch.randn(3, 4, 5, 2, generator=generator, dtype=torch.float64)
-    z = torch.randn(20, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close((problem.measure(W) * z).sum(), (W * problem.adjoint(z)).sum())
-
-
 def test_generator_is_seeded_and_of_the_wanted_rank():
     one, two = (tensor_completion((4, 5, 6), rank=2, n_observed=30, seed=3) for _ in range(2))
     assert torch.equal(one.truth, two.truth)
@@ -45,12 +27,6 @@ def test_generator_is_seeded_and_of_the_wanted_rank():
     assert int(torch.linalg.matrix_rank(one.truth.reshape(4, 30))) == 2
     assert one.indices.unique(dim=0).shape[0] == 30
     assert float(one.truth.square().mean()) == pytest.approx(1.0)
-
-
-def test_to_another_precision():
-    problem = tensor_completion((3, 4, 5), rank=1, n_observed=20, seed=0).to(torch.float32)
-    assert problem.truth.dtype == problem.y.dtype == problem.dtype == torch.float32
-    assert math.isnan(TensorCompletionProblem(problem.indices, problem.y, problem.shape).error(problem.truth))
 
 
 PLACES = torch.tensor([[0, 0, 0], [1, 0, 1]])

@@ -15,7 +15,6 @@ from overt.penalties import SpectralPenalty
 from overt.problems import matrix_completion
 from overt.training import (
     Constant,
-    Geometric,
     HoldUntilCollapse,
     Schedule,
     Stopping,
@@ -28,7 +27,7 @@ COLLAPSED = torch.tensor([5.0, 4.0, 1e-3, 1e-3, 1e-4, 0.0])
 OPEN = torch.tensor([5.0, 4.0, 1.0, 0.5, 0.3, 0.1])
 
 
-@pytest.mark.parametrize("schedule", [Constant(0.1), Geometric(1.0, 0.1, 10), HoldUntilCollapse()])
+@pytest.mark.parametrize("schedule", [Constant(0.1), HoldUntilCollapse()])
 def test_what_all_schedules_do(schedule):
     assert isinstance(schedule, Schedule)
     schedule.reset()
@@ -67,13 +66,6 @@ def test_only_a_schedule_is_one():
     problem = matrix_completion((6, 6), rank=1, n_observed=25, seed=0, dtype=torch.float32)
     with pytest.raises(TypeError, match=r"schedule must be a Schedule such as HoldUntilCollapse\(\), got"):
         train(model, problem, penalty=SpectralPenalty(model), schedule=Lookalike())
-
-
-def test_geometric_is_geometric():
-    schedule = Geometric(2.0, 2e-3, steps=30)
-    assert [schedule.weight(0), schedule.weight(30), schedule.weight(99)] == pytest.approx([2.0, 2e-3, 2e-3])
-    ratios = [schedule.weight(t + 1) / schedule.weight(t) for t in range(30)]
-    assert ratios == pytest.approx([1e-3 ** (1 / 30)] * 30)
 
 
 def test_warmup_rises_and_decays():
@@ -182,9 +174,7 @@ def test_a_wrong_state_is_refused(state):
     [
         lambda: Constant(-1.0),
         lambda: Constant(math.nan),
-        lambda: Geometric(0.0, 1.0, 5),
-        lambda: Geometric(1.0, math.inf, 5),
-        lambda: Geometric(1.0, 0.1, 0),
+        lambda: Constant(math.inf),
         lambda: HoldUntilCollapse(gap=1.0),
         lambda: HoldUntilCollapse(patience=0),
         lambda: HoldUntilCollapse(release_steps=-1),
@@ -206,7 +196,6 @@ def test_wrong_arguments_are_refused(build):
     [
         lambda: Constant("1"),
         lambda: Constant(True),
-        lambda: Geometric(1.0, 0.1, 2.5),
         lambda: Warmup(total="9"),
         lambda: HoldUntilCollapse(patience=1.5),
         lambda: HoldUntilCollapse(hold="0.1"),
@@ -237,7 +226,7 @@ def test_a_schedule_that_never_ends_leaves_the_budget():
     problem = matrix_completion((6, 6), rank=1, n_observed=25, seed=0)
     model = DeepLinear((6, 6), scale=1e-3, seed=0, dtype=torch.float64)
     penalty = SpectralPenalty(model, of="product", weight=0.05)
-    schedule, stopping = Geometric(0.1, 0.01, 20), Stopping(stall_steps=1)
+    schedule, stopping = Steps(), Stopping(stall_steps=1)
     result = train(model, problem, penalty=penalty, schedule=schedule, max_steps=40, stopping=stopping)
     assert result.status == "budget"
-    assert result.trace.column("weight")[-1] == pytest.approx(0.01)
+    assert result.trace.column("weight")[-1] == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 
@@ -25,27 +26,23 @@ ROWS = st.lists(
 
 @given(ROWS)
 def test_json_restores_every_bit(rows):
-    trace = Trace(rows)
-    assert Trace.from_json(trace.to_json()) == trace
+    assert Trace.from_rows(json.loads(json.dumps(rows))) == Trace(rows)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "{}",
         "[1]",
         "[{}]",
         '[{"step": "1"}]',
         '[{"step": 1, "x": {"deep": 1}}]',
         '[{"step": 1, "x": [[1]]}]',
-        "[" * 100_000,
-        '[{"step": 1}',
     ],
 )
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match="not a trace"):
-        Trace.from_json(text)
+        Trace.from_rows(json.loads(text))
 
 
 @given(st.integers(0, 10**7), st.integers(1, 40))
@@ -63,11 +60,6 @@ def test_log_spaced_steps(max_steps, per_decade):
 def test_log_spaced_refuses_nonsense(arguments):
     with pytest.raises((TypeError, ValueError), match="must be an integer"):
         log_spaced(*arguments)
-
-
-def test_what_has_no_json_is_not_written():
-    with pytest.raises(ValueError, match="JSON"):
-        Trace([{"step": 0, "loss": math.nan}]).to_json()
 
 
 def test_rows_of_a_matrix_and_of_a_vector():
@@ -91,8 +83,7 @@ def test_rows_of_zero_are_finite(W):
     assert row["max_abs"] == 0.0
 
 
-def test_without_clock_and_columns():
+def test_columns():
     trace = Trace([{"step": 0, "seconds": 1.0, "loss": 2.0}, {"step": 3, "seconds": 2.0}])
-    assert trace.without_clock() == [{"step": 0, "loss": 2.0}, {"step": 3}]
     assert trace.column("loss") == [2.0, None]
     assert trace[1]["seconds"] == 2.0

@@ -1,14 +1,15 @@
 """Checks of arguments, in one style of message: which argument, what it must be, what came, what to do.
 
-What is of the wrong kind is a TypeError, what is of the right kind and out of range a ValueError.
-NumPy's numbers are accepted and become Python's; bools are no numbers.
+Each check returns the value that it accepts. It raises a TypeError for a value of the wrong kind, and a
+ValueError for one of the right kind that is out of range. NumPy's numbers become Python's; a bool is not a
+number.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeGuard, TypeVar, get_args
 
 __all__ = [
@@ -30,35 +31,28 @@ _Checked = TypeVar("_Checked")
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Whether `value` is a whole number, one of NumPy's included, and no bool."""
+    """Whether `value` is an integer, Python's or NumPy's, and not a bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether `value` is a real number, one of NumPy's included, and no bool; NaN and infinity are."""
+    """Whether `value` is a real number, Python's or NumPy's, NaN and infinity included, and not a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def message(name: str, expected: str, value: object, remedy: str = "") -> str:
-    """The one line of a refusal: ``name must be expected, got value; remedy``."""
+    """The line of a refusal: ``name must be expected, got value; remedy``."""
     text = repr(value)
     if len(text) > 80 or "\n" in text:
-        text = f"a {type(value).__name__}"
+        kind = type(value).__name__
+        text = f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
     return f"{name} must be {expected}, got {text}" + (f"; {remedy}" if remedy else "")
 
 
 def check_integer(
     value: object, name: str, *, least: int | None = None, most: int | None = None, remedy: str = ""
 ) -> int:
-    """`value` as an int in least … most.
-
-    Raises
-    ------
-    TypeError
-        It is no whole number.
-    ValueError
-        It is out of range.
-    """
+    """`value` as an int in least … most."""
     expected = "an integer" + _ends(least, most)
     if not is_integer(value):
         raise TypeError(message(name, expected, value, remedy))
@@ -79,16 +73,9 @@ def check_number(
     finite: bool = True,
     remedy: str = "",
 ) -> float:
-    """`value` as a float: at `least` or `above` the lower end, at `most` or `below` the upper end.
+    """`value` as a float: `least` ≤ value ≤ `most`, or `above` < value < `below`.
 
     NaN is always refused, infinity unless `finite` is False.
-
-    Raises
-    ------
-    TypeError
-        It is no real number.
-    ValueError
-        It is out of range, NaN or infinite.
     """
     low, high = least if above is None else above, most if below is None else below
     if low is not None and high is not None:
@@ -111,17 +98,9 @@ def check_number(
 
 
 def check_numbers(value: object, name: str, **limits: Any) -> tuple[float, ...]:
-    """`value`, a number or several, as floats within the `limits` of `check_number`.
-
-    Raises
-    ------
-    TypeError
-        One of them is no real number.
-    ValueError
-        One of them is out of range.
-    """
-    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
-    return tuple(check_number(item, name, **limits) for item in (value if several else [value]))  # type: ignore[attr-defined]
+    """`value`, a number or several, as floats within the `limits` of `check_number`."""
+    items = _items(value)
+    return tuple(check_number(item, name, **limits) for item in ((value,) if items is None else items))
 
 
 def optional(check: Callable[..., _Checked], value: object, name: str, **limits: Any) -> _Checked | None:
@@ -133,34 +112,29 @@ def optional(check: Callable[..., _Checked], value: object, name: str, **limits:
 
 
 def check_seed(value: object, name: str = "seed") -> int:
-    """`value` as a seed that every generator takes, 0 … 2⁶³ − 1; TypeError or ValueError otherwise."""
+    """`value` as a seed that every generator takes, 0 … 2⁶³ − 1."""
     return check_integer(value, name, least=0, most=2**63 - 1)
 
 
 def check_choice(value: Any, name: str, choices: Any) -> Any:
-    """`value` if it is one of `choices`, a Literal type or a collection of words.
-
-    Raises
-    ------
-    ValueError
-        It is none of them.
-    """
+    """`value` if it is one of `choices`, a Literal type or a collection of words."""
     known = list(get_args(choices) or choices)
     if not (isinstance(value, str) and value in known):
         *most, last = map(repr, known)
-        raise ValueError(message(name, f"{', '.join(most)} or {last}" if most else last, value))
+        refusal = ValueError if isinstance(value, str) else TypeError
+        raise refusal(message(name, f"{', '.join(most)} or {last}" if most else last, value))
     return value
 
 
 def check_callable(value: object, name: str, *, remedy: str = "") -> Any:
-    """`value` if it can be called; TypeError otherwise."""
+    """`value` if it can be called."""
     if not callable(value):
         raise TypeError(message(name, "callable", value, remedy))
     return value
 
 
 def check_flag(value: object, name: str) -> bool:
-    """`value` as a bool, one of NumPy's included; TypeError for anything else, numbers and words too."""
+    """`value` as a bool, Python's or NumPy's."""
     if type(value).__name__ not in ("bool", "bool_"):
         raise TypeError(message(name, "True or False", value))
     return bool(value)
@@ -175,25 +149,25 @@ def check_sizes(
     least: int = 1,
     remedy: str = "",
 ) -> tuple[int, ...]:
-    """`value` as a tuple of `length` ints ≥ `least`; of `shortest` or more where `length` is None.
-
-    Raises
-    ------
-    TypeError
-        It is no sequence of whole numbers.
-    ValueError
-        It has another length, or a number below `least`.
-    """
+    """`value` as a tuple of `length` ints ≥ `least`; of `shortest` or more where `length` is None."""
     count = f"{shortest} or more " if shortest else ""
     count = count if length is None else f"{length} "
     expected = f"a tuple of {count}integers ≥ {least}"
-    sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else None
+    sizes = _items(value)
     if sizes is None or not all(map(is_integer, sizes)):
         raise TypeError(message(name, expected, value, remedy))
     fits = len(sizes) >= shortest and length in (None, len(sizes))
     if not fits or any(size < least for size in sizes):
         raise ValueError(message(name, expected, value, remedy))
     return tuple(map(int, sizes))
+
+
+def _items(value: Any) -> tuple[Any, ...] | None:
+    """The items of `value`; None for a word, a number, a 0-d array and all else that has none."""
+    try:
+        return None if isinstance(value, (str, bytes)) else tuple(value)
+    except TypeError:
+        return None
 
 
 def _ends(low: float | None, high: float | None, at_least: str = "≥", at_most: str = "≤") -> str:

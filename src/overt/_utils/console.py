@@ -1,4 +1,4 @@
-"""Live lines on standard error: of a long call, and of a command of a few stages."""
+"""Live lines on standard error: for a long call, and for a command with a few stages."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from typing import Any
 __all__ = ["Advance", "LiveLine", "stage"]
 
 Advance = Callable[[int], None]
+_SECONDS_BETWEEN = 0.25
 
 
 class LiveLine:
-    """One line on standard error, rewritten in place; started when first shown, nothing if not `enabled`.
+    """One line on standard error, rewritten in place; nothing is written unless it is `enabled`."""
 
-    Used as a context manager, it closes itself.
-    """
-
-    def __init__(self, enabled: bool = True, *, seconds_between: float = 0.25) -> None:
+    def __init__(self, enabled: bool = True) -> None:
         self._enabled = enabled
-        self._seconds_between = seconds_between
         self._last = -float("inf")
         self._live: Any = None
 
@@ -32,8 +29,8 @@ class LiveLine:
         self.close()
 
     def due(self) -> bool:
-        """Whether it is time to show something again."""
-        return self._enabled and time.monotonic() - self._last >= self._seconds_between
+        """Whether it is time to rewrite the line."""
+        return self._enabled and time.monotonic() - self._last >= _SECONDS_BETWEEN
 
     def show(self, text: str) -> None:
         """Rewrite the line."""
@@ -52,7 +49,7 @@ class LiveLine:
         self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def close(self) -> None:
-        """Leave the line as it is and go to the next."""
+        """End the line and leave it on the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -60,45 +57,40 @@ class LiveLine:
 
 @contextlib.contextmanager
 def stage(text: str, total: int | None = None, *, unit: str = "", quiet: bool = False) -> Iterator[Advance]:
-    """Show on standard error what is being done.
+    """Show on standard error that `text` is being done, and how far it has come.
 
     Parameters
     ----------
     text : str
-        What it is.
     total : int, optional
-        How much there is to do, where that is known.
+        The amount of work, if known.
     unit : str
-        What is counted; nothing is counted without it.
+        Unit of the work; without it no count is shown.
     quiet : bool
-        Whether to say nothing where standard error is no terminal.
+        Write nothing unless standard error is a terminal.
 
     Yields
     ------
     callable
-        To be told how much more has been done.
+        Takes the amount of work done since its last call.
     """
     if not sys.stderr.isatty():
         if not quiet:
             print(f"overt: {text}", file=sys.stderr, flush=True)
         yield lambda _: None
         return
+    import rich.progress as bars
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
 
-    columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
+    columns: list[bars.ProgressColumn] = [
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+    ]
     if total is not None:
-        columns.append(BarColumn())
+        columns.append(bars.BarColumn())
     if unit:
-        columns.append(TextColumn("{task.completed:,} " + unit, markup=False))
-    columns.append(TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        columns.append(bars.TextColumn("{task.completed:,} " + unit, markup=False))
+    columns.append(bars.TimeElapsedColumn())
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda more: progress.advance(task, more)

@@ -1,4 +1,4 @@
-"""Faults that one line explains to the person at the terminal."""
+"""Errors that one line explains to the user of the command line."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ __all__ = ["OvertError", "StoreError", "UsageError"]
 
 
 class OvertError(Exception):
-    """A fault outside the program, told in one line; the command line exits with code 2."""
+    """A fault outside the program; the command line prints one line and exits with code 2."""
 
 
 class UsageError(OvertError, ValueError):
-    """An argument that cannot be meant: which one, what came, what to do."""
+    """A wrong argument: which one, what came, what to do."""
 
 
 class StoreError(OvertError, OSError):

@@ -1,4 +1,4 @@
-"""Writing that is whole or absent, reading that follows no link, and a lock for a folder."""
+"""Files that are written whole or not at all, reading that follows no link, and a lock for a folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -35,12 +36,12 @@ _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or its cause, says that the disk, the quota or the largest file size is used up."""
+    """Whether the error or its cause is a full disk, a used-up quota or a file that is too large."""
     return isinstance(error, OSError) and (error.errno in _FULL or is_full(error.__cause__))
 
 
 def explain(error: OSError, path: Path, doing: str, *, if_full: str = IF_FULL) -> StoreError:
-    """The one line that says what failed, why, and what to do; a full disk has the remedy `if_full`."""
+    """The one line that says what failed, why, and what to do: `if_full` where the disk is full."""
     reason = error.strerror or str(error) or type(error).__name__
     if is_full(error):
         remedy = f"; {if_full}"
@@ -55,17 +56,17 @@ def explain(error: OSError, path: Path, doing: str, *, if_full: str = IF_FULL) -
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, if_full: str = IF_FULL) -> Iterator[BinaryIO]:
-    """Open a file that takes its place when the block ends well, and is gone when it does not.
+    """Open a file that appears at `path` only if the block ends without an error.
 
-    It is never seen half-written, whatever interrupts, and is on the disk when the block has ended. Where the
-    path is a symbolic link, the link is replaced, not what it points at.
+    No reader sees it half-written, and once the block has ended it is on the disk. A symbolic link at `path`
+    is replaced; its target is left alone.
 
     Raises
     ------
     StoreError
-        If the disk is full or the folder cannot be written to; an earlier file is then as it was.
+        If the disk is full or the folder cannot be written to; an earlier file is then unchanged.
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{threading.get_native_id()}")
     try:
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
@@ -98,7 +99,7 @@ def write_whole(path: Path, data: bytes, *, if_full: str = IF_FULL) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder, where the system can do so."""
+    """Wait until the names in a folder are on the disk, on systems that can do so."""
     if os.name != "posix":  # pragma: no cover
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -112,13 +113,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_plain(path: Path) -> bytes:
-    """Read a regular file.
-
-    Raises
-    ------
-    StoreError
-        If it is missing, cannot be read, or is a link, a device or a pipe.
-    """
+    """Read a regular file; StoreError if it is missing or unreadable, or is a link, a device or a pipe."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise StoreError(f"{path} is not a regular file, so it was not read; remove it")
@@ -130,7 +125,7 @@ def read_plain(path: Path) -> bytes:
 
 
 def make_folder(folder: Path, *, if_full: str = IF_FULL) -> None:
-    """Make a folder and those above it, where they are missing; StoreError if that cannot be done."""
+    """Make a folder and its parents if they are missing; StoreError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -140,7 +135,7 @@ def make_folder(folder: Path, *, if_full: str = IF_FULL) -> None:
 
 
 def names_in(folder: Path, *, missing_ok: bool = False) -> list[str]:
-    """Return the names in a folder; StoreError if it is not one, or is missing where it may not be."""
+    """The names in a folder; StoreError if it is not a folder, or is missing unless `missing_ok`."""
     try:
         return [path.name for path in folder.iterdir()]
     except FileNotFoundError as error:
@@ -154,7 +149,7 @@ def names_in(folder: Path, *, missing_ok: bool = False) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link (not what it points to) or a folder with all in it; nothing is fine too."""
+    """Remove a file, a link (not its target) or a folder with its contents, if there is one."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():
@@ -165,7 +160,7 @@ def remove(path: Path) -> None:
 def locked(path: Path) -> Iterator[bool]:
     """Hold a lock file while the block runs.
 
-    The system releases the lock when the process ends, however it ends, so none is ever left behind.
+    The system releases the lock when the process ends, however it ends.
 
     Yields
     ------
@@ -184,7 +179,7 @@ def locked(path: Path) -> Iterator[bool]:
     try:
         held = _try_lock(handle, path)
         if held:
-            with contextlib.suppress(OSError):  # who holds it matters only for the other's message
+            with contextlib.suppress(OSError):  # the process id is only for the message below
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield held

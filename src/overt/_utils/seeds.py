@@ -1,35 +1,27 @@
-"""Seeded draws, on the CPU in double precision and then cast: dtype and device never change them."""
+"""Seeded draws, made on the CPU in double precision and then cast: dtype and device do not change them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from overt._utils.checks import check_seed
+from overt._utils.checks import check_seed, message
 
 __all__ = ["generator_from", "normal", "seeded"]
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A new CPU generator; TypeError or ValueError where `seed` is None or no seed."""
+    """A new CPU generator; TypeError or ValueError if `seed` is not one."""
     return torch.Generator().manual_seed(check_seed(seed))
 
 
 def generator_from(seed: int | None, generator: torch.Generator | None = None) -> torch.Generator | None:
-    """The generator to draw from: a new one from `seed`, or the given one, or None for torch's own default.
-
-    Raises
-    ------
-    TypeError
-        `seed` is not an integer, or `generator` is not a ``torch.Generator``.
-    ValueError
-        Both are given, `seed` is out of range, or `generator` is not a CPU generator.
-    """
+    """A new generator from `seed`, or the given CPU generator, or None for torch's own default."""
     if generator is not None:
         if seed is not None:
-            raise ValueError("give either seed or generator, not both")
+            raise ValueError("seed: it is given together with a generator; give one of them")
         if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator, got a {type(generator).__name__}")
+            raise TypeError(message("generator", "a torch.Generator", generator))
         if generator.device.type != "cpu":
             raise ValueError(
                 f"generator must be a CPU generator, got one on {generator.device}; draws are made on the CPU"
@@ -39,5 +31,5 @@ def generator_from(seed: int | None, generator: torch.Generator | None = None) -
 
 
 def normal(*shape: int, generator: torch.Generator | None) -> Tensor:
-    """Standard normal entries, CPU, float64."""
+    """Standard normal entries, on the CPU, float64."""
     return torch.randn(*shape, generator=generator, dtype=torch.float64)

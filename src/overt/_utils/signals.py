@@ -33,9 +33,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Turns the two signals into `Interrupted` while the ``with`` block runs; a second one ends at once.
+    """Turn Ctrl-C and SIGTERM into `Interrupted` in a ``with`` block; a second one ends the process at once.
 
-    Outside the main thread, where signals cannot be caught, it does nothing.
+    Outside the main thread, which alone can catch signals, it does nothing.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Put a signal off until the block is through."""
+        """Put a signal off until the block has ended."""
         self._holds += 1
         try:
             yield
@@ -77,7 +77,7 @@ class Interrupts:
 def shielded_children() -> Iterator[None]:
     """Keep Ctrl-C from processes and threads started in the block.
 
-    A terminal sends it to all of a command's processes, but it is for the command to end its workers.
+    A terminal sends it to all processes of a command, but the command itself ends its workers.
     """
     if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover  (Windows)
         yield

@@ -1,7 +1,8 @@
-"""Checks of tensors at the boundary of the library, in the style of :mod:`overt._utils.checks`."""
+"""Checks of tensors, with the exceptions and the style of message of :mod:`overt._utils.checks`."""
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import Any
 
@@ -30,13 +31,7 @@ _DIVERGED = (
 
 
 def check_float_tensor(value: object, name: str) -> Tensor:
-    """Return ``value`` if it is a real floating-point tensor; refuse anything else in words.
-
-    Raises
-    ------
-    TypeError
-        If ``value`` is not a tensor, or is sparse, complex, integer or boolean.
-    """
+    """Return ``value`` if it is a dense, real floating-point tensor."""
     if not isinstance(value, Tensor):
         raise TypeError(message(name, "a torch.Tensor", value, "convert it with torch.as_tensor"))
     if value.layout != torch.strided:
@@ -75,11 +70,11 @@ def check_matrix(value: object, name: str = "W") -> Tensor:
 def is_finite(tensor: Tensor) -> bool:
     """Whether no entry is NaN or infinite.
 
-    One sum settles the usual case: a non-finite entry makes it non-finite. Only then are entries looked at.
+    A non-finite entry makes the sum non-finite, so single entries are read only where the sum is.
     """
     tensor = tensor.detach()
     wide = torch.float32 if tensor.dtype.itemsize < 4 else tensor.dtype
-    return math.isfinite(tensor.sum(dtype=wide).item()) or bool(torch.isfinite(tensor).all())
+    return cmath.isfinite(tensor.sum(dtype=wide).item()) or bool(torch.isfinite(tensor).all())
 
 
 def require_finite(W: Tensor, name: str = "W", *, remedy: str = _DIVERGED) -> None:
@@ -121,20 +116,12 @@ def check_spectrum(value: object, name: str = "singular_values") -> Tensor:
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype that a decomposition of a ``dtype`` matrix runs in: float32 for half precision."""
+    """The dtype that a decomposition of a ``dtype`` matrix runs in: float32 for half precision."""
     return torch.float32 if dtype in _HALF else dtype
 
 
 def check_dtype(dtype: object) -> torch.dtype:
-    """`dtype`, or torch's default where it is None.
-
-    Raises
-    ------
-    TypeError
-        It is no ``torch.dtype``.
-    ValueError
-        It is no real floating type.
-    """
+    """`dtype` if it is a real floating type; torch's default if it is None."""
     if dtype is None:
         return torch.get_default_dtype()
     if not isinstance(dtype, torch.dtype):
@@ -144,36 +131,20 @@ def check_dtype(dtype: object) -> torch.dtype:
     return dtype
 
 
-def check_same_kind(value: Any, name: str, like: Any, whose: str) -> None:
-    """Refuse a tensor (or factored matrix) whose dtype or device is not that of ``like``, called ``whose``.
-
-    Raises
-    ------
-    TypeError
-        The dtypes differ.
-    ValueError
-        The devices differ.
-    """
+def check_same_kind(
+    value: Any, name: str, like: Any, whose: str, *, remedy: str = "convert one of them with .to()"
+) -> None:
+    """Refuse a tensor or factored matrix that differs in dtype or device from ``like``, called ``whose``."""
     if value.dtype != like.dtype:
-        raise TypeError(
-            f"{name} must have the dtype of {whose}, {like.dtype}, got {value.dtype}; convert one of them"
-        )
+        raise TypeError(f"{name} must have the dtype of {whose}, {like.dtype}, got {value.dtype}; {remedy}")
     if value.device != like.device:
         raise ValueError(
-            f"{name} must be on the device of {whose}, {like.device}, got {value.device}; move one of them"
+            f"{name} must be on the device of {whose}, {like.device}, got {value.device}; {remedy}"
         )
 
 
 def check_index(value: object, name: str, size: int, like: Tensor) -> Tensor:
-    """``value`` as int64, if it holds one index in 0 … ``size`` − 1 for each entry of the vector ``like``.
-
-    Raises
-    ------
-    TypeError
-        It is no tensor of integers.
-    ValueError
-        Another length or device than ``like``, or an index out of range.
-    """
+    """``value`` as int64, if it holds one index in 0 … ``size`` − 1 for each entry of the vector ``like``."""
     if not isinstance(value, Tensor):
         raise TypeError(message(name, "a torch.Tensor of integers", value, "convert it with torch.as_tensor"))
     if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:

@@ -1,4 +1,4 @@
-"""Orthonormal bases of the space of inputs: coefficients of vectors, differentiable and never as a matrix."""
+"""Orthonormal bases of the space of inputs: coefficients of vectors, differentiable, without a matrix."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class Basis:
     shape : tuple of int
         Shape of one input.
     dims : tuple of int
-        The dimensions of ``shape`` that are transformed. The others (channels) are left as they are: the
-        basis vectors are those of the transform, once for each channel.
+        The dimensions of ``shape`` that are transformed; the others (channels) are left as they are.
     matrix : Tensor or None
         Basis vectors in rows, shape (k, D), for ``"matrix"``.
     """
@@ -56,13 +55,12 @@ class Basis:
         Returns
         -------
         Tensor
-            Shape (..., *shape), complex for Fourier; (..., k) for a given matrix. The gradient is that of a
-            linear map.
+            Shape (..., *shape), complex for Fourier; (..., k) for a given matrix.
 
         Raises
         ------
         ValueError
-            If ``v`` does not end in the basis's shape.
+            If the shape of ``v`` does not end in ``shape``.
         """
         n = len(self.shape)
         if v.ndim < n or tuple(v.shape[v.ndim - n :]) != self.shape:
@@ -84,13 +82,7 @@ class Basis:
 
 
 def is_eigen(basis: object, dims: object = None) -> bool:
-    """Whether the eigenbasis of what is measured is meant, which is no :class:`Basis` of the inputs.
-
-    Raises
-    ------
-    ValueError
-        If ``dims`` is given for it.
-    """
+    """Whether ``basis`` is the word for the eigenbasis of M; ValueError if ``dims`` is given with it."""
     eigen = isinstance(basis, str) and basis == "eigen"
     if eigen and dims is not None:
         raise ValueError("dims: the eigenbasis has no dimensions to choose; leave dims out")
@@ -109,7 +101,7 @@ def make_basis(
         - ``"fourier"``: the orthonormal discrete Fourier transform. All D coefficients are kept, also the
           conjugate half of a real input, so that the basis is orthonormal;
         - ``"dct"``: the orthonormal DCT-II (Ahmed, Natarajan & Rao 1974), the Fourier basis of an input
-          mirrored at its ends, which spares it the jump from one end to the other;
+          mirrored at its ends, so without a jump from one end to the other;
         - ``"haar"``: the orthonormal Haar wavelets over all scales (Mallat 1989), coarse first; sizes must be
           powers of two;
         - a real or complex matrix with orthonormal rows, shape (k, D), k ≤ D;
@@ -194,21 +186,16 @@ def _fourier(v: Tensor, dims: list[int]) -> Tensor:
 
 
 def _dct(v: Tensor, dims: list[int]) -> Tensor:
-    for dim in dims:
-        v = _dct_along(v, dim)
-    return v
-
-
-def _dct_along(v: Tensor, dim: int) -> Tensor:
     """Orthonormal DCT-II by one FFT of the entries in the order 0, 2, 4, …, 5, 3, 1 (Makhoul 1980)."""
-    x = v.movedim(dim, -1)
-    n = x.shape[-1]
-    spectrum = torch.fft.fft(torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], -1), norm="ortho")
-    k = torch.arange(n, dtype=v.dtype, device=v.device) * (math.pi / (2 * n))
-    weight = torch.full_like(k, math.sqrt(2.0))
-    weight[0] = 1.0
-    coefficients: Tensor = ((spectrum.real * k.cos() + spectrum.imag * k.sin()) * weight).movedim(-1, dim)
-    return coefficients
+    for dim in dims:
+        x = v.movedim(dim, -1)
+        n = x.shape[-1]
+        spectrum = torch.fft.fft(torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], -1), norm="ortho")
+        k = torch.arange(n, dtype=v.dtype, device=v.device) * (math.pi / (2 * n))
+        weight = torch.full_like(k, math.sqrt(2.0))
+        weight[0] = 1.0
+        v = ((spectrum.real * k.cos() + spectrum.imag * k.sin()) * weight).movedim(-1, dim)
+    return v
 
 
 def _haar(v: Tensor, dims: list[int]) -> Tensor:
@@ -233,13 +220,8 @@ def _pairs(v: Tensor, dim: int) -> tuple[Tensor, ...]:
     return v.reshape(shape).unbind(v.ndim + dim + 1)
 
 
-def _identity(v: Tensor, dims: list[int]) -> Tensor:
-    del dims
-    return v
-
-
 _TRANSFORMS: dict[str, Callable[[Tensor, list[int]], Tensor]] = {
-    "identity": _identity,
+    "identity": lambda v, _: v,
     "fourier": _fourier,
     "dct": _dct,
     "haar": _haar,

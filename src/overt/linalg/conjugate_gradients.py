@@ -1,4 +1,4 @@
-"""Conjugate gradients for a symmetric positive semidefinite map that can only be applied."""
+"""Conjugate gradients for a symmetric positive semidefinite map that is given as a function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from overt.linalg.decompositions import eigh
 
 @dataclass(eq=False)
 class LinearSolution:
-    """What :func:`conjugate_gradients` found; a callback sees the state so far.
+    """What :func:`conjugate_gradients` found, or its state so far for a callback.
 
     Attributes
     ----------
@@ -25,9 +25,9 @@ class LinearSolution:
     n_iter : int
         Products with the map.
     residual : float
-        Residual relative to that of ``x = 0``, in the norm of the preconditioner: √(rᵀP r / bᵀP b).
+        Residual relative to the one of ``x = 0``, in the norm of the preconditioner: √(rᵀP r / bᵀP b).
     breakdown : bool
-        Whether a direction of no positive curvature was met: the map is singular there, or not positive.
+        Whether the map had no positive curvature in a direction: it is singular there, or not positive.
     steps, ratios : list of float
         The coefficients α and β of each iteration, see :meth:`spread`.
     """
@@ -72,14 +72,13 @@ def conjugate_gradients(
     Parameters
     ----------
     matrix : callable
-        A symmetric positive semidefinite linear map of tensors shaped like ``b``, which must lie in its
-        range.
+        A symmetric positive semidefinite linear map of tensors shaped like ``b``; ``b`` lies in its range.
     b : Tensor, any shape
     precondition : callable, optional
         A symmetric positive definite map close to the inverse of ``matrix``.
     tolerance : float
-        Converged once the residual, in the norm of the preconditioner, is at most this share of that of
-        x = 0.
+        Converged once the residual is at most this share of the residual of x = 0, both in the norm of the
+        preconditioner.
     max_iter : int, optional
         By default min(2 · size of ``b``, 1000).
     callback : callable, optional

@@ -23,14 +23,13 @@ def kernel_blocks(
 ) -> Tensor:
     """The blocks of the block-diagonal form of a circular convolution: one matrix a frequency and group.
 
-    A convolution of periodic signals commutes with shifts, so in the Fourier basis it is one matrix
-    K̂(f) of shape (out, in) for each frequency f of the grid, and its singular values are those of all of
-    these together (Sedghi, Gupta & Long 2019, "The singular values of convolutional layers", Theorem 6). A
-    stride s keeps every s-th output, which adds up the s frequencies that alias: the block of a frequency of
-    the coarser grid is then [K̂(f₁) … K̂(f_s)]/√s.
+    A convolution of periodic signals commutes with shifts, so in the Fourier basis it is one matrix K̂(f) of
+    shape (out, in) for each frequency f of the grid; its singular values are the ones of all these matrices
+    (Sedghi, Gupta & Long 2019, "The singular values of convolutional layers", Theorem 6). A stride s adds up
+    the s frequencies that alias: the block of a frequency of the coarser grid is [K̂(f₁) … K̂(f_s)]/√s.
 
-    Differentiable in the kernel. Taps beyond the grid wrap around. Zero padding in place of wrapping changes
-    the operator near the border only.
+    Differentiable in the kernel. Taps beyond the grid wrap around. Zero padding would change the operator
+    near the border only.
 
     Parameters
     ----------
@@ -44,8 +43,7 @@ def kernel_blocks(
     Returns
     -------
     Tensor, complex, shape (F, groups, out / groups, a · in / groups)
-        F = Π grid/stride frequencies, a = Π stride. All F frequencies, of which those at f and −f are
-        conjugate to each other.
+        F = Π grid/stride frequencies, a = Π stride. The blocks at f and −f are conjugate to each other.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Singular value, QR and symmetric eigenvalue decompositions that hold up at extreme scales.
+"""Singular value, QR and symmetric eigenvalue decompositions that are accurate at extreme scales.
 
 Nothing else in the library calls ``torch.linalg`` for these.
 """
@@ -20,7 +20,7 @@ from overt.linalg.factored import Factored
 
 
 class _Refusal(torch.autograd.Function):
-    """Identity on the first tensor; its gradient with respect to any of them is refused in words."""
+    """Identity on the first tensor; its backward pass raises a RuntimeError."""
 
     @staticmethod
     def forward(reason: str, X: Tensor, *_: Tensor) -> Tensor:  # noqa: ARG004
@@ -36,7 +36,7 @@ class _Refusal(torch.autograd.Function):
 
 
 def refuse_gradient(reason: str, X: Tensor, *sources: Tensor) -> Tensor:
-    """X, which raises a RuntimeError where a gradient of it with respect to the sources is asked for."""
+    """X; its gradient with respect to the sources raises a RuntimeError."""
     if not torch.is_grad_enabled():
         return X
     return cast(Tensor, _Refusal.apply(reason, X, *sources))  # type: ignore[no-untyped-call]
@@ -51,9 +51,9 @@ _SVD_REFUSAL = (
 def svd(W: Tensor | Factored) -> tuple[Tensor, Tensor, Tensor]:
     """Thin singular value decomposition W = U diag(S) Vh.
 
-    Matrices whose entries are so small or large that squares under- or overflow are rescaled by a power of
-    two first. Where LAPACK's divide-and-conquer routine fails to converge, its QR iteration (``gesvd``) is
-    used. Half precision is decomposed in float32 and the result cast back.
+    Matrices whose squared entries would under- or overflow are first rescaled by a power of two. Where
+    LAPACK's divide-and-conquer routine fails to converge, its QR iteration (``gesvd``) is used. Half
+    precision is decomposed in float32 and cast back.
 
     Parameters
     ----------
@@ -75,8 +75,7 @@ def svd(W: Tensor | Factored) -> tuple[Tensor, Tensor, Tensor]:
     ValueError
         If ``W`` has fewer than two dimensions, or holds NaN or infinite entries.
     RuntimeError
-        When a gradient is asked of the result: differentiate
-        :func:`overt.linalg.singular_values` instead.
+        In the backward pass: differentiate :func:`overt.linalg.singular_values` instead.
 
     Examples
     --------
@@ -122,7 +121,7 @@ def robust_svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def scaled_singular_values(W: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Singular values of a detached matrix, and the scale, or None, that they are to be multiplied by.
+    """Singular values of a detached matrix, and the scale, or None, by which to multiply them.
 
     Without the vectors, this is less than half of the work of the SVD.
     """
@@ -144,9 +143,9 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 def rescale(W: Tensor) -> tuple[Tensor, Tensor | None]:
     """Divide each matrix by a power of two near its largest entry where squares would under- or overflow.
 
-    Returns the matrix and the scale, shape (..., 1), to multiply singular values by; the scale is None where
-    nothing had to be done. A power of two makes the division exact. NaN and infinite entries are refused: the
-    one pass over the entries that finds the largest finds them too.
+    Returns the matrix and the scale, shape (..., 1), to multiply singular values by; None if nothing was
+    divided. Division by a power of two is exact. NaN and infinite entries are refused: the pass over the
+    entries that finds the largest finds them too.
     """
     if W.numel() == 0:
         return W, None
@@ -190,13 +189,7 @@ def factored_decomposition(
 
 
 def factored_svd(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin SVD of U Vᵀ from its detached, finite factors, of any scale.
-
-    Raises
-    ------
-    ValueError
-        If a singular value is beyond the range of the dtype that it is computed in.
-    """
+    """Thin SVD of U Vᵀ from detached, finite factors; ValueError if a value is beyond the dtype's range."""
     dtype = compute_dtype(U.dtype)
     U, u_scale = rescale(U.to(dtype))
     V, v_scale = rescale(V.to(dtype))
@@ -248,7 +241,7 @@ def qr(W: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def orthonormal_basis(W: Tensor) -> Tensor:
-    """Orthonormal columns spanning those of ``W``: the Q of :func:`qr`, shape (..., m, min(m, n))."""
+    """Orthonormal columns that span the columns of ``W``: the Q of :func:`qr`, shape (..., m, min(m, n))."""
     return qr(W)[0]
 
 

@@ -12,7 +12,7 @@ from overt._utils.tensors import check_matrix, check_same_kind
 
 @dataclass(frozen=True, eq=False)
 class Factored:
-    """The matrix W = U Vᵀ, held as its two factors and never formed unless asked.
+    """The matrix W = U Vᵀ, held as its two factors.
 
     Parameters
     ----------
@@ -82,20 +82,17 @@ class Factored:
         """Form W, shape (..., m, n)."""
         return self.U @ self.V.mT
 
-    def matmul(self, X: Tensor) -> Tensor:
-        """Multiply W X without forming W; ``X`` has shape (..., n, k) or (n,)."""
+    def __matmul__(self, X: Tensor) -> Tensor:
+        """W X without forming W; ``X`` has shape (..., n, k) or (n,)."""
         return self.U @ (self.V.mT @ X)
 
-    def __matmul__(self, X: Tensor) -> Tensor:
-        return self.matmul(X)
-
     def __add__(self, other: Factored) -> Factored:
-        """The sum, of as many columns in each factor as both have together."""
+        """The sum; its factors have the columns of both."""
         return Factored(torch.cat([self.U, other.U], -1), torch.cat([self.V, other.V], -1))
 
     def __sub__(self, other: Factored) -> Factored:
         return self + Factored(other.U, -other.V)
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Factored:
-        """Return the same matrix with its factors converted to ``dtype`` and moved to ``device``."""
+        """The same matrix with its factors converted to ``dtype`` and moved to ``device``."""
         return Factored(self.U.to(dtype=dtype, device=device), self.V.to(dtype=dtype, device=device))

@@ -1,8 +1,8 @@
 """Singular values and the vectors of the smaller side from the smaller Gram matrix of W.
 
-One product and a symmetric eigenvalue decomposition of the smaller side cost less than an SVD, most of all
-for elongated matrices. Squaring loses what is below √eps·σ₁ of the precision that it is done in. A float32
-matrix is therefore squared in float64, where that is 1.5e-8 σ₁, below its own rounding error.
+One product and a symmetric eigenvalue decomposition cost less than an SVD, most of all for elongated
+matrices. Squaring loses singular values below √eps·σ₁. A float32 matrix is therefore squared in float64,
+where this is 1.5e-8 σ₁, below its own rounding error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
     """Singular vectors of the smaller side, in columns, and the singular values, descending.
 
-    No number is read on the host, so it can be compiled; entries that are not finite make LAPACK fail.
+    Reads no number on the host, so it can be compiled; entries that are not finite make LAPACK fail.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Leading eigenvalues of a symmetric operator that can only be applied."""
+"""Leading eigenvalues of a symmetric operator that is given as a function."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def block_lanczos(
 ) -> LeadingEigenpairs:
     """The k largest eigenvalues of a symmetric operator, by Rayleigh–Ritz on a block Krylov space.
 
-    The basis is orthogonalized in full, twice, so that no eigenvalue is found again by rounding.
-    Eigenvalues that occur up to as often as the block is wide are all found; beyond that, copies may be
-    missed. Directions that the operator no longer extends are replaced by those that are left of the start.
+    The basis is orthogonalized in full, twice, so that rounding does not find an eigenvalue again. Copies of
+    a multiple eigenvalue may be missed if there are more of them than rows in the block. Directions that the
+    operator no longer extends are replaced by directions of the start.
 
     Parameters
     ----------
@@ -111,13 +111,13 @@ def _ritz(Q: Tensor, images: Tensor, k: int, tolerance: float) -> LeadingEigenpa
     values, W = values[:k], W[:, :k]
     vectors = W.mT @ Q
     residuals = torch.linalg.vector_norm(W.mT @ images - values[:, None] * vectors, dim=1)
-    # Nothing below the rounding of the operator itself can be asked for.
+    # No residual falls below the rounding of the operator itself.
     bound = max(tolerance, 16 * torch.finfo(values.dtype).eps) * values.abs().max()
     return LeadingEigenpairs(values, vectors, residuals, len(Q), bool((residuals <= bound).all()))
 
 
 def _orthonormal(rows: Tensor, Q: Tensor, start: Tensor) -> Tensor:
-    """Orthonormal rows that span what is new in ``rows``; directions from the start where nothing is."""
+    """Orthonormal rows that span what is new in ``rows``, filled up with directions of the start."""
     eps = torch.finfo(rows.dtype).eps
     largest = torch.linalg.vector_norm(rows, dim=1).max().clamp_min(torch.finfo(rows.dtype).tiny)
     for _ in range(2):
@@ -125,8 +125,7 @@ def _orthonormal(rows: Tensor, Q: Tensor, start: Tensor) -> Tensor:
     basis, R = torch.linalg.qr(rows.mT)
     weak = R.diagonal().abs() <= 1e3 * eps * largest
     if bool(weak.any()):
-        # Shifted copies of the start: cheap, seeded by it, and as good as random against what is there
-        # already.
+        # Shifted copies of the start: cheap, seeded by it, and as good as random.
         fresh = start[: int(weak.sum())].roll(len(Q) + 1, -1)
         basis = torch.cat([basis[:, ~weak], fresh.mT], 1)
     for _ in range(2):

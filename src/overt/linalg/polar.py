@@ -22,24 +22,20 @@ _CPU_BFLOAT16 = any(
 def polar(W: Tensor, steps: int = 10) -> Tensor:
     """Orthogonal polar factor U Vᵀ of W = U diag(σ) Vᵀ by the Polar Express iteration.
 
-    Each step replaces X by X p(XᵀX) for an odd polynomial of degree five, the optimal one for the singular
-    values left by the steps before; three matrix products a step and no decomposition. It is the gradient
-    of the nuclear norm, and ⟨U Vᵀ, W⟩ is the nuclear norm itself. The first step's products also give a bound
-    on σ₁ that is tighter than ‖W‖_F, by which W is divided.
+    Each step applies an odd polynomial of degree five to the singular values, the optimal one for what the
+    steps before have left of them: three matrix products a step and no decomposition. U Vᵀ is the gradient of
+    the nuclear norm, and ⟨U Vᵀ, W⟩ is the nuclear norm itself. W is divided by a bound on σ₁ that is tighter
+    than ‖W‖_F and comes from the products of the first step. An earlier factor is no use as a start, because
+    a step sees singular values only, and a rotation does not change them.
 
-    It does not start from an earlier factor: what a step does depends on the singular values alone, and those
-    of W in any rotated basis are those of W.
-
-    Singular values of ``W/‖W‖_F`` above 1e-3 are within 1e-2 of one after eight steps, and the error is cubed
-    with each further step (down to the precision of the dtype); each further step also lowers the smallest
-    singular value that is reached by a factor of 1.875. Singular values that are zero stay zero, so the
-    zero matrix gives the zero matrix.
+    Singular values of ``W/‖W‖_F`` above 1e-3 are within 1e-2 of one after eight steps. Each further step
+    cubes the error (down to the precision of the dtype) and reaches singular values smaller by a factor of
+    1.875. Singular values that are zero stay zero, so the zero matrix gives the zero matrix.
 
     Parameters
     ----------
     W : Tensor, shape (..., m, n)
-        Computed in its own dtype, bfloat16 included; float16 is computed in float32 and cast back, because
-        its range is too small for the iteration.
+        Computed in its own dtype, bfloat16 included; float16, whose range is too small, in float32.
     steps : int
         Number of iterations, at least 1.
 
@@ -77,7 +73,7 @@ def polar(W: Tensor, steps: int = 10) -> Tensor:
 
 
 def polar_iteration(W: Tensor, coefficients: tuple[Quintic, ...], dtype: torch.dtype | None = None) -> Tensor:
-    """The iteration alone: nothing is checked and no number is read on the host, so it can be compiled.
+    """The iteration alone: it checks nothing and reads no number on the host, so it can be compiled.
 
     Parameters
     ----------
@@ -86,7 +82,7 @@ def polar_iteration(W: Tensor, coefficients: tuple[Quintic, ...], dtype: torch.d
     coefficients
         See ``polar_coefficients``.
     dtype
-        To compute in, that of W by default; the result has it.
+        Of the computation and the result, by default as W.
     """
     wide = W.shape[-1] > W.shape[-2]
     X = _normalize(W if wide else W.mH).to(dtype or W.dtype)
@@ -107,7 +103,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def _gram(X: Tensor) -> Tensor:
-    """X Xᴴ; for large matrices on the CPU the upper half of it is computed, and mirrored."""
+    """X Xᴴ; for large matrices on the CPU only its upper half is computed, and mirrored."""
     n = X.shape[-2]
     grad = torch.is_grad_enabled() and X.requires_grad
     if X.ndim != 2 or n < MIRROR_FROM or X.device.type != "cpu" or grad or torch.compiler.is_compiling():

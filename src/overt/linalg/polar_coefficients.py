@@ -1,4 +1,4 @@
-"""Coefficients of the polar iteration: for each step the best odd quintic for what the steps before left."""
+"""Coefficients of the polar iteration: the best odd quintic for each step, given the steps before."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ _CUSHION = 0.024
 
 
 def polar_coefficients(steps: int, lower: float | None = None) -> tuple[Quintic, ...]:
-    """Triples (a, b, c) for the polynomials a x + b x³ + c x⁵ of so many steps.
+    """Triples (a, b, c) of the polynomials a x + b x³ + c x⁵ of `steps` steps.
 
     Parameters
     ----------
     steps : int
         At least 1.
     lower : float, optional
-        The smallest singular value in (0, 1), relative to the largest, that is to be brought to one. None
-        takes the published table for 1e-3 and goes on with its limit, so that more steps reach smaller
-        singular values. Given, the steps are the optimal ones for [lower, 1]: after t of them all singular
-        values in it are within :func:`reach` of one.
+        The smallest singular value, relative to the largest, that the steps bring to one, in (0, 1): they are
+        then optimal for [lower, 1]. None takes the published table for 1e-3 and goes on with its limit, so
+        that more steps reach smaller singular values.
 
     Examples
     --------
@@ -48,19 +47,8 @@ def polar_coefficients(steps: int, lower: float | None = None) -> tuple[Quintic,
     """
     if lower is None:
         return tuple(islice(chain(map(_damped, _PUBLISHED), repeat(_LIMIT)), steps))
-    quintics, _ = _optimal_chain(steps, lower)
+    quintics = _optimal_chain(steps, lower)
     return (*map(_damped, quintics[:-1]), quintics[-1])
-
-
-def reach(steps: int, lower: float) -> float:
-    """Largest distance from one, after so many steps, of singular values that began in [lower, 1].
-
-    Examples
-    --------
-    >>> round(reach(4, 0.01), 3), reach(6, 0.01) < 1e-9
-    (0.013, True)
-    """
-    return _optimal_chain(steps, lower)[1]
 
 
 def _damped(quintic: Quintic) -> Quintic:
@@ -68,7 +56,7 @@ def _damped(quintic: Quintic) -> Quintic:
     return a / SAFETY, b / SAFETY**3, c / SAFETY**5
 
 
-def _optimal_chain(steps: int, lower: float) -> tuple[list[Quintic], float]:
+def _optimal_chain(steps: int, lower: float) -> list[Quintic]:
     """Greedy composition (Theorem 3.1 there): each quintic is the best one for the present interval."""
     low, high = lower, 1.0
     quintics: list[Quintic] = []
@@ -80,7 +68,7 @@ def _optimal_chain(steps: int, lower: float) -> tuple[list[Quintic], float]:
         quintics.append((a * centre, b * centre, c * centre))
         low = ends[0] * centre
         high = 2 - low
-    return quintics, 1 - low
+    return quintics
 
 
 def _optimal_quintic(low: float, high: float) -> Quintic:

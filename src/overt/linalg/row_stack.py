@@ -1,4 +1,4 @@
-"""A tall matrix that arrives in blocks of rows, kept as no more rows than it has columns."""
+"""A tall matrix that arrives in blocks of rows, kept in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ LARGEST_SQUARE = 10_000
 
 
 class RowStack:
-    """Rows A, of which AᵀA is wanted, in bounded memory.
+    """Rows A, kept in bounded memory so that AᵀA can be formed from them.
 
-    Rows are kept as they come until their number passes a limit. Then they are replaced by the R of a QR
-    decomposition where that is smaller: RᵀR = AᵀA up to rounding, and, unlike in a Gram matrix, small
-    singular values are not lost. Where there are more columns than that, the rows are replaced by the
-    leading half of their singular value decomposition, S Vᵀ. What is dropped then is bounded: with B the
-    rows that are kept, 0 ≤ AᵀA − BᵀB ≤ ``dropped_norm`` · I in the order of symmetric matrices, and
-    tr(AᵀA − BᵀB) = ``dropped_trace``.
+    Once there are more rows than a limit, they are replaced by the R of a QR decomposition if that is
+    smaller: RᵀR = AᵀA up to rounding and, unlike in a Gram matrix, small singular values are not lost. If
+    there are too many columns for that, they are replaced by the leading half of their singular value
+    decomposition, S Vᵀ. The loss is bounded: with B the rows that are kept, 0 ≤ AᵀA − BᵀB ≤ ``dropped_norm``
+    · I in the order of symmetric matrices.
 
     Parameters
     ----------
@@ -34,7 +33,7 @@ class RowStack:
 
     Attributes
     ----------
-    dropped_norm, dropped_trace : float
+    dropped_norm : float
         0 as long as nothing was dropped.
 
     Examples
@@ -55,7 +54,6 @@ class RowStack:
         self.limit = check_integer(limit, "limit", least=2)
         self.lossless = lossless
         self.dropped_norm = 0.0
-        self.dropped_trace = 0.0
         self._blocks: list[Tensor] = []
         self._kept = 0
 
@@ -65,8 +63,7 @@ class RowStack:
         Raises
         ------
         ValueError
-            If the shape is another one, entries are NaN or infinite, or rows would have to be dropped from a
-            lossless stack.
+            If the shape is another one, entries are NaN or infinite, or a lossless stack cannot keep them.
         """
         if rows.ndim != 2 or rows.shape[1] != self.columns:
             raise ValueError(f"rows must have shape (k, {self.columns}), got {tuple(rows.shape)}")
@@ -90,13 +87,12 @@ class RowStack:
                 return
             if self.lossless:
                 raise ValueError(
-                    f"rows: more than {self.limit} of {self.columns} columns cannot be kept without loss"
+                    f"rows: more than {self.limit} with {self.columns} columns cannot be kept without loss"
                 )
             _, S, Vh = dense_svd(A)
         k = self.limit // 2
         if k < len(S):
             self.dropped_norm += float(S[k].double().square())
-            self.dropped_trace += float(S[k:].double().square().sum())
         self._keep(S[:k, None] * Vh[:k])
 
     def _keep(self, rows: Tensor) -> None:

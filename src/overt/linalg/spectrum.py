@@ -1,9 +1,9 @@
 """Singular values with a gradient that is finite everywhere.
 
-For a function f of the singular values, symmetric in them, df/dW = U diag(∂f/∂σ) Vᵀ (Lewis 1995). Neither
-differences nor inverses of singular values occur in it, unlike in the derivative of the singular vectors, so
-ties are harmless. It is formed from the decomposition that gave the values. Forming the Gram matrix instead
-would be faster, but loses singular values below √eps·σ₁, and a matrix under a rank penalty has many of those.
+For a symmetric function f of the singular values, df/dW = U diag(∂f/∂σ) Vᵀ (Lewis 1995). Unlike the
+derivative of the singular vectors, it has no differences or inverses of singular values, so ties are
+harmless. It is formed from the decomposition that gave the values. A Gram matrix would be faster, but loses
+singular values below √eps·σ₁, and a matrix under a rank penalty has many of them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ _SECOND_ORDER_REFUSAL = (
 
 
 def rank_tolerance(S: Tensor, m: int, n: int) -> Tensor:
-    """Size up to which a singular value of an m×n matrix is rounding error: eps·max(m, n)·σ₁.
+    """eps·max(m, n)·σ₁, up to which a singular value of an m×n matrix is rounding error.
 
     Parameters
     ----------
     S : Tensor, shape (..., k)
         Singular values, descending.
     m, n : int
-        Shape of the matrix.
 
     Returns
     -------
@@ -52,10 +51,10 @@ def rank_tolerance(S: Tensor, m: int, n: int) -> Tensor:
 def spectral_parts(W: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Singular values of a float32 or float64 matrix, and what a gradient U diag(g) Vᵀ needs.
 
-    Returns left, S, Vh for :func:`spectral_gradient` and the scale, or None, that S is to be multiplied by.
-    An elongated matrix is reduced by a QR decomposition whose orthogonal factor is never formed, because
-    U = W V diag(1/σ): left is then W itself. This saves half of the work. The error of such a u_i is of the
-    order eps·σ₁/σ_i, which is also how far rounding W moves u_i.
+    Returns left, S, Vh for :func:`spectral_gradient` and the scale, or None, by which to multiply S. An
+    elongated matrix is reduced by a QR decomposition without its orthogonal factor, since U = W V diag(1/σ):
+    left is then W itself, at half of the work. The error of such a u_i is of the order eps·σ₁/σ_i, as far as
+    rounding W moves u_i anyway.
     """
     scaled, scale = rescale(W)
     m, n = W.shape[-2:]
@@ -95,8 +94,7 @@ def spectral_gradient(left: Tensor, weights: Tensor, Vh: Tensor, shape: torch.Si
 def _full_rank(S: Tensor, m: int, n: int) -> bool:
     """Whether one matrix is known to have no singular value at or below the rank tolerance.
 
-    Two numbers read on the host are cheaper than the four operations that masking takes. Not on a GPU, where
-    reading waits.
+    To read two numbers on the host is cheaper than the four operations of masking; not on a GPU, which waits.
     """
     if S.ndim > 1 or S.shape[0] == 0 or S.is_cuda:
         return False
@@ -132,7 +130,7 @@ def widen(W: Tensor) -> Tensor:
 
 
 def first_order_only(gradient: Tensor, *sources: Tensor) -> Tensor:
-    """Mark ``gradient`` as not differentiable with respect to ``sources`` if a graph of it is being built."""
+    """``gradient``, whose derivative with respect to ``sources`` is refused."""
     return refuse_gradient(_SECOND_ORDER_REFUSAL, gradient, *sources)
 
 
@@ -190,13 +188,13 @@ class _FactoredSingularValues(torch.autograd.Function):
 def singular_values(W: Tensor | Factored) -> Tensor:
     """Singular values, descending, with the gradient U diag(g) Vᵀ.
 
-    Here g is the incoming gradient, set to 0 for singular values at or below the rank tolerance
-    eps·max(m, n)·σ₁. There the singular values are not differentiable, U and V are arbitrary, and 0 is the
-    subgradient of smallest norm for every function that does not decrease in them; at the zero matrix the
-    gradient is therefore 0. At ties, a function that treats tied values alike gets its true gradient; one
-    that picks a single one of them (such as ``S[0]``) gets that of the singular vectors that LAPACK chose.
+    Here g is the incoming gradient, set to 0 for singular values at or below the rank tolerance eps·max(m,
+    n)·σ₁. There the singular values are not differentiable, U and V are arbitrary, and 0 is the subgradient
+    of smallest norm for every function that does not decrease in them; so the gradient at the zero matrix is
+    0. At ties, a function that treats tied values alike gets its true gradient; one that picks one of them
+    (such as ``S[0]``) gets the gradient for the singular vectors that LAPACK chose.
 
-    Second derivatives are refused. Half precision is computed in float32 and cast back.
+    Half precision is computed in float32 and cast back.
 
     Parameters
     ----------
@@ -239,8 +237,8 @@ def singular_values(W: Tensor | Factored) -> Tensor:
 def spectrum(W: Tensor | Factored, *, up_to_scale: bool = False) -> Tensor:
     """Singular values in the dtype that they were computed in (float32 for half precision).
 
-    With ``up_to_scale``, those of a :class:`Factored` matrix with factors of extreme scale are divided by a
-    constant, so that none of them under- or overflows.
+    With ``up_to_scale`` they are divided by a constant if a :class:`Factored` matrix has factors of extreme
+    scale, so that none under- or overflows.
     """
     if isinstance(W, Factored):
         require_finite(W.U, "U")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from overt.models.base import EndToEnd
 from overt.models.convolution import DeepCircularConvolution
 from overt.models.cp import CPTensor
 from overt.models.diagonal import DeepDiagonal
 from overt.models.linear import DeepLinear
 
-__all__ = ["CPTensor", "DeepCircularConvolution", "DeepDiagonal", "DeepLinear", "EndToEnd"]
+__all__ = ["CPTensor", "DeepCircularConvolution", "DeepDiagonal", "DeepLinear"]

@@ -1,24 +1,14 @@
-"""What the models of this room have in common."""
+"""The end-to-end scale and the parameters of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from overt._utils.checks import check_number
 from overt._utils.tensors import check_dtype
-
-
-@runtime_checkable
-class EndToEnd(Protocol):
-    """A model whose parameters combine into one end-to-end linear map."""
-
-    def product(self) -> Tensor:
-        """The end-to-end map, differentiable with respect to the parameters."""
-        ...
 
 
 def check_scale(scale: object) -> float:

@@ -19,10 +19,9 @@ ConvolutionInit = Literal["gaussian", "orthogonal", "identity", "balanced"]
 class DeepCircularConvolution(nn.Module):
     """Chain of L circular convolutions x ↦ w_L ∗ … ∗ w_1 ∗ x, each filter as large as the signal.
 
-    Convolution theorem: the end-to-end filter h has the discrete Fourier transform ĥ = ŵ_1 ⋯ ŵ_L, element by
-    element, so in the Fourier basis the network is a deep diagonal one (Gunasekar, Lee, Soudry & Srebro
-    2018, "Implicit bias of gradient descent on linear convolutional networks", where the last layer is the
-    functional ⟨h, x⟩, here `functional`).
+    The end-to-end filter h has the discrete Fourier transform ĥ = ŵ_1 ⋯ ŵ_L, element by element, so in the
+    Fourier basis the network is a deep diagonal one (Gunasekar, Lee, Soudry & Srebro 2018, "Implicit bias of
+    gradient descent on linear convolutional networks"; their last layer is `functional`).
 
     Parameters
     ----------
@@ -31,7 +30,7 @@ class DeepCircularConvolution(nn.Module):
     depth
         Number L of filters.
     init
-        How the filters start, stated by what it does to h:
+        How the filters start, with the effect on h:
 
         - ``"gaussian"``: independent normal taps of one common standard deviation (scale /
           D^{(L−1)/2})^{1/L}, D taps a filter; each tap of h then has mean 0 and standard deviation `scale`.
@@ -42,10 +41,8 @@ class DeepCircularConvolution(nn.Module):
           each j, and the first filter carries the phase: the layers are balanced at each frequency.
     scale
         End-to-end scale, see `init`.
-    seed, generator
-        Source of randomness, as for `DeepLinear`.
-    dtype, device
-        Of the parameters; torch's defaults where not given.
+    seed, generator, dtype, device
+        As for `DeepLinear`.
 
     Attributes
     ----------
@@ -117,15 +114,9 @@ class DeepCircularConvolution(nn.Module):
         return f"shape={self.shape}, depth={self.depth}, init={self.init!r}, scale={self.scale:g}"
 
     def _check_signal(self, x: Tensor) -> None:
-        # Without this check, broadcasting would quietly stretch a signal of length 1.
+        # Without this check, broadcasting would stretch a signal of length 1.
         if tuple(x.shape[-len(self.shape) :]) != self.shape:
             raise ValueError(f"x must end in the dimensions {self.shape}, got shape {tuple(x.shape)}")
-
-
-def _delta(shape: tuple[int, ...]) -> Tensor:
-    delta = torch.zeros(shape, dtype=torch.float64)
-    delta.view(-1)[0] = 1.0
-    return delta
 
 
 def _gaussian(
@@ -139,7 +130,9 @@ def _identity(
     shape: tuple[int, ...], depth: int, scale: float, generator: torch.Generator | None
 ) -> list[Tensor]:
     del generator  # nothing is random here
-    return [scale ** (1 / depth) * _delta(shape) for _ in range(depth)]
+    delta = torch.zeros(shape, dtype=torch.float64)
+    delta.view(-1)[0] = scale ** (1 / depth)
+    return [delta.clone() for _ in range(depth)]
 
 
 def _orthogonal(

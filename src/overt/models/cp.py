@@ -16,9 +16,8 @@ from overt.models.base import check_scale, parameters_of
 class CPTensor(nn.Module):
     """Tensor T = Σ_r a_r^(1) ⊗ … ⊗ a_r^(N), a CP factorization with R components.
 
-    With R large enough every tensor can be written so, and the number of components that training uses is
-    left to its implicit bias (Razin & Cohen 2020, "Implicit regularization in deep learning may not be
-    explainable by norms").
+    Every tensor has this form for a large enough R; how many components training uses is left to its implicit
+    bias (Razin & Cohen 2020, "Implicit regularization in deep learning may not be explainable by norms").
 
     Parameters
     ----------
@@ -27,12 +26,10 @@ class CPTensor(nn.Module):
     components
         Number R of rank-one terms.
     scale
-        Standard deviation of each entry of T at the start: all factors have independent normal entries of
-        one common standard deviation (scale / √R)^{1/N}.
-    seed, generator
-        Source of randomness, as for `DeepLinear`.
-    dtype, device
-        Of the parameters; torch's defaults where not given.
+        Standard deviation of each entry of T at the start: all factors have independent normal entries with
+        the standard deviation (scale / √R)^{1/N}.
+    seed, generator, dtype, device
+        As for `DeepLinear`.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ from overt.models.base import check_scale, parameters_of
 
 
 class DeepDiagonal(nn.Module):
-    """Linear functional x ↦ ⟨w, x⟩ whose coordinates are powers of parameters.
+    """Linear functional x ↦ ⟨w, x⟩ with powers of parameters as coordinates.
 
     w = u^L − v^L element by element (Woodworth et al. 2020, "Kernel and rich regimes in overparametrized
     models"), or w = u^L where `signed` is False.
@@ -25,7 +25,7 @@ class DeepDiagonal(nn.Module):
         End-to-end scale: u and v start at scale^{1/L} in every coordinate, so u^L = v^L = scale. The signed
         network starts at w = 0, the unsigned one at w = scale. (The α of Woodworth et al. is scale^{1/L}.)
     signed
-        Whether v is there. Without it and with even L, w stays non-negative.
+        Whether there is a v. Without it and with even L, w stays non-negative.
     dtype, device
         Of the parameters; torch's defaults where not given.
 

@@ -27,14 +27,14 @@ class DeepLinear(nn.Module):
         Widths (n_0, n_1, …, n_N) from input to output: layer j is a matrix W_j of shape (n_j, n_{j-1}), so
         the depth N is ``len(sizes) - 1`` and the product has shape (n_N, n_0).
     init
-        How the layers start. Every choice is stated by what it does to the end-to-end product W = W_N … W_1:
+        How the layers start, with the effect on the end-to-end product W = W_N … W_1:
 
         - ``"gaussian"``: all layers have independent normal entries of one common standard deviation
           (scale / √(n_1 … n_{N-1}))^{1/N}; each entry of W then has mean 0 and standard deviation `scale`,
           that is E‖W‖_F² = scale² n_N n_0.
         - ``"orthogonal"``: W_j = scale^{1/N} Q_j E_j Q_{j-1}ᵀ with Haar orthogonal Q and E_j the rectangular
-          identity. W is `scale` times a partial isometry of rank min(sizes); where all widths are equal
-          the layers are independent.
+          identity. W is `scale` times a partial isometry of rank min(sizes); with equal widths the layers
+          are independent.
         - ``"identity"``: the same with Q = I, hence W_j = scale^{1/N} E_j; nothing is random.
         - ``"balanced"``: W is drawn first, with entries of standard deviation `scale`, and W = UΣVᵀ is
           spread over the layers as W_1 = Σ^{1/N}Vᵀ, W_j = Σ^{1/N}, W_N = UΣ^{1/N}, padded with zeros (Arora,
@@ -44,8 +44,8 @@ class DeepLinear(nn.Module):
     scale
         End-to-end scale, see `init`. Finite and positive.
     seed, generator
-        Source of randomness: an integer seed or a CPU ``torch.Generator``. With neither, torch's default
-        generator is used, as by torch's own layers. Draws do not depend on dtype or device.
+        Source of randomness: an integer seed or a CPU ``torch.Generator``; torch's default generator if
+        neither is given. Draws do not depend on dtype or device.
     dtype, device
         Of the parameters; torch's defaults where not given.
 
@@ -122,7 +122,7 @@ def _pairs(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
 
 def _gaussian(sizes: tuple[int, ...], scale: float, generator: torch.Generator | None) -> list[Tensor]:
     depth = len(sizes) - 1
-    # In logarithms: the product of many widths would overflow a float long before the root does.
+    # In logarithms, because the product of many widths would overflow.
     log_std = (math.log(scale) - 0.5 * sum(math.log(n) for n in sizes[1:-1])) / depth
     return [math.exp(log_std) * normal(out, in_, generator=generator) for out, in_ in _pairs(sizes)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from overt.problems.base import Problem
 from overt.problems.completion import CompletionProblem
+from overt.problems.dense import RegressionProblem, SensingProblem
 from overt.problems.fetch import DataUnavailableError
 from overt.problems.generators import linear_regression, matrix_completion, matrix_sensing
 from overt.problems.images import (
@@ -15,9 +16,7 @@ from overt.problems.images import (
 )
 from overt.problems.movielens import movielens_100k
 from overt.problems.offsets import Offsets, fit_offsets
-from overt.problems.photograph import photograph, psnr, to_image
-from overt.problems.regression import RegressionProblem
-from overt.problems.sensing import SensingProblem
+from overt.problems.photograph import photograph, psnr
 from overt.problems.tensor import TensorCompletionProblem, tensor_completion
 
 __all__ = [
@@ -41,5 +40,4 @@ __all__ = [
     "psnr",
     "scramble_phases",
     "tensor_completion",
-    "to_image",
 ]

@@ -24,8 +24,8 @@ _Iterate = TypeVar("_Iterate", bound="Tensor | Factored")
 class Problem(ABC):
     """A linear inverse problem: find W from y = 𝒜(W) (+ noise).
 
-    The base class of all problems here, and of your own: a dataclass with the fields `y` and `shape` (and
-    `truth` and `name`, where wanted) that has `measure` and `adjoint`.
+    A subclass is a dataclass with the fields `y` and `shape` (optionally `truth` and `name`) and the methods
+    `measure` and `adjoint`.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Problem(ABC):
     shape : tuple of int
         Of the unknown W.
     truth : Tensor or None
-        W, where it is known.
+        W, if it is known.
     name : str
         For tables and reports.
 
@@ -98,7 +98,7 @@ class Problem(ABC):
         return nnf.mse_loss(self.measure(W), self.y)
 
     def error(self, W: Tensor) -> float:
-        """‖W − W*‖ / ‖W*‖, NaN where the truth is not known; for a truth of zero the denominator is 1."""
+        """‖W − W*‖ / ‖W*‖, NaN if the truth is unknown; the denominator is 1 for a truth of zero."""
         check_iterate(W, self.shape, self.y)
         if self.truth is None:
             return math.nan
@@ -172,8 +172,7 @@ class EntriesProblem(Problem):
 
     def measure(self, W: Tensor) -> Tensor:
         """Entries of W at the observed places, shape (k,)."""
-        # index_select, not W[rows, cols]: its backward is two to ten times faster, at every size and share
-        # measured.
+        # index_select, not W[rows, cols]: its backward is two to ten times faster.
         return check_iterate(W, self.shape, self.y).reshape(-1).index_select(0, self.flat)
 
     def adjoint(self, z: Tensor) -> Tensor:
@@ -203,14 +202,9 @@ def set_field(problem: Problem, name: str, value: object) -> None:
 def check_values(
     values: object, name: str, shape: Sequence[int | str], *, like: Tensor | None = None
 ) -> Tensor:
-    """`values` as a finite real tensor of a shape, in which a word stands for any size.
+    """`values` as a finite real tensor of the given shape, dtype and device.
 
-    Raises
-    ------
-    TypeError
-        Not a tensor, not real floating, or of another dtype than `like`, the observations.
-    ValueError
-        Another shape, another device than `like`, NaN or infinite entries.
+    In `shape` a word stands for any size; `like`, the observations, gives the dtype and device.
     """
     values = check_float_tensor(values, name)
     sizes = zip(shape, values.shape, strict=False)
@@ -226,7 +220,7 @@ def check_values(
 def check_iterate(
     W: _Iterate, shape: tuple[int, ...], like: Tensor, *, name: str = "W", factored: bool = False
 ) -> _Iterate:
-    """Refuse an argument whose kind, shape or dtype does not fit the problem; costs about a microsecond."""
+    """`W` if its kind, shape and dtype fit the problem; costs about a microsecond."""
     if not isinstance(W, Tensor) and not (factored and isinstance(W, Factored)):
         raise TypeError(message(name, "a torch.Tensor" + factored * " or overt.Factored", W))
     if W.shape != shape:

@@ -1,4 +1,4 @@
-"""Matrix completion: some entries of a matrix are seen, the others are asked for."""
+"""Matrix completion: find a matrix from some of its entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as nnf
 
 from overt._utils.checks import message
 from overt._utils.tensors import check_index
-from overt.linalg import Factored
+from overt.linalg import Factored, qr
 from overt.problems.base import (
     EntriesProblem,
     MatrixProblem,
@@ -23,34 +23,35 @@ from overt.problems.base import (
     rms,
     set_field,
 )
-from overt.problems.factors import distance, entries_of, frobenius
 from overt.problems.offsets import Offsets, fit_offsets
 
 Entries = tuple[Tensor, Tensor, Tensor]
 """(rows, cols, values), three vectors of equal length."""
 
+_BLOCK = 2**24  # entries of the dense matrix read at once
+_GATHER = 2**22  # numbers gathered from a factor at once: 32 MiB in double precision
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CompletionProblem(MatrixProblem, EntriesProblem):
-    """Observed entries of an unknown m×n matrix; the matrix itself is never formed unless asked for.
+    """Observed entries of an unknown m×n matrix, which need not fit in memory as a whole.
 
     Parameters
     ----------
     rows, cols
-        Integer vectors (k,): where the entries are. Every pair at most once, in any order.
+        Integer vectors (k,): places of the entries, in any order, each pair at most once.
     y
         Observed values (k,), real floating, finite. Its dtype and device are the problem's.
     shape
         (m, n).
     truth
-        The whole matrix (m, n), where it is known.
+        The whole matrix (m, n), if it is known.
     heldout
         (rows, cols, values) of entries that are known but not given to the solver.
     truth_factors
-        The truth as ``overt.Factored``, for a matrix too large to be formed.
+        The truth as ``overt.Factored``, for a matrix that is too large to form.
     true_rank, noise_std
-        What a generator knows of its instance, for oracles: rank of the truth and the standard deviation of
-        the noise on `y`.
+        Rank of the truth and standard deviation of the noise on `y`, if a generator knows them.
     name
         For tables and reports.
 
@@ -103,15 +104,14 @@ class CompletionProblem(MatrixProblem, EntriesProblem):
 
     @classmethod
     def from_dense(cls, X: Tensor, mask: Tensor | None = None, **fields: Any) -> CompletionProblem:
-        """The problem whose observations are the entries of X (m, n) that are not NaN, or those where `mask`
-        is True.
+        """The problem that observes the entries of X that are not NaN, or those where `mask` is True.
 
         Parameters
         ----------
         X
             Matrix (m, n).
         mask
-            Boolean (m, n); where given, it alone decides, and X must be finite there.
+            Boolean (m, n). X must be finite where it is True.
         **fields
             Further fields of the problem: truth, heldout, name, ….
         """
@@ -132,13 +132,13 @@ class CompletionProblem(MatrixProblem, EntriesProblem):
 
     @cached_property
     def observed(self) -> Tensor:
-        """Boolean mask (m, n). Formed, and kept, on first use only."""
+        """Boolean mask (m, n), formed on first use."""
         mask = torch.zeros(self.shape, dtype=torch.bool, device=self.device)
         mask.view(-1)[self.flat] = True
         return mask
 
     def measure(self, W: Tensor | Factored) -> Tensor:
-        """Entries of W (m, n) at the observed places, shape (k,). A Factored is never multiplied out."""
+        """Entries of W (m, n) at the observed places, shape (k,); a Factored is not multiplied out."""
         check_iterate(W, self.shape, self.y, factored=True)
         return super().measure(W) if isinstance(W, Tensor) else entries_of(W, self.rows, self.cols)
 
@@ -147,10 +147,7 @@ class CompletionProblem(MatrixProblem, EntriesProblem):
         return nnf.mse_loss(self.measure(W), self.y)
 
     def error(self, W: Tensor | Factored) -> float:
-        """‖W − W*‖_F / ‖W*‖_F where the truth is known, else the RMSE on held-out entries, else NaN.
-
-        For a truth of zero the denominator is 1.
-        """
+        """‖W − W*‖_F / ‖W*‖_F (‖W‖_F if W* = 0); if W* is unknown the RMSE on held-out entries, else NaN."""
         check_iterate(W, self.shape, self.y, factored=True)
         with torch.no_grad():
             if self.truth is not None:
@@ -178,8 +175,8 @@ class CompletionProblem(MatrixProblem, EntriesProblem):
     def center(self, how: str = "biases", *, ridge: float = 5.0) -> tuple[CompletionProblem, Offsets]:
         """The problem less its global mean or its row and column biases, and these offsets.
 
-        See `overt.problems.fit_offsets`. Observations, held-out values and truth are all reduced; the error
-        of the centred problem is relative to the centred truth.
+        See `overt.problems.fit_offsets`. Observations, held-out values and truth are all reduced, so the
+        error of the centred problem is relative to the centred truth.
         """
         offsets = fit_offsets(self, how, ridge=ridge)
         heldout = self.heldout
@@ -211,3 +208,31 @@ class CompletionProblem(MatrixProblem, EntriesProblem):
         if values.numel() == 0:
             raise ValueError("heldout: there is no entry; leave heldout out")
         return *self._check_places(heldout[0], heldout[1], values, "heldout "), values
+
+
+def frobenius(W: Factored) -> float:
+    """‖U Vᵀ‖_F from the triangular factors of U (m, r) and V (n, r).
+
+    Unlike tr(UᵀU VᵀV) this loses no digits when the columns nearly cancel.
+    """
+    return float(torch.linalg.matrix_norm(qr(W.U)[1] @ qr(W.V)[1].mT))
+
+
+def distance(W: Tensor | Factored, truth: Factored) -> float:
+    """‖W − truth‖_F for W (m, n) dense, read in row blocks, or factored."""
+    if isinstance(W, Factored):
+        return frobenius(W - truth)
+    m, n = truth.shape
+    step = max(1, _BLOCK // n)
+    pieces = ((W[i : i + step], truth.U[i : i + step]) for i in range(0, m, step))
+    return math.hypot(*(float(torch.linalg.vector_norm(rows - U @ truth.V.mT)) for rows, U in pieces))
+
+
+def entries_of(W: Factored, rows: Tensor, cols: Tensor) -> Tensor:
+    """Entries of W at (rows, cols), gathered in pieces of bounded size."""
+    step = max(1, _GATHER // max(1, W.U.shape[1]))
+    pieces = [
+        (W.U.index_select(0, rows[i : i + step]) * W.V.index_select(0, cols[i : i + step])).sum(-1)
+        for i in range(0, rows.numel(), step)
+    ]
+    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]

@@ -1,4 +1,4 @@
-"""Data files: a local folder first, then the cache, then the publisher, and always their checksum."""
+"""Data files from a local folder, the cache or the publisher, checked by their checksum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMEOUT = 30  # seconds without an answer from the publisher
 
 
 class DataUnavailableError(RuntimeError):
-    """A data file is in no local place and cannot be downloaded either."""
+    """A data file is not in a local folder and cannot be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,13 @@ class DataFile:
     name
         File name, in the folder and in the cache.
     url
-        Where its publisher offers it.
+        Its address at the publisher.
     published_sha256
-        Of the publisher's file: what a download must have.
+        Of the publisher's file, required of a download.
     other_sha256
-        Of other archives known to hold the same members, accepted in a local folder and in the cache.
+        Of other archives with the same members, accepted in a local folder and in the cache.
     unpacked
-        Whether the checksums are those of the content of a gzip file. The same content can be packed in
-        many ways.
+        Whether the checksums are of the unpacked content of a gzip file, which can be packed in many ways.
     """
 
     name: str
@@ -78,13 +77,6 @@ FASHION_MNIST = tuple(
 """Images and labels to train on, then to test on (Xiao, Rasul & Vollgraf 2017), MIT licence."""
 
 
-def cache_folder() -> Path:
-    """Folder in which downloads are kept: the user's cache directory, ``overt`` below it."""
-    import pooch
-
-    return Path(pooch.os_cache("overt"))
-
-
 def fetch(file: DataFile) -> Path:
     """Path of a verified copy of `file`.
 
@@ -94,16 +86,16 @@ def fetch(file: DataFile) -> Path:
     Raises
     ------
     DataUnavailableError
-        The file is in neither place and the download fails or brings another file than the published one,
-        or ``OVERT_DATA`` names no folder.
+        The download fails or is not the published file, or ``OVERT_DATA`` names no folder.
     ValueError
-        A file in the ``OVERT_DATA`` folder does not have the expected checksum; it is never replaced by a
-        download.
+        A file in the ``OVERT_DATA`` folder has another checksum; it is never replaced by a download.
     """
     local = _in_data_folder(file)
     if local is not None:
         return local
-    cached = cache_folder() / file.name
+    import pooch
+
+    cached = Path(pooch.os_cache("overt")) / file.name
     if _accepted(cached, file):
         return cached
     return _download(file, cached.parent)
@@ -148,7 +140,7 @@ def _download(file: DataFile, folder: Path) -> Path:
             downloader=pooch.HTTPDownloader(timeout=_TIMEOUT),
             processor=_checked(file) if file.unpacked else None,
         )
-    # OSError: those of requests too, and of a cache that cannot be written. ValueError: a wrong
+    # OSError: also of requests, and of a cache that cannot be written. ValueError: a wrong
     # checksum; pooch has then deleted what came.
     except (OSError, ValueError) as error:
         raise DataUnavailableError(
@@ -161,7 +153,7 @@ def _download(file: DataFile, folder: Path) -> Path:
 
 
 def _checked(file: DataFile) -> Callable[[str, str, object], str]:
-    """What pooch does with a file that came: delete it and say so if its content is another one."""
+    """For pooch: delete a download that is not the published file, and raise a ValueError."""
 
     def check(name: str, action: str, _: object) -> str:
         if action != "fetch" and not _accepted(Path(name), file):

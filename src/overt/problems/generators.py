@@ -12,11 +12,9 @@ from overt._utils.seeds import normal, seeded
 from overt.linalg import Factored
 from overt.linalg.decompositions import random_orthonormal
 from overt.problems.base import rms
-from overt.problems.completion import CompletionProblem
-from overt.problems.factors import entries_of, frobenius
-from overt.problems.regression import RegressionProblem
+from overt.problems.completion import CompletionProblem, entries_of, frobenius
+from overt.problems.dense import RegressionProblem, SensingProblem
 from overt.problems.sampling import Sampling, sample_entries
-from overt.problems.sensing import SensingProblem
 
 _DENSE_TRUTH = 2**25  # entries; a larger truth is kept as factors only
 
@@ -65,7 +63,7 @@ def matrix_completion(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
 ) -> CompletionProblem:
-    """A random low-rank matrix of which some entries are seen.
+    """A random low-rank matrix of which some entries are observed.
 
     Parameters
     ----------
@@ -78,14 +76,12 @@ def matrix_completion(
     seed
         Of everything random.
     noise
-        Standard deviation of the Gaussian noise on the observations, relative to the root mean square entry
-        of the truth.
+        Standard deviation of the Gaussian noise, relative to the root mean square entry of the truth.
     sampling
         ``"uniform"``; ``"nonuniform"``: row and column weights exp(N(0, 1)); ``"blocks"``: every second of
-        four row blocks a quarter as dense. See `overt.problems.sampling.line_weights`.
+        four row blocks a quarter as dense.
     min_per_line
-        The positions are redrawn until each row and column holds at least this many: a line with fewer
-        entries than the rank cannot be determined.
+        The places are redrawn until each row and column holds at least this many entries.
     dtype, device
         Of the result.
 
@@ -156,16 +152,12 @@ def matrix_sensing(
 
     Parameters
     ----------
-    shape, rank, condition_number
+    shape, rank, condition_number, seed, dtype, device
         As for `matrix_completion`.
     n_measurements
         Number k of measurements; A has k·m·n entries.
-    seed
-        Of everything random.
     noise
         Standard deviation of the Gaussian noise relative to the root mean square of the clean measurements.
-    dtype, device
-        Of the result.
 
     Raises
     ------
@@ -212,15 +204,13 @@ def linear_regression(
         Number d of unknowns.
     n_samples
         Number k of rows of X, whose entries are standard normal.
-    seed
-        Of everything random.
+    seed, dtype, device
+        As for `matrix_completion`.
     nonzeros
-        None: w is a Gaussian vector scaled to ‖w‖ = 1. A number s: s random places hold ±1/√s, all others 0,
-        as in Woodworth et al. 2020 (there without the signs).
+        None: w is a Gaussian vector scaled to ‖w‖ = 1. A number s: s random entries are ±1/√s, the others 0
+        (Woodworth et al. 2020, there without the signs).
     noise
         Standard deviation of the Gaussian noise relative to the root mean square of the clean targets.
-    dtype, device
-        Of the result.
 
     Raises
     ------

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import math
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from overt._utils.checks import check_integer, message, optional
 from overt._utils.seeds import seeded
 from overt.problems.fetch import FASHION_MNIST, fetch
-from overt.problems.idx import read_idx
+
+_UNSIGNED_BYTES = 0x08
+_LARGEST = 2**31  # bytes of content; the largest file of the MNIST family has 47 million
 
 
 @dataclass(frozen=True)
@@ -71,13 +77,13 @@ def image_classification(
     Parameters
     ----------
     source
-        ``"fashion-mnist"`` (Xiao, Rasul & Vollgraf 2017), found as `overt.problems.fetch` says; or a folder
-        that holds the four idx files of an MNIST-like set under their usual names, with ``.gz`` or
-        without.
+        ``"fashion-mnist"`` (Xiao, Rasul & Vollgraf 2017), from the folder named by ``OVERT_DATA``, the cache
+        or the publisher; or a folder with the four idx files of an MNIST-like set under their usual names,
+        with or without ``.gz``.
     n_train, n_validation
-        How many of the published training images; disjoint.
+        Numbers of published training images; the two sets are disjoint.
     n_test
-        How many of the published test images, the first ones; None for all.
+        The first so many of the published test images; None for all.
     seed
         Chooses the training and validation images.
     dtype
@@ -86,9 +92,10 @@ def image_classification(
     Raises
     ------
     DataUnavailableError
-        Fashion-MNIST is neither here nor can be downloaded.
-    ValueError
-        Files are missing, damaged or do not fit together, or hold fewer images than asked for.
+        Fashion-MNIST is not in a local folder and cannot be downloaded.
+    TypeError, ValueError
+        A count or seed out of its range; files that are missing, damaged, do not fit together, or hold fewer
+        images than asked for.
     """
     n_train = check_integer(n_train, "n_train", least=1)
     n_validation = check_integer(n_validation, "n_validation", least=0)
@@ -118,8 +125,7 @@ def image_classification(
 def permute_pixels(images: ImageSet, *, seed: int) -> ImageSet:
     """The images with their pixels in another order, the same one for all images.
 
-    An orthogonal map of the inputs: fully connected networks cannot tell the difference, while the images'
-    power spectrum becomes flat.
+    This orthogonal map makes no difference to fully connected networks, and flattens the power spectrum.
     """
     x = images.images
     order = torch.randperm(x[0].numel(), generator=seeded(seed))
@@ -129,7 +135,7 @@ def permute_pixels(images: ImageSet, *, seed: int) -> ImageSet:
 def scramble_phases(images: ImageSet, *, seed: int) -> ImageSet:
     """The images with a random phase added to each spatial frequency, the same ones for all images.
 
-    A circular convolution by an all-pass filter, an orthogonal map: each image keeps its power spectrum and
+    This circular convolution by an all-pass filter is orthogonal: each image keeps its power spectrum and
     loses its edges. Values may leave the range from 0 to 1.
     """
     x = images.images
@@ -175,12 +181,44 @@ def _to_float(images: ImageSet, dtype: torch.dtype) -> ImageSet:
 
 
 def _balanced_order(labels: Tensor, classes: int, seed: int) -> Tensor:
-    """All indices whose prefixes hold equally many of each class, as long as every class lasts."""
+    """Indices in an order whose prefixes hold equally many of each class; ends with the smallest class."""
     generator = seeded(seed)
     order = torch.randperm(labels.numel(), generator=generator)
     by_class = [order[labels[order] == label] for label in range(classes)]
     shortest = min(part.numel() for part in by_class)
     rounds = torch.stack([part[:shortest] for part in by_class], 1)
-    # Classes take turns in an order that changes, so that no class is always the one with one more.
+    # The order of the classes changes, so that no class always has one image more.
     turns = torch.stack([torch.randperm(classes, generator=generator) for _ in range(max(shortest, 1))])
     return rounds.gather(1, turns[:shortest]).flatten()
+
+
+def read_idx(path: Path) -> Tensor:
+    """The uint8 array of an idx file of unsigned bytes; a name that ends in ``.gz`` is unpacked on the fly.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be read, is of another format or type, is larger than 2 GiB, or is shorter or longer
+        than its header says.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            start = stream.read(4)
+            if len(start) < 4 or start[:2] != b"\0\0":
+                raise ValueError(f"{path} is no idx file: it begins with {start.hex() or 'nothing'}")
+            if start[2] != _UNSIGNED_BYTES:
+                raise ValueError(f"{path} holds type 0x{start[2]:02x}; only unsigned bytes (0x08) are read")
+            sizes = np.frombuffer(stream.read(4 * start[3]), dtype=">u4")
+            if len(sizes) != start[3]:
+                raise ValueError(f"{path} ends within its header")
+            shape = tuple(int(size) for size in sizes)
+            count = math.prod(shape)
+            if count > _LARGEST:
+                raise ValueError(f"{path} claims {count} bytes, more than the {_LARGEST} allowed")
+            content = stream.read(count + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if len(content) != count:
+        more = "more" if len(content) > count else f"only {len(content)}"
+        raise ValueError(f"{path} should hold {count} bytes for shape {shape}, and holds {more}")
+    return torch.from_numpy(np.frombuffer(bytearray(content), np.uint8)).reshape(shape)

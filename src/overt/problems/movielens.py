@@ -32,8 +32,8 @@ def movielens_100k(
 ) -> CompletionProblem:
     """MovieLens 100K: 943 users × 1682 films, 100 000 ratings from 1 to 5, raw (not centred).
 
-    The data set is for research and may not be passed on (GroupLens), so it comes from the folder named by
-    ``OVERT_DATA``, the cache or the publisher; see `overt.problems.fetch`.
+    The data set may not be passed on (GroupLens), so it comes from the folder named by ``OVERT_DATA``, the
+    cache or the publisher.
 
     Parameters
     ----------
@@ -52,9 +52,10 @@ def movielens_100k(
     Raises
     ------
     DataUnavailableError
-        The data is neither here nor can be downloaded.
+        The data is not in a local folder and cannot be downloaded.
     TypeError, ValueError
-        Unknown `split`, `seed` missing or given without need, `test_share` out of (0, 1), a damaged file.
+        Unknown `split`; `seed` missing, or given for a published split; `test_share` out of (0, 1); a damaged
+        file.
     """
     check_choice(split, "split", SPLITS)
     test_share = check_number(test_share, "test_share", above=0, below=1)
@@ -95,7 +96,7 @@ def read_member(archive: Path, member: str, *, limit: int) -> str:
     Raises
     ------
     ValueError
-        No zip archive, no such member, larger than `limit`, damaged, encrypted, or not Latin-1/ASCII text.
+        No zip archive, no such member, larger than `limit`, damaged, encrypted, or not ASCII text.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -119,19 +120,11 @@ def read_member(archive: Path, member: str, *, limit: int) -> str:
         raise ValueError(f"{archive}: {member} is not plain text (byte {error.start})") from None
 
 
-def parse_ratings(text: str, *, where: str, shape: tuple[int, int], separator: str | None = None) -> Entries:
+def parse_ratings(text: str, *, where: str, shape: tuple[int, int]) -> Entries:
     """Users, items (both counted from 0) and ratings of lines ``user item rating time``.
 
-    Parameters
-    ----------
-    text
-        One rating a line: user and item counted from 1, a rating from 1 to 5, and the time, which is ignored.
-    where
-        Named in errors.
-    shape
-        (number of users, number of items).
-    separator
-        Between fields; None for white space.
+    In `text` users and items count from 1 and ratings go from 1 to 5; `shape` is the largest user and item,
+    `where` is named in errors.
 
     Raises
     ------
@@ -142,7 +135,7 @@ def parse_ratings(text: str, *, where: str, shape: tuple[int, int], separator: s
     items: list[int] = []
     ratings: list[float] = []
     for number, line in enumerate(text.splitlines(), 1):
-        parts = line.split(separator)
+        parts = line.split()
         try:
             if len(parts) != 4:
                 raise ValueError(f"{len(parts)} fields instead of 4")

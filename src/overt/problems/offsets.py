@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from overt._utils.checks import check_choice, check_number
 from overt.linalg import Factored
+from overt.problems.base import EntriesProblem
 
 _How = Literal["biases", "mean"]
 _TOLERANCE = 1e-12
 _MAX_SWEEPS = 1000
-
-
-class _Observed(Protocol):
-    """What offsets are fitted to: the entries of a `CompletionProblem`."""
-
-    @property
-    def rows(self) -> Tensor: ...
-    @property
-    def cols(self) -> Tensor: ...
-    @property
-    def y(self) -> Tensor: ...
-    @property
-    def shape(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +62,7 @@ class Offsets:
         return W + self.dense() if isinstance(W, Tensor) else W + self.factored()
 
 
-def fit_offsets(problem: _Observed, how: str = "biases", *, ridge: float = 5.0) -> Offsets:
+def fit_offsets(problem: EntriesProblem, how: str = "biases", *, ridge: float = 5.0) -> Offsets:
     """Offsets of the observed entries.
 
     Parameters
@@ -82,12 +70,12 @@ def fit_offsets(problem: _Observed, how: str = "biases", *, ridge: float = 5.0) 
     problem
         A `CompletionProblem`. Its observations are used, its truth and held-out entries are not.
     how
-        ``"mean"``: μ is the mean of y and b = c = 0. ``"biases"``: with that μ, b and c minimise
+        ``"mean"``: μ is the mean of y and b = c = 0. ``"biases"``: with the same μ, b and c minimise
         Σ_Ω (y_ij − μ − b_i − c_j)² + ridge (‖b‖² + ‖c‖²), the bias baseline of Koren, Bell & Volinsky 2009
         (eq. 3), by alternating exact minimisation to a relative change below 1e-12.
     ridge
-        Shrinks lines with few entries towards the mean, as if each held that many entries equal to it; 0 is
-        plain least squares. A line without entries gets offset 0.
+        Shrinks a line towards the mean as if it held so many more entries equal to the mean; 0 is plain least
+        squares. A line without entries gets offset 0.
 
     Raises
     ------
@@ -96,11 +84,11 @@ def fit_offsets(problem: _Observed, how: str = "biases", *, ridge: float = 5.0) 
     """
     check_choice(how, "how", _How)
     ridge = check_number(ridge, "ridge", least=0)
-    m, n = problem.shape
+    (m, n), (rows, cols) = problem.shape, problem.places()
     mean = problem.y.mean()
     row, col = problem.y.new_zeros(m), problem.y.new_zeros(n)
     if how == "biases":
-        row, col = _biases(problem.rows, problem.cols, problem.y - mean, row, col, ridge)
+        row, col = _biases(rows, cols, problem.y - mean, row, col, ridge)
     return Offsets(mean, row, col)
 
 

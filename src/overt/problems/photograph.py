@@ -39,7 +39,7 @@ def photograph(
         Of the removal.
     gray
         True: luma 0.299 R + 0.587 G + 0.114 B, a matrix (h, w). False: the three channels side by side, a
-        matrix (h, 3w) in which a removed pixel misses in all three; `to_image` gives the picture back.
+        matrix (h, 3w) in which a removed pixel is missing from all three.
     image
         ``"china.jpg"`` or ``"flower.jpg"``, 427×640 pixels each.
     size
@@ -89,8 +89,7 @@ def photograph(
 
 
 def psnr(W: Tensor, truth: Tensor, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio 10 log₁₀(peak² / mean (W − truth)²) in decibel; infinite where the two are
-    equal.
+    """Peak signal-to-noise ratio 10 log₁₀(peak² / mean (W − truth)²) in decibel; infinite if W = truth.
 
     Parameters
     ----------
@@ -101,8 +100,8 @@ def psnr(W: Tensor, truth: Tensor, peak: float = 1.0) -> float:
 
     Raises
     ------
-    ValueError
-        Shapes differ or are empty, `peak` not positive.
+    TypeError, ValueError
+        Shapes differ or are empty, `peak` is not a positive number.
 
     Examples
     --------
@@ -120,33 +119,6 @@ def psnr(W: Tensor, truth: Tensor, peak: float = 1.0) -> float:
     return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
 
 
-def to_image(W: Tensor, *, gray: bool = True) -> Tensor:
-    """The picture in a matrix of `photograph`, clipped to [0, 1].
-
-    Parameters
-    ----------
-    W
-        (h, w), or (h, 3w) where `gray` is False.
-    gray
-        As given to `photograph`.
-
-    Returns
-    -------
-    Tensor
-        (h, w), or (h, w, 3).
-
-    Raises
-    ------
-    ValueError
-        `W` is no matrix, or its width is not a multiple of three for a colour picture.
-    """
-    if W.ndim != 2 or (not gray and W.shape[1] % 3):
-        wanted = "(h, w)" if gray else "(h, 3w)"
-        raise ValueError(f"W must be a matrix of shape {wanted}, got {tuple(W.shape)}")
-    clipped = W.clamp(0, 1)
-    return clipped if gray else torch.stack(clipped.chunk(3, dim=1), -1)
-
-
 def _load(image: str, size: tuple[int, int] | None) -> Tensor:
     """Channels first, (3, h, w), float64 in [0, 1]."""
     check_choice(image, "image", IMAGES)
@@ -158,5 +130,5 @@ def _load(image: str, size: tuple[int, int] | None) -> Tensor:
     limits = tuple(picture.shape[1:])
     h, w = check_sizes(size, "size", length=2)
     if h > limits[0] or w > limits[1]:
-        raise ValueError(f"size must be at most that of the photograph, {limits}, got {(h, w)}")
+        raise ValueError(f"size must be at most {limits}, the size of the photograph, got {(h, w)}")
     return nnf.adaptive_avg_pool2d(picture, (h, w))

@@ -1,4 +1,4 @@
-"""Which entries of a matrix are seen: seeded sampling without replacement."""
+"""Places in a matrix, sampled without replacement by a seed."""
 
 from __future__ import annotations
 
@@ -50,35 +50,16 @@ def sample_entries(
     min_per_line: int = 0,
     max_tries: int = 20_000,
 ) -> tuple[Tensor, Tensor]:
-    """`count` different places in a matrix, sorted row by row.
+    """`count` different places in a matrix (m, n), sorted row by row: int64 vectors of rows and columns.
 
-    Parameters
-    ----------
-    shape
-        (m, n).
-    count
-        Between 1 and m·n.
-    generator
-        A CPU generator.
-    sampling
-        See `line_weights`. Successive sampling: each draw has probability proportional to the weight among
-        what is left.
-    min_per_line
-        The whole draw (line weights included) is repeated until each row and each column holds at least this
-        many.
-    max_tries
-        Bound on these repetitions; lower for large matrices, so that an impossible demand ends within a
-        minute or so.
-
-    Returns
-    -------
-    rows, cols
-        Two int64 vectors of length `count`.
+    Each draw takes one of the places that are left, with probability proportional to the `line_weights` of
+    `sampling`. The whole draw (line weights included) is repeated, at most `max_tries` times, until each row
+    and each column holds `min_per_line` places; large matrices get fewer tries, about a minute's worth.
 
     Raises
     ------
-    ValueError
-        `count` out of range, `min_per_line` impossible or not met in `max_tries` draws, unknown `sampling`.
+    TypeError, ValueError
+        `count` out of range, `min_per_line` impossible or not met in these tries, unknown `sampling`.
     """
     m, n = shape
     count = check_integer(count, "count", least=1, most=m * n)

@@ -1,4 +1,4 @@
-"""Tensor completion: some entries of a tensor are seen, the others are asked for."""
+"""Tensor completion: find a tensor from some of its entries."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class TensorCompletionProblem(EntriesProblem):
     Parameters
     ----------
     indices
-        Integer matrix (k, N): where the entries are. Every row at most once, in any order.
+        Integer matrix (k, N): places of the entries, in any order, each row at most once.
     y
         Observed values (k,), real floating, finite. Its dtype and device are the problem's.
     shape
         (n_1, …, n_N).
     truth
-        The whole tensor, where it is known.
+        The whole tensor, if it is known.
     true_rank
-        Number of rank-one terms of the truth, where a generator knows it.
+        Number of rank-one terms of the truth, if a generator knows it.
     name
         For tables and reports.
 
@@ -91,7 +91,7 @@ def tensor_completion(
     n_observed
         Between 1 and the number of entries.
     seed
-        Of terms and places; dtype does not change the draws.
+        Of terms and places; the draws do not depend on dtype.
     dtype
         Of the values, double precision by default.
 

@@ -1,11 +1,10 @@
 """One training loop for every problem, model, optimizer, penalty and schedule, with a trace."""
 
-from overt.training.collapse import HoldUntilCollapse
 from overt.training.gradient_flow import Flow, gradient_flow, singular_value_velocity
 from overt.training.loop import TrainResult, train
 from overt.training.optimizers import make_optimizer, optimizer_names
 from overt.training.release import HoldReleaseRefit
-from overt.training.schedules import Constant, Geometric, Schedule, Warmup
+from overt.training.schedules import Constant, HoldUntilCollapse, Schedule, Warmup
 from overt.training.settings import Recording, Stopping
 from overt.training.state import State
 from overt.training.trace import Trace, log_spaced
@@ -14,7 +13,6 @@ from overt.training.update_rules import GroupRMSprop
 __all__ = [
     "Constant",
     "Flow",
-    "Geometric",
     "GroupRMSprop",
     "HoldReleaseRefit",
     "HoldUntilCollapse",

@@ -1,4 +1,4 @@
-"""Unfinished runs on disk: tensors in safetensors, all else as JSON in its header; nothing is unpickled."""
+"""Checkpoint files: tensors in safetensors, all else as JSON in its header; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -19,13 +19,7 @@ _VERSION = 1
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
-    """Write `tensors` and JSON-able `data` to `path`, atomically: the old file or the whole new one is there.
-
-    Raises
-    ------
-    StoreError
-        The file cannot be written (such as a full disk); what was there before is untouched.
-    """
+    """Write `tensors` and JSON-able `data` to `path`; StoreError, and the old file kept, if that fails."""
     owned = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
     body = json.dumps(data, allow_nan=False)
     header = {"version": _VERSION, "digest": _digest(owned, body), "body": body}
@@ -60,12 +54,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """`value`, nested of dicts, lists, tuples, numbers, words and tensors, as JSON-able data.
 
-    The tensors go to `tensors` under names that begin with `name`; `unpack` puts all together again.
-
-    Raises
-    ------
-    TypeError
-        Something else is in `value`.
+    The tensors go to `tensors` under names that begin with `name`; `unpack` is the inverse. A TypeError
+    refuses anything else in `value`.
     """
     if isinstance(value, Tensor):
         tensors[name] = value
@@ -109,7 +99,7 @@ def _digest(tensors: dict[str, Tensor], body: str) -> str:
 
 
 def feed_tensor(digest: Any, name: str, t: Tensor) -> None:
-    """Let a checksum take in a tensor with its name, dtype and shape."""
+    """Add a tensor with its name, dtype and shape to a checksum."""
     digest.update(f"\0{name}\0{t.dtype}\0{tuple(t.shape)}\0".encode())
     digest.update(t.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy())
 

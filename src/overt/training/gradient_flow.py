@@ -1,4 +1,4 @@
-"""Gradient flow: training with infinitely small steps, and what theory says of its singular values."""
+"""Gradient flow: training with infinitely small steps, and the theory of its singular values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from overt._utils.checks import check_choice, check_integer, check_number, check_numbers, is_number, message
+from overt._utils.checks import (
+    check_callable,
+    check_choice,
+    check_integer,
+    check_number,
+    check_numbers,
+    is_number,
+    message,
+    optional,
+)
 from overt.linalg import Factored, svd
 from overt.networks.modules import check_module
 from overt.penalties import product_of
@@ -41,7 +50,7 @@ class Flow:
     Attributes
     ----------
     times
-        Where it was recorded, in units of time: n steps of gradient descent of rate η cover the time n η.
+        Times of the records: n steps of gradient descent of rate η cover the time n η.
     losses
         Training loss at these times.
     records
@@ -77,31 +86,30 @@ def gradient_flow(
 ) -> Flow:
     """Integrate dθ/dt = −∇L(θ), the limit of gradient descent for small steps, by an adaptive solver.
 
-    The solvers are those of ``scipy.integrate.solve_ivp``, taken step by step so that nothing but what is
-    recorded is kept.
+    The solvers are from ``scipy.integrate``; only what is recorded is kept of their steps.
 
     Parameters
     ----------
     model
-        With an end-to-end tensor, see ``overt.penalties.product_of``, and parameters in float64. It starts
-        from its present parameters and is left at the last state.
+        With an end-to-end tensor, see ``overt.penalties.product_of``, and parameters in float64, which are
+        the start; they are left at the last state.
     problem
         Anything with ``loss``, such as the problems of ``overt.problems``.
     times
-        A sequence of increasing times ≥ 0: there the flow is recorded, interpolated within steps. A number:
-        the end; then the flow is recorded at 0 and in each step of the solver, which follow the dynamics.
+        A sequence of increasing times ≥ 0, at which the flow is recorded, interpolated within steps; or the
+        last time, and the flow is recorded at 0 and in each step of the solver.
     fractions
-        Where within each step, as shares in (0, 1] of its length; for `times` as a number. Several of them
-        close to each other give finite differences.
+        The places within each step at which to record, as shares in (0, 1] of its length, if `times` is a
+        number. Several close to each other give finite differences.
     record
-        Called with the time and the model at that time; what it returns is kept.
+        Called with each time and the model at that time; its result is kept.
     until_loss
         The flow ends once the loss at the end of a step is at most this.
     method
         Name of the solver. Explicit ``"DOP853"`` suits smooth flows at high accuracy; ``"LSODA"`` and
-        ``"Radau"`` are for stiff ones with few parameters.
+        ``"Radau"`` suit stiff flows with few parameters.
     rtol, atol
-        Tolerances of the solver on the parameters. Without `atol`: 1e-3 × `rtol` × the largest initial
+        Tolerances of the solver on the parameters; `atol` is by default 1e-3 × `rtol` × the largest initial
         parameter, so that directions that start small are followed as well.
     max_steps
         Budget of solver steps.
@@ -138,6 +146,8 @@ def gradient_flow(
     check_choice(method, "method", Method)
     rtol = check_number(rtol, "rtol", above=0, below=1)
     max_steps = check_integer(max_steps, "max_steps", least=1)
+    optional(check_callable, record, "record")
+    atol = optional(check_number, atol, "atol", least=0)
     path = _Path(model, problem, record)
     start = path.read()
     if atol is None:
@@ -171,7 +181,7 @@ def gradient_flow(
 
 
 class _Path:
-    """The parameters of a model as one vector, how they flow, and what was recorded on the way."""
+    """The parameters of a model as one vector, their velocity, and the records on the way."""
 
     def __init__(
         self, model: nn.Module, problem: Trainable, record: Callable[[float, nn.Module], Any] | None
@@ -224,7 +234,7 @@ class _Path:
 
 
 def _check_times(times: float | Sequence[float]) -> tuple[float, ...]:
-    """The times to record, or the last one; refused where they do not increase."""
+    """The times to record, or the last one, checked."""
     ends = check_numbers(times, "times", least=0)
     if not ends or ends[-1] == 0 or not all(a < b for a, b in pairwise(ends)):
         raise ValueError(message("times", "increasing and end after 0", times))
@@ -237,7 +247,7 @@ def singular_value_velocity(
     """Velocity of the singular values of a depth-N linear network under gradient flow, by theory.
 
     σ̇_r = −N (σ_r²)^{1−1/N} ⟨∇ℓ(W), u_r v_rᵀ⟩ for balanced layers, W_{j+1}ᵀ W_{j+1} = W_j W_jᵀ (Arora, Cohen,
-    Hu & Luo 2019, Theorem 3). The small ones move slowly and the large ones fast, the more so the deeper.
+    Hu & Luo 2019, Theorem 3).
 
     Parameters
     ----------
@@ -248,13 +258,12 @@ def singular_value_velocity(
     depth
         Number N of layers; 1 is no factorization.
     leading
-        How many velocities, of the largest singular values; all where it is not given.
+        Number of singular values, the largest ones; all by default.
 
     Returns
     -------
     Tensor, shape (leading,)
-        In the order of the singular values, descending. At ties the singular vectors are not unique, and
-        only the sum over the tie has a meaning.
+        In the order of the singular values, descending. At ties only the sum over the tie has a meaning.
 
     Raises
     ------

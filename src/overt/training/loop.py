@@ -23,7 +23,7 @@ _STOPPING, _RECORDING = Stopping(), Recording()
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes
     ----------
@@ -33,14 +33,14 @@ class TrainResult:
         The recorded rows, see `Trace`.
     status
         ``"converged"``: the training loss is within the tolerance; or, with a penalty, the objective no
-        longer falls or the schedule is through; or no parameter moves any more. ``"diverged"``, ``"budget"``,
+        longer falls or the schedule has ended; or no parameter moves any more. ``"diverged"``, ``"budget"``,
         ``"stopped"`` (by the callback). `message` says it in words.
     steps
         Updates made.
     seconds
         Of training, without recording, evaluation, callbacks and checkpoints.
     hits
-        For each error target that was reached, the step and the seconds of the first check at which it was.
+        Step and seconds of the first check at which each error target was met.
     """
 
     W: Tensor
@@ -76,7 +76,7 @@ def train(
     progress: bool = False,
     checkpoint: str | Path | None = None,
 ) -> TrainResult:
-    """Train `model` on the whole of `problem`, full batch, and say what happened.
+    """Train `model` on the whole of `problem`, full batch.
 
     Parameters
     ----------
@@ -88,11 +88,11 @@ def train(
         See `make_optimizer`. ``lr=None`` takes the optimizer's own default.
     penalty
         A ``SpectralPenalty``, a ``VectorPenalty`` or anything with ``weight`` and ``penalty(W)``, over this
-        model. The directions that a ``SpectralPenalty`` keeps are of one run: it begins each run anew, and
-        the ``state_dict()`` of a module goes into the checkpoint.
+        model. A ``SpectralPenalty`` is reset by each run; the ``state_dict()`` of a module goes into the
+        checkpoint.
     schedule
-        Of the penalty's weight, which has its old value again after the run. A schedule is reset by a run and
-        then holds its outcome.
+        Sets the penalty's weight, which is restored after the run. A run resets it; then it holds the
+        outcome.
     lr_schedule
         Factor of the learning rate as a function of the step, such as `Warmup`.
     max_steps, max_seconds
@@ -100,7 +100,7 @@ def train(
     tolerance
         Converged at a training loss ≤ tolerance × mean(y²), while no penalty is at work.
     stopping, recording
-        When else the run ends, see `Stopping`; what is recorded of it and how often, see `Recording`.
+        Further ends of the run; what is recorded and how often.
     callback
         Called with the `State` at each check, every `Recording.check_every` steps, and at the end; True ends
         the run.
@@ -108,15 +108,15 @@ def train(
         Show a live line with step, loss and effective rank on stderr.
     checkpoint
         File to which the run is saved, every `Recording.checkpoint_seconds` and at the end. If the file
-        exists, the run is taken up where it was: with a deterministic optimizer its trace (without seconds)
-        ends the same bit for bit. A finished run is returned as it was.
+        exists, the run resumes from it: with a deterministic optimizer the trace (without seconds) ends the
+        same bit for bit. A finished run is returned as it was.
 
     Raises
     ------
     TypeError, ValueError
         Arguments out of their range; a model that does not fit the problem in shape, dtype or device; an
-        unknown optimizer or option; a checkpoint that is damaged or of a run with other arguments; a learning
-        rate's factor that is negative or not finite.
+        unknown optimizer or option; a checkpoint that is damaged or of a run with other arguments; a factor
+        of the learning rate that is negative or not finite.
     RuntimeError
         Called under ``torch.inference_mode``.
     OSError
@@ -124,7 +124,7 @@ def train(
 
     Notes
     -----
-    A divergence is no exception: `status` says so, and model and `W` are put back to the last finite state.
+    A divergence raises nothing: `status` says so, and model and `W` are put back to the last finite state.
 
     Examples
     --------

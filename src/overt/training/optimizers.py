@@ -30,10 +30,6 @@ _ALIASES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     ),
 }
 
-_REFUSED = {
-    "sparseadam": "it takes sparse gradients only, and those of every problem here are dense; use Adam",
-}
-
 # One kernel for all entries of all parameters; the other optimizers have no such form on the CPU.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad)
 
@@ -45,7 +41,8 @@ def _catalogue() -> dict[str, tuple[type[Optimizer], dict[str, Any]]]:
         for name, cls in vars(torch.optim).items()
         if inspect.isclass(cls) and issubclass(cls, Optimizer) and cls is not Optimizer
     }
-    return {**{name: entry for name, entry in classes.items() if name not in _REFUSED}, **_ALIASES}
+    del classes["sparseadam"]
+    return {**classes, **_ALIASES}
 
 
 def optimizer_names() -> list[str]:
@@ -70,12 +67,12 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
         (0.9), ``"amsgrad"``, ``"grouprmsprop"``, ``"signdescent"``, ``"normalizedgd"``. Muon is for matrices
         only. SparseAdam is refused.
     params
-        The tensors to be trained.
+        The tensors to train.
     lr
         Learning rate, positive; None for the optimizer's own default.
     **options
-        Passed on. What is not given keeps torch's default (thus AdamW's and Muon's weight decay are on),
-        except that the fused kernel is used where there is one.
+        Passed on. The others keep torch's defaults (so the weight decay of AdamW and Muon is on), except that
+        the fused kernel is used where there is one.
 
     Raises
     ------
@@ -96,8 +93,8 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
     if not isinstance(name, str):
         raise TypeError(message("optimizer", "a name", name, known))
     key = name.lower()
-    if key in _REFUSED:
-        raise ValueError(f"optimizer {name!r} is not offered: {_REFUSED[key]}")
+    if key == "sparseadam":
+        raise ValueError(f"optimizer {name!r} is not offered: it takes sparse gradients only; use Adam")
     if key not in catalogue:
         raise ValueError(f"unknown optimizer {name!r}; {known}")
     cls, preset = catalogue[key]
@@ -119,14 +116,14 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
 
 
 def set_lrs(optimizer: Optimizer, lrs: list[Any], factor: float, step: int) -> None:
-    """Give each group its learning rate times `factor`; TypeError, ValueError if that is no number ≥ 0."""
+    """Give each group its learning rate times `factor`, a number ≥ 0."""
     factor = check_number(factor, f"lr_schedule({step})", least=0)
     for group, lr in zip(optimizer.param_groups, lrs, strict=True):
         group["lr"] = lr * factor
 
 
 def standstill(optimizer: Optimizer, since: int, step: int) -> tuple[Status, str]:
-    """What it means, as status and message, that no parameter moved: a minimum, or an overflow."""
+    """Status and message of a run whose parameters did not move: a minimum, or an overflow."""
     what = f"no parameter moved between the steps {since} and {step}"
     kept: list[object] = [p.grad for group in optimizer.param_groups for p in group["params"]]
     for entries in optimizer.state.values():

@@ -1,4 +1,4 @@
-"""The checkpoint of one run: saving it and taking it up again."""
+"""The checkpoint of one run: saving and resuming it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ from overt.training.state import RunState
 
 
 class RunCheckpoint:
-    """The file that `settings.checkpoint` names, if any: a run's state, and those of its parts.
-
-    The parts are the model, the optimizer, the schedule and the penalty.
-    """
+    """The file `settings.checkpoint`, if any: the states of run, model, optimizer, schedule and penalty."""
 
     def __init__(self, settings: Settings, model: nn.Module, problem: Any, optimizer: Optimizer) -> None:
         self._settings, self._model, self._optimizer = settings, model, optimizer
@@ -33,10 +30,7 @@ class RunCheckpoint:
         return self._path is not None and waited >= self._settings.recording.checkpoint_seconds
 
     def keep_penalty(self, step: int) -> None:
-        """Copy what the penalty keeps before it is evaluated at a step that may be stored.
-
-        A resumed run evaluates that step again, and the penalty has to come to it as it came the first time.
-        """
+        """Copy the penalty's state before a step that may be stored: a resumed run evaluates it again."""
         penalty = self._settings.penalty
         at_check = self._path is not None and step % self._settings.recording.check_every == 0
         if at_check and isinstance(penalty, nn.Module):
@@ -61,12 +55,9 @@ class RunCheckpoint:
         self._saved_at = time.monotonic()
 
     def resume(self) -> RunState | None:
-        """Put the parts into their stored states; the run's own state, None if nothing is stored.
+        """The run's stored state, with the parts put into theirs; None if nothing is stored.
 
-        Raises
-        ------
-        ValueError
-            The file is damaged, no checkpoint, or of a run with other arguments; the message says which.
+        A ValueError says that the file is damaged, not a checkpoint, or of a run with other arguments.
         """
         if self._path is None or not self._path.exists():
             return None

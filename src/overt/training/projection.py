@@ -1,4 +1,4 @@
-"""Keeping a matrix at its rank under any optimizer: tangent gradients, and a subspace that follows it."""
+"""Keeping a matrix at its rank under any optimizer, by tangent gradients and a retraction."""
 
 from __future__ import annotations
 
@@ -10,25 +10,18 @@ from overt.penalties.layers import Layer
 
 
 def can_project(layer: Layer) -> bool:
-    """Whether the rank of the layer is that of a parameter that can be set."""
+    """Whether the rank of the layer is the rank of a parameter that can be set."""
     held = layer.member is not None or any(layer.tensors[0] is p for p in layer.parameters)
     return layer.moves and (layer.kind == "factored" or (layer.kind == "matrix" and held))
 
 
 class FixedRank:
-    """One matrix W on the manifold of the matrices of rank k; of an adapter B A, the factor B.
+    """A matrix W that is kept among the matrices of rank k ≥ 0; for an adapter B A, its factor B.
 
     With orthonormal bases Q of the columns and P of the rows of W, a gradient G has the tangent part
-    G − (I − QQᵀ) G (I − PPᵀ), which is 0 where W is stationary among the matrices of its rank. An optimizer
-    that scales entries, such as Adam, needs it before its step: projected after it, the normal part of the
-    gradient, which does not vanish there, would have moved W along the manifold.
-
-    Parameters
-    ----------
-    layer
-        One that `can_project`.
-    rank
-        k, ≥ 0.
+    G − (I − QQᵀ) G (I − PPᵀ), which is 0 where W is stationary among the matrices of its rank. The optimizer
+    must see this part only: one that scales entries, such as Adam, turns the normal part, which does not
+    vanish there, into a move along the manifold. `can_project` must hold of the layer.
     """
 
     def __init__(self, layer: Layer, rank: int) -> None:
@@ -42,8 +35,8 @@ class FixedRank:
     def retract(self, layer: Layer) -> None:
         """Put W back to its rank, in place, by one step of subspace iteration.
 
-        Q becomes an orthonormal basis of W Wᵀ Q, and W becomes Q Qᵀ W. If Q was the best basis of a matrix
-        nearby, it is now within the change times (σ_{k+1}/σ_k)² of the best one of W.
+        Q becomes an orthonormal basis of W Wᵀ Q, and W becomes Q Qᵀ W. If Q was the best basis before W
+        changed, it is now within the change times (σ_{k+1}/σ_k)² of the best one.
         """
         self.layer, self.parameter = layer, layer.parameters[-1]
         held = layer.part_of(self.parameter.detach())

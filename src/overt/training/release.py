@@ -1,4 +1,4 @@
-"""Hold a penalty until the ranks stand still, release it, and refit at the ranks found: in any loop."""
+"""Hold a penalty until the ranks stand still, release it, and refit at these ranks, in any loop."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ _NEGLIGIBLE = 1e-3
 class HoldReleaseRefit:
     """Hold a penalty until the ranks of its matrices stand still, then train on at these ranks without it.
 
-    For a training loop of one's own, with any model and loss: :meth:`step` is called after each step of the
-    optimizer. It is to such a loop what `HoldUntilCollapse` is to `train`.
+    For your own training loop, with any model and loss: call :meth:`step` after each step of the optimizer.
+    `HoldUntilCollapse` does the same for `train`.
 
-    *Hold.* Every `check_every` steps the spectra of the penalized matrices are looked at. A matrix (m, n) has
-    collapsed to rank k < min(m, n)/2 if its singular values drop most behind the k-th, by σ_{k+1} ≤ gap·σ_k
-    (those below 1e-3 σ₁ count as 1e-3 σ₁); and to rank 0 if σ₁ is at most gap times what it once was. The
-    hold ends if at `patience` consecutive checks all matrices have collapsed, to the same ranks, and each σ_k
-    is within a factor 1 ± drift of what it was at the first of them. Matrices that will not collapse, such as
-    the last one of a classifier, are to be left out of the penalty (`layers`), or they hold it for good.
+    *Hold.* Every `check_every` steps the spectra of the penalized matrices are checked. A matrix (m, n) has
+    collapsed to rank k < min(m, n)/2 if its largest drop is behind the k-th singular value, with σ_{k+1} ≤
+    gap·σ_k (those below 1e-3 σ₁ count as 1e-3 σ₁); and to rank 0 if σ₁ is at most gap times its largest value
+    so far. The hold ends if at `patience` consecutive checks all matrices have collapsed, to the same ranks,
+    and each σ_k is within a factor 1 ± drift of its value at the first of them. Leave matrices that will not
+    collapse, such as the last one of a classifier, out of the penalty (`layers`).
 
-    *Release and refit.* The weight is set to 0, since the penalty's own bias shrinks what it has kept. Left
-    alone, the directions that it had closed would open again and fit noise. So each matrix is kept at its
-    rank: the optimizer sees the part of the gradient that is tangent to the matrices of this rank, and after
-    its step the matrix is projected on k left singular vectors. These follow it by one step of subspace
-    iteration, a few products with k columns and no decomposition of the matrix.
+    *Release and refit.* The weight is set to 0, because the penalty's bias shrinks what it keeps. Without it,
+    closed directions would open again and fit noise. So each matrix is kept at its rank: the optimizer sees
+    the part of the gradient that is tangent to the matrices of this rank, and after its step the matrix is
+    projected on k left singular vectors. These follow by one step of subspace iteration, a few products with
+    k columns and no decomposition.
 
     Parameters
     ----------
     penalty
         Its matrices are judged one by one. Convolutions with groups or as operators, parametrized matrices
-        and the end-to-end matrix (``of="product"``) are released but not projected, for their rank is not
-        that of a parameter.
+        and the end-to-end matrix (``of="product"``) are released but not projected, because their rank is not
+        the rank of a parameter.
     optimizer
-        The one that makes the steps. During the refit a hook on it makes the gradients tangent. It has to
-        take them from ``.grad``: not L-BFGS, which computes them anew.
+        During the refit a hook on it makes the gradients tangent. L-BFGS, which computes them anew, is
+        refused.
     gap
-        In (0, 1). Closed directions do not rest at zero but swing about it by some steps' worth of the force,
-        `every` of the penalty included: keep that well below what the gap asks for.
+        In (0, 1). Closed directions swing about zero by a few steps of the penalty's force, and further if
+        its `every` is large: that must stay well below the gap.
     patience
         Number of consecutive checks, ≥ 1.
     refit_steps
@@ -58,8 +58,8 @@ class HoldReleaseRefit:
     drift
         Positive.
     fit
-        Largest loss at which a check counts. A network that has learned its first few ranks and not yet the
-        others stands still, too: give it where learning is stepwise. None to look at ranks alone.
+        Largest loss at which a check counts; None for any. Give it where learning is stepwise: a network
+        that has learned only its first few ranks stands still, too.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class HoldReleaseRefit:
     uncollapsed : tuple of str
         The matrices that had not collapsed at the last check.
     released_at : int or None
-        The number of steps made until then.
+        Steps made until the release.
 
     Raises
     ------
@@ -117,8 +117,7 @@ class HoldReleaseRefit:
         if not isinstance(self.penalty, SpectralPenalty):
             raise TypeError(message("penalty", "a SpectralPenalty", self.penalty))
         if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
-            expected = "a torch.optim.Optimizer other than LBFGS"
-            raise TypeError(f"optimizer must be {expected}, got a {type(optimizer).__name__}")
+            raise TypeError(message("optimizer", "a torch.optim.Optimizer other than LBFGS", optimizer))
         self.gap = check_number(self.gap, "gap", above=0, below=1)
         self.patience = check_integer(self.patience, "patience", least=1)
         self.refit_steps = optional(check_integer, self.refit_steps, "refit_steps", least=1)
@@ -150,7 +149,7 @@ class HoldReleaseRefit:
         return "done" if through else "refit"
 
     def step(self, loss: float | Tensor | None = None) -> bool:
-        """Look at the matrices, or keep them at their ranks; to be called after each step of the optimizer.
+        """Check the matrices, or keep them at their ranks; call it after each step of the optimizer.
 
         Parameters
         ----------
@@ -160,7 +159,7 @@ class HoldReleaseRefit:
         Returns
         -------
         bool
-            Whether the refit is through.
+            Whether the refit is done.
 
         Raises
         ------
@@ -192,7 +191,11 @@ class HoldReleaseRefit:
         self.uncollapsed = tuple(layer.name for layer in layers if layer.name not in found)
         if self.uncollapsed or not fits:
             self._count = 0
-        elif self._count and found == self._candidate and self._is_near(levels):
+        elif (
+            self._count
+            and found == self._candidate
+            and all(abs(levels[name] - old) <= self.drift * old for name, old in self._levels.items())
+        ):
             self._count += 1
         else:
             self._count, self._candidate, self._levels = 1, found, levels
@@ -213,9 +216,6 @@ class HoldReleaseRefit:
         rank = drops.index(least) + 1
         return rank if least <= self.gap and 2 * rank < len(s) else None
 
-    def _is_near(self, levels: dict[str, float]) -> bool:
-        return all(abs(levels[name] - old) <= self.drift * old for name, old in self._levels.items())
-
     def _project(self) -> None:
         """Put each matrix back to its rank."""
         for layer in self.penalty.penalized():
@@ -225,7 +225,7 @@ class HoldReleaseRefit:
                 self._kept[layer.name] = FixedRank(layer, self.ranks[layer.name])
 
     def _before_step(self, *_: Any) -> None:
-        """What the optimizer calls before its step."""
+        """Make the gradients tangent; a hook of the optimizer."""
         if self.phase == "refit":
             if not self._kept:  # taken up from a state
                 self._project()
@@ -233,7 +233,7 @@ class HoldReleaseRefit:
                 kept.project_gradient()
 
     def state_dict(self) -> dict[str, Any]:
-        """What has to be stored to go on later, as JSON-able data."""
+        """The state for a checkpoint, as JSON-able data."""
         return {
             "steps": self._steps,
             "count": self._count,
@@ -245,10 +245,9 @@ class HoldReleaseRefit:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, and the weight of a released penalty with it.
+        """Take back what `state_dict` gave, and with it the weight of a released penalty.
 
-        The singular vectors are computed anew from the matrices: the run goes on as it would have up to
-        rounding.
+        The singular vectors are computed anew, so the run goes on as before up to rounding.
         """
         if set(state) != set(self.state_dict()):
             raise ValueError(f"not a state of HoldReleaseRefit: {state}")

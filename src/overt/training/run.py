@@ -1,4 +1,4 @@
-"""The engine of a run: one step after another, with everything that happens between them."""
+"""The engine of a run: its steps, and everything between them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ from torch import Tensor, nn
 from overt._utils.console import LiveLine
 from overt._utils.tensors import is_finite
 from overt.penalties import Penalty, product_of
-from overt.training.clock import Clock
 from overt.training.optimizers import make_optimizer, set_lrs, standstill
 from overt.training.persistence import RunCheckpoint
 from overt.training.settings import Settings
-from overt.training.snapshots import Snapshots
-from overt.training.state import RunState, State
+from overt.training.state import Clock, RunState, Snapshots, State
 from overt.training.trace import describe, finite_or_none, log_spaced
 from overt.training.trainable import check_fit, loss_unit, trainable_parameters
 
-# A training loss this many times the first one does not come back.
+# A training loss that has grown by this factor is taken for a divergence.
 _LOSS_BLOW_UP = 1e6
 
 
 class Run:
     """A run from its first step (or from its checkpoint) to its end.
 
-    One iteration evaluates the model after `state.step` updates, looks at it, and makes the next update. A
-    checkpoint is written between looking and updating; a resumed run evaluates that step again and goes on
-    from there.
+    One iteration evaluates the model after `state.step` updates, checks it, and makes the next update. A
+    checkpoint is written between the check and the update; a resumed run evaluates that step again.
     """
 
     def __init__(self, model: nn.Module, problem: Any, settings: Settings) -> None:
@@ -78,7 +75,7 @@ class Run:
         self._save()
 
     def _closure(self) -> Tensor:
-        """Objective with its gradient; leaves the end-to-end tensor and the loss behind."""
+        """The objective, with its gradient; keeps the end-to-end tensor and the loss."""
         for p in self._params:
             p.grad = None
         W = self.product()
@@ -89,7 +86,7 @@ class Run:
         return objective
 
     def _evaluate(self) -> tuple[float, float]:
-        """(loss, objective) as numbers, the only wait for the device in a step; NaN where not finite."""
+        """(loss, objective) as numbers, NaN where not finite; the only wait for the device in a step."""
         try:
             self._closure()
         except (ValueError, RuntimeError):
@@ -131,7 +128,7 @@ class Run:
     # ---- between the steps ---------------------------------------------------------------------------------
 
     def _ends(self, loss: float, objective: float) -> bool:
-        """Judge the present step, check it and record it where its turn has come; True if it is over."""
+        """Judge the present step, check and record it if it is due; True if the run is over."""
         state = self.state
         if state.step == self._resumed_at:  # all of this happened before the checkpoint was written
             return False
@@ -162,7 +159,7 @@ class Run:
             state.end("budget", f"max_seconds={settings.max_seconds:g} used up at training loss {loss:.3g}")
 
     def _check(self, loss: float, objective: float) -> None:
-        """Everything that happens every `check_every` steps."""
+        """What is due every `check_every` steps."""
         state, settings = self.state, self.settings
         with self.clock.paused():
             since = self._snapshots.checked_step
@@ -178,7 +175,7 @@ class Run:
         self._stall(objective)
 
     def _observe(self, seen: State) -> None:
-        """Let the schedule look; its spectrum is a part of the method, so the clock runs."""
+        """Let the schedule look; the clock runs, because the spectrum is a part of the method."""
         schedule = self.settings.schedule
         if schedule is None:
             return
@@ -239,7 +236,7 @@ class Run:
         self._checkpoint.save(self.state)
 
     def _exploded(self, loss: float, objective: float) -> bool:
-        """Whether the step just evaluated is beyond repair; if so, an earlier one is put back."""
+        """Whether the loss or the penalty is beyond repair; if so, an earlier state is put back."""
         state = self.state
         if state.first_loss is None and math.isfinite(loss):
             state.first_loss = loss
@@ -264,7 +261,7 @@ class Run:
         return True
 
     def _diverge(self, what: str, *, checked: bool = False) -> None:
-        """End the run and put back the newest state that is finite, or that passed every check."""
+        """End the run and put back the newest finite state, or the newest that passed every check."""
         state = self.state
         remedy = "lower lr" if state.weight == 0.0 else "lower lr or the penalty's weight, or set a norm_cap"
         state.end("diverged", f"diverged at step {state.step}: {what}; {remedy}")

@@ -22,17 +22,17 @@ from overt.training.state import State
 
 @dataclass(frozen=True)
 class Stopping:
-    """When a run ends other than by its budget and its tolerance.
+    """When a run ends, apart from its budget and its tolerance.
 
     Parameters
     ----------
     stall_tolerance, stall_steps
-        With a penalty of constant weight: converged once the objective has not fallen by this part of itself
+        With a penalty of constant weight: converged once the objective has not fallen by this share of itself
         for so many steps.
     blow_up
         Diverged if an entry is larger than this many times the largest observed one (for problems that
-        observe entries). A training loss that is not finite, or a million times the first one, is a
-        divergence always.
+        observe entries). A training loss that is not finite, or a million times the first one, is always a
+        divergence.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class Stopping:
 
 @dataclass(frozen=True)
 class Recording:
-    """What is recorded of a run, and how often it is looked at.
+    """What is recorded of a run, and how often it is checked.
 
     Parameters
     ----------
@@ -63,12 +63,11 @@ class Recording:
         Density of the log-spaced steps that are recorded (see `log_spaced`), and number of singular values in
         a row of the trace.
     error_targets
-        One or several, for `TrainResult.hits`; looked at every `check_every` steps. Kept as a tuple of
-        floats, largest first, each once.
+        One or several, for `TrainResult.hits`. Kept as a tuple of floats, largest first, each once.
     check_every
         Steps between two checks: of the entries, the targets, the schedule, the callback.
     checkpoint_seconds
-        Least time between two writings of the checkpoint.
+        Least time from one checkpoint to the next.
 
     Raises
     ------
@@ -132,7 +131,7 @@ class Settings:
 
 
 def _keep(record: object, **values: Any) -> None:
-    """Give a frozen record its checked values: Python's own numbers, which the fingerprint is made of."""
+    """Give a frozen record its checked values, with Python's numbers for the fingerprint."""
     for name, value in values.items():
         object.__setattr__(record, name, value)
 

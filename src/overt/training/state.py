@@ -1,9 +1,11 @@
-"""A run at one step: what a callback sees of it, and what a checkpoint keeps of it."""
+"""The state of a run: what a callback sees, what a checkpoint keeps, earlier parameters, and the clock."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -29,8 +31,7 @@ class State:
     seconds
         Of training so far.
     W
-        The end-to-end tensor, detached; it may share memory with the model's parameters, so copy it to keep
-        it.
+        The end-to-end tensor, detached; copy it to keep it, for it may share memory with the parameters.
     loss
         Training loss.
     objective
@@ -61,23 +62,19 @@ class State:
         """exp of the entropy of the normalized singular values (Roy & Vetterli 2007)."""
         return float(F.effective_rank(singular_values=self.singular_values()))
 
-    def nonzeros(self) -> int:
-        """Entries of W above 1e-3 of the largest one in magnitude."""
-        return nonzeros(self.W)
-
     def summary(self, max_steps: int) -> str:
         """Step, loss, effective rank and seconds in one line."""
         matrix = self.W.ndim == 2
-        rank = f"effective rank {self.effective_rank():.2f}" if matrix else f"nonzeros {self.nonzeros()}"
+        rank = f"effective rank {self.effective_rank():.2f}" if matrix else f"nonzeros {nonzeros(self.W)}"
         return f"step {self.step}/{max_steps}  loss {self.loss:.3e}  {rank}  {self.seconds:.1f} s"
 
 
 @dataclass
 class RunState:
-    """How far a run has come: all that a checkpoint holds besides its parts' own states.
+    """The progress of a run: all that a checkpoint holds besides the states of its parts.
 
     The fields of `TrainResult`, the penalty's weight, the least objective so far with its step (`best`), and
-    the first training loss that was finite. `status` is None while the run goes on.
+    the first finite training loss. `status` is None while the run goes on.
     """
 
     step: int = 0
@@ -91,7 +88,7 @@ class RunState:
     trace: Trace = field(default_factory=Trace)
 
     def end(self, status: Status, message: str) -> None:
-        """Say how the run ended; what was said first stays."""
+        """Set status and message, once."""
         if self.status is None:
             self.status, self.message = status, message
 
@@ -107,13 +104,7 @@ class RunState:
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any], max_steps: int) -> RunState:
-        """The state that `plain` gave, of a run of at most `max_steps`.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            `data` is something else.
-        """
+        """The state that `plain` gave; KeyError, TypeError or ValueError if `data` is something else."""
         best, at = data["best"]
         first, status = data["first_loss"], data["status"]
         return cls(
@@ -130,3 +121,73 @@ class RunState:
             },
             trace=Trace.from_rows(data["trace"]),
         )
+
+
+class Snapshots:
+    """Two copies of the parameters to go back to after a divergence, written at every step and every check.
+
+    The objective of the first was finite. The second, of step `checked_step`, passed every check: an entry
+    that is not observed may grow without bounds before a check notices.
+    """
+
+    def __init__(self, params: Sequence[Tensor], step: int) -> None:
+        self._params = list(params)
+        self._finite, self._checked = ([p.detach().clone() for p in params] for _ in range(2))
+        self._finite_step = self.checked_step = step
+
+    def keep_finite(self, step: int) -> None:
+        """Keep the present parameters, whose objective is finite."""
+        torch._foreach_copy_(self._finite, self._params)
+        self._finite_step = step
+
+    def keep_checked(self, step: int) -> bool:
+        """Keep the present parameters, which passed every check; whether they moved since the last call."""
+        moved = step == self.checked_step or not all(map(torch.equal, self._checked, self._params))
+        torch._foreach_copy_(self._checked, self._params)
+        self.checked_step = step
+        return moved
+
+    @torch.no_grad()
+    def restore(self, *, checked: bool) -> int:
+        """Put a copy back into the parameters; its step."""
+        torch._foreach_copy_(self._params, self._checked if checked else self._finite)
+        return self.checked_step if checked else self._finite_step
+
+
+class Clock:
+    """Seconds of the training itself, without recording, evaluation, storing and display.
+
+    On a CUDA device it waits for launched work before it pauses, so that this counts as training.
+    """
+
+    def __init__(self, device: torch.device, seconds: float = 0.0) -> None:
+        self._device = device
+        self._seconds = seconds
+        self._started: float | None = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        if self._started is None:
+            return self._seconds
+        return self._seconds + time.perf_counter() - self._started
+
+    def set(self, seconds: float) -> None:
+        """Go on from `seconds`; only while paused."""
+        self._seconds = seconds
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop for the time of a with block; pauses may be nested."""
+        if self._started is None:
+            yield
+            return
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self._seconds, self._started = self.seconds, None
+        try:
+            yield
+        finally:
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+            self._started = time.perf_counter()

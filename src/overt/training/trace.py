@@ -1,8 +1,7 @@
-"""What a run records, and when."""
+"""The record of a run."""
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -27,40 +26,17 @@ class Trace(list[Row]):
     --------
     >>> from overt.training import Trace
     >>> trace = Trace([{"step": 0, "loss": 1.0}, {"step": 1, "loss": 0.5}])
-    >>> trace.column("loss"), Trace.from_json(trace.to_json()) == trace
-    ([1.0, 0.5], True)
+    >>> trace.column("loss")
+    [1.0, 0.5]
     """
 
     def column(self, name: str) -> list[Any]:
         """The values of one field, in order; None in rows without it."""
         return [row.get(name) for row in self]
 
-    def without_clock(self) -> Trace:
-        """The same without ``seconds``: what a repetition of the run reproduces bit for bit."""
-        return Trace({key: value for key, value in row.items() if key != "seconds"} for row in self)
-
-    def to_json(self) -> str:
-        """As a JSON array of objects; every float is restored exactly."""
-        return json.dumps(list(self), allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Trace:
-        """The trace that `to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            `text` is something else.
-        """
-        try:
-            rows = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"not a trace: {error}") from None
-        return cls.from_rows(rows)
-
     @classmethod
     def from_rows(cls, rows: object) -> Trace:
-        """A trace from what JSON gave back; ValueError where it is no list of flat records with a step."""
+        """The trace in rows that JSON gave back; ValueError if they are not flat records with a step."""
         if not isinstance(rows, list):
             raise ValueError(f"not a trace: expected a list of rows, got {type(rows).__name__}")
         for i, row in enumerate(rows):
@@ -130,7 +106,7 @@ def nonzeros(W: Tensor) -> int:
 
 
 def finite_or_none(value: Any) -> Any:
-    """`value`, or None for NaN and infinities, which JSON does not have; elementwise in a list."""
+    """`value`, or None for NaN and infinities, which JSON cannot hold; elementwise in a list."""
     if isinstance(value, list):
         return [finite_or_none(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

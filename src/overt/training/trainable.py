@@ -1,4 +1,4 @@
-"""What can be trained: a problem's side, a model's side, and whether they fit."""
+"""What `train` asks of a problem and a model, and whether they fit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from overt.penalties import Penalty
 
 
 class Trainable(Protocol):
-    """What a problem must offer to be trained on.
+    """What a problem must have to be trained on.
 
-    More is used where it is there: ``y`` (its mean square is the unit of the loss, its dtype and device are
-    checked) and ``max_abs_observed`` (the unit of `Stopping.blow_up`).
+    Optional are ``y`` (its mean square is the unit of the loss, its dtype and device are checked) and
+    ``max_abs_observed`` (the unit of `Stopping.blow_up`).
     """
 
     @property
@@ -41,13 +41,7 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def check_fit(model: nn.Module, problem: Any, W: Tensor, penalty: Any) -> None:
-    """Refuse a model that does not fit the problem, and a penalty that watches another model.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See above; the message says what came and what to change.
-    """
+    """Refuse a model that does not fit the problem, and a penalty that watches another model."""
     parts = ("shape", "loss", "error")
     if isinstance(problem, type) or not all(hasattr(problem, name) for name in parts):
         expected = f"an object with {', '.join(parts)}, such as those of overt.problems"
@@ -60,7 +54,13 @@ def check_fit(model: nn.Module, problem: Any, W: Tensor, penalty: Any) -> None:
         )
     y = getattr(problem, "y", None)
     if isinstance(y, Tensor):
-        check_same_kind(W, "the model's end-to-end tensor", y, "the problem's data")
+        check_same_kind(
+            W,
+            "the model's end-to-end tensor",
+            y,
+            "the problem's data",
+            remedy="use problem.to() or model.to()",
+        )
     if not is_finite(W):
         raise ValueError("model: its parameters are NaN or infinite at the start; initialize it anew")
     if isinstance(penalty, Penalty) and penalty.model is not model:

@@ -1,4 +1,4 @@
-"""The optimizers that torch does not have."""
+"""Optimizers that torch does not have."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class GroupRMSprop(_ByGroup):
 
     v ← α v + (1 − α) Σ‖g‖², step −lr · g / (√(v / (1 − αᵗ)) + ε),
 
-    the sum being over all parameters of a group. Unlike RMSprop it keeps the direction of the gradient, so
-    that it follows gradient flow, only at another pace (Arora, Cohen, Hu & Luo 2019, "Implicit regularization
-    in deep matrix factorization", appendix on implementation, and the authors' code).
+    summed over all parameters of a group. Unlike RMSprop it keeps the direction of the gradient, so it
+    follows gradient flow at another pace (Arora, Cohen, Hu & Luo 2019, "Implicit regularization in deep
+    matrix factorization", appendix on implementation, and the authors' code).
 
     Parameters
     ----------
     params
         Tensors, or groups as for any ``torch.optim`` optimizer.
     lr
-        Positive: length of a step while the gradient keeps its size.
+        Length of a step while the gradient keeps its size, positive.
     alpha
         Decay of the average, in [0, 1).
     eps
-        Added to the denominator, positive. The authors' default.
+        Added to the denominator, positive; the authors' default.
 
     Raises
     ------
@@ -105,17 +105,6 @@ class SignDescent(_Memoryless):
     """Every entry moves by lr against the sign of its gradient: Adam without any memory.
 
     W ← W − lr · sign(g) (Bernstein et al. 2018, "signSGD", here on the whole gradient).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from overt.training import make_optimizer
-    >>> w = torch.nn.Parameter(torch.tensor([3.0, -0.1]))
-    >>> optimizer = make_optimizer("signdescent", [w], lr=0.5)
-    >>> (w**2).sum().backward()
-    >>> optimizer.step()
-    >>> w.data
-    tensor([2.5000, 0.4000])
     """
 
     def _move(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
@@ -127,17 +116,6 @@ class NormalizedGD(_Memoryless):
     """A step of length lr along the gradient of all parameters of a group; none where that is zero.
 
     W ← W − lr · g / ‖g‖, ‖g‖ over the whole group (Nesterov 1984).
-
-    Examples
-    --------
-    >>> import torch
-    >>> from overt.training import make_optimizer
-    >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
-    >>> optimizer = make_optimizer("normalizedgd", [w], lr=1.0)
-    >>> (w**2).sum().backward()
-    >>> optimizer.step()
-    >>> w.data
-    tensor([2.4000, 3.2000])
     """
 
     def _move(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
