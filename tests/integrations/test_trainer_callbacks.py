@@ -71,6 +71,8 @@ def test_lightning(tmp_path):
     assert resumed.rows == tracker.rows
     with pytest.raises(TypeError, match="SpectrumTracker"):
         LightningSpectra(3)
+    with pytest.raises(TypeError, match="select must be callable"):
+        LightningSpectra(tracker, select="net")
 
     weights, spectra = SpectrumTracker(what="weights"), SpectrumTracker(None, torch.randn(3, 4))
     callbacks = [
@@ -234,6 +236,8 @@ def test_tensorboard(tmp_path):
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from overt.integrations import TensorBoard
 
+    with pytest.raises(TypeError, match="writer must be a folder or a SummaryWriter, got 5"):
+        TensorBoard(5)
     board = TensorBoard(tmp_path)
     tracker = SpectrumTracker(nn.Linear(3, 2), on_record=board, budget=None)
     for step in range(4):

@@ -48,7 +48,7 @@ def test_ties_share_their_rank():
 
 def test_comparison_refuses_other_inputs_and_missing_eigenvectors():
     s = measure(mlp(), gaussian(4, 6), "identity")
-    with pytest.raises(ValueError, match="5 coefficients; the spectrum has 6"):
+    with pytest.raises(ValueError, match="5 coefficients, the spectrum has 6"):
         s.compare(gaussian(4, 5))
     with pytest.raises(ValueError, match="no eigenvectors"):
         Spectrum(torch.ones(6)).compare(gaussian(4, 6))

@@ -104,7 +104,7 @@ def test_single_and_half_precision():
         (nn.Conv2d(1, 1, 3), (5,), {}, "input_size must be a tuple of 2 integers ≥ 1"),
         (nn.Conv2d(1, 1, 3), 0, {}, "input_size must be a tuple of 2 integers ≥ 1"),
         (nn.Conv1d(1, 1, 3), 4, {"boundary": "zero"}, "boundary must be 'circular', 'bound' or 'own'"),
-        (nn.Conv1d(1, 1, 3, stride=2), 5, {}, "not a multiple of the stride"),
+        (nn.Conv1d(1, 1, 3, stride=2), 5, {}, "must be a multiple of the stride"),
         (nn.Conv1d(1, 1, 3, stride=2), 6, {"boundary": "bound"}, "needs stride 1"),
         (nn.Conv1d(1, 1, 7), 4, {"boundary": "own"}, "does not fit the layer"),
         (nn.Conv2d(64, 64, 3), 64, {"boundary": "own"}, "dense operator"),

@@ -17,6 +17,7 @@ from overt.measures import (
     infer_penalty,
     local_ranks,
     measure,
+    weight_spectra,
 )
 from overt.problems import linear_regression
 
@@ -157,15 +158,20 @@ WRONG_KINDS = {
     "ranks": lambda: compress(mlp(), ranks=1.5),
     "max_evaluations": lambda: compress(mlp(), tolerance=0.1, evaluate=len, max_evaluations=1.5),
     "tolerance": lambda: effective_parameters(mlp(), lambda _: 1.0, tolerance=True),
-    "what evaluate returns": lambda: effective_parameters(mlp(), lambda _: "good"),
+    "evaluate": lambda: effective_parameters(mlp(), "accuracy"),
+    "the result of evaluate": lambda: effective_parameters(mlp(), lambda _: "good"),
     "exponents": lambda: infer_penalty(torch.ones(6), REGRESSION, exponents=1.0),
     "each of pairs": lambda: infer_penalty(torch.ones(6), REGRESSION, pairs=(1.0, 2.0)),
     "references": lambda: infer_penalty(torch.ones(6), REGRESSION, references=1.5),
     "seed": lambda: infer_penalty(torch.ones(6), REGRESSION, seed=None),
-    "extra": lambda: infer_penalty(torch.ones(6), REGRESSION, extra={"mine": 2.0}),
+    "extra": lambda: infer_penalty(torch.ones(6), REGRESSION, extra=[len]),
+    r"extra\['mine'\] must be call": lambda: infer_penalty(torch.ones(6), REGRESSION, extra={"mine": 2.0}),
+    r"extra\['mine'\] must be a diff": lambda: infer_penalty(torch.ones(6), REGRESSION, extra={"mine": len}),
+    "input_sizes": lambda: weight_spectra(mlp(), input_sizes=5),
     "per_decade": lambda: SpectrumTracker(per_decade=1.5),
     "leading": lambda: SpectrumTracker(leading=True),
     "budget": lambda: SpectrumTracker(budget="5 %"),
+    "options": lambda: SpectrumTracker(options=["basis"]),
     "on_record": lambda: SpectrumTracker(on_record=1),
     "clock": lambda: SpectrumTracker(clock=0.0),
 }
@@ -175,3 +181,19 @@ WRONG_KINDS = {
 def test_what_is_of_the_wrong_kind_is_a_type_error_that_names_the_argument(name):
     with pytest.raises(TypeError, match=f"^{name}"):
         WRONG_KINDS[name]()
+
+
+OUT_OF_RANGE = {
+    "inputs: there is no batch": lambda: data_spectrum([]),
+    "inputs: there is no batch; give": lambda: measure(mlp(n_in=3), gaussian(2, 3)).compare([]),
+    r"factor must be a matrix \(r, D\)": lambda: Spectrum(torch.ones(2), factor=torch.ones(3)),
+    "boundary must be 'circular'": lambda: weight_spectra(mlp(), boundary="zero"),
+    "ranks: 0 cannot be factored: there is no such layer": lambda: compress(mlp(), ranks={0: 1}),
+    r"ranks\['0'\] must be an integer ≥ 1": lambda: compress(mlp(), ranks={"0": 0}),
+}
+
+
+@pytest.mark.parametrize("message", OUT_OF_RANGE)
+def test_what_is_out_of_range_is_a_value_error_that_names_the_argument(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        OUT_OF_RANGE[message]()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from measured_models import cnn, gaussian, mlp, orthogonal
+from measured_models import cnn, drawn, gaussian, mlp, orthogonal
 from torch import nn
 
 from overt import functional as F
@@ -149,6 +149,13 @@ def test_every_basis_has_the_same_trace():
     assert sketch.in_basis("fourier").tail == pytest.approx(0, abs=1e-12 * sketch.trace)
 
 
+def test_lanczos_that_has_not_converged_warns_where_it_was_called():
+    model = drawn(nn.Linear(400, 400, bias=False))
+    with pytest.warns(RuntimeWarning, match="residuals reach .* than k=1, or accept a larger") as caught:
+        measure(model, gaussian(1, 400), method="lanczos", k=1, tolerance=1e-14)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_the_alignment_of_a_part_says_so():
     model, x = mlp(n_in=12, n_out=30), gaussian(4, 12)
     part = measure(model, x, method="lanczos", k=3)
@@ -180,7 +187,7 @@ def test_alignment_says_what_it_needs():
     with pytest.raises(ValueError, match="complete basis"):
         s.alignment(orthogonal(6)[:3])
     for other in (Spectrum(torch.ones(3)), measure(mlp(), gaussian(4, 6), "fourier")):
-        with pytest.raises(ValueError, match=r"keeps values alone.*basis='eigen'"):
+        with pytest.raises(ValueError, match=r"has values only.*basis='eigen'"):
             other.alignment("fourier")
 
 

@@ -44,7 +44,7 @@ def test_operators_are_taken_where_a_size_is_given():
     assert torch.equal(spectra["0.weight"].values, convolution_spectrum(model[0], (6, 5)).values)
     kernel = svdvals(model[0].weight.flatten(1))[0]
     assert spectra["0.weight"].values[0] <= 3 * kernel * (1 + 1e-5)
-    with pytest.raises(ValueError, match="no convolution here"):
+    with pytest.raises(ValueError, match="no convolution of the model"):
         weight_spectra(model, input_sizes={"2": 4})
 
 

@@ -1,7 +1,7 @@
-"""Spectra in other people's trainers: Lightning, Hugging Face, TensorBoard.
+"""Spectra in other trainers: Lightning, Hugging Face, TensorBoard.
 
-Each needs its own library, which Overt does not require: ``pip install 'overt[lightning]'``,
-``'overt[huggingface]'`` or ``'overt[tensorboard]'``. Names are imported when first used.
+Each needs a library of its own, imported when first used: ``pip install 'overt[lightning]'``,
+``'overt[huggingface]'`` or ``'overt[tensorboard]'``.
 """
 
 from __future__ import annotations

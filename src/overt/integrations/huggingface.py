@@ -15,13 +15,13 @@ try:
 except ImportError as error:
     raise missing("transformers", "huggingface", error) from None
 
-# Not the name of the callback: under that, transformers would look for an ExportableState, of which it makes
-# a new one from plain data if asked to, and the tracker that the user holds would be lost.
+# Not the name of the callback: under it, transformers looks for an ExportableState and may make a new one
+# from plain data, so that the user's tracker would be lost.
 _KEY = "overt.SpectrumTracker"
 
 
 class _Entry(dict[str, Any]):
-    """What a callback keeps in the trainer's state; one that comes from a checkpoint is a plain dict."""
+    """A callback's entry in the trainer's state; an entry from a checkpoint is a plain dict."""
 
 
 class HuggingFaceSpectra(Recorder, TrainerCallback):  # type: ignore[misc,unused-ignore]
@@ -30,11 +30,10 @@ class HuggingFaceSpectra(Recorder, TrainerCallback):  # type: ignore[misc,unused
     Parameters
     ----------
     tracker
-        What is recorded and when. Its model is set when training starts. Its rows are kept in the trainer's
-        state, which is ``trainer_state.json`` in each checkpoint, and a run that is resumed from a checkpoint
-        goes on from them (with transformers from 4.42 on). Several callbacks take up theirs in their order.
-        The loss of a row is the last one that the trainer has logged, a mean over ``logging_steps``; there is
-        none before the first.
+        Its model is set when training starts. Its rows are kept in the trainer's state
+        (``trainer_state.json`` in each checkpoint), and a run resumed from a checkpoint continues them (with
+        transformers from 4.42 on); several callbacks resume in their order. The loss of a row is the last one
+        that the trainer has logged, a mean over ``logging_steps``; there is none before the first.
     select
         The part of the model to record; by default all of it. A language model takes token ids, which have no
         derivative: record its weights, or select a part that takes embeddings.
@@ -42,7 +41,7 @@ class HuggingFaceSpectra(Recorder, TrainerCallback):  # type: ignore[misc,unused
     Raises
     ------
     TypeError
-        `tracker` is no `overt.SpectrumTracker`.
+        `tracker` is no `overt.SpectrumTracker`, or `select` cannot be called.
     ImportError
         transformers is not installed (when this module is imported).
 
@@ -69,12 +68,12 @@ class HuggingFaceSpectra(Recorder, TrainerCallback):  # type: ignore[misc,unused
         self._keep(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Bring what a checkpoint will hold up to date."""
+        """Update the entry for a checkpoint."""
         del args, state, kwargs
         self._keep(control)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Record the end, whatever it costs."""
+        """Record the end, whatever the cost."""
         del args, control, kwargs
         self._record(state, force=True)
         self.tracker.close()
@@ -82,14 +81,14 @@ class HuggingFaceSpectra(Recorder, TrainerCallback):  # type: ignore[misc,unused
     def _record(self, state: Any, *, force: bool = False) -> None:
         if not state.is_world_process_zero:
             return
-        # The loss of the last log entry; the trainer does not hand out that of this step.
+        # The last logged loss: the trainer does not pass on the loss of this step.
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         loss = losses[-1] if losses else None
         if self.tracker.step(int(state.global_step), loss=loss, force=force) is not None:
             self._entry.update(self.tracker.state_dict())
 
     def _take_up(self, state: Any) -> None:
-        """Go on from what a checkpoint holds, and have the next ones hold what is recorded."""
+        """Continue from a checkpoint's entry, and add an entry for the next checkpoints."""
         kept = getattr(state, "stateful_callbacks", None)
         if not state.is_world_process_zero or not isinstance(kept, dict):
             return
@@ -101,6 +100,6 @@ class HuggingFaceSpectra(Recorder, TrainerCallback):  # type: ignore[misc,unused
         entries.append(self._entry)
 
     def _keep(self, control: Any) -> None:
-        """Before a checkpoint also the clock is kept; between, it would wait for the device."""
+        """Update the clock before a checkpoint alone, since reading it waits for the device."""
         if getattr(control, "should_save", False):
             self._entry.update(self.tracker.state_dict())

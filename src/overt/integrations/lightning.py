@@ -25,22 +25,20 @@ class LightningSpectra(Recorder, Callback):  # type: ignore[misc,unused-ignore]
     Parameters
     ----------
     tracker
-        What is recorded and when. Its model is set when training starts; its rows are saved with, and
-        restored from, Lightning's checkpoints. The loss of a row is that of the last batch, as
-        ``training_step`` returned it.
+        Its model is set when training starts; its rows are saved with, and restored from, Lightning's
+        checkpoints. The loss of a row is the one that ``training_step`` returned for the last batch.
     select
         The part of the LightningModule to record, such as ``lambda module: module.net``; by default all of
         it. The measure calls it with inputs alone.
     log
-        Also log each functional by the module's own logger, as ``spectrum/<name>/<functional>``.
+        Also log each functional to the trainer's logger, as ``spectrum/<name>/<functional>``.
     name
-        Tells several of these callbacks in one Trainer apart in Lightning's checkpoints, which refuse two of
-        the same name.
+        Distinguishes several of these callbacks in one Trainer, for Lightning's checkpoints.
 
     Raises
     ------
     TypeError
-        `tracker` is no `overt.SpectrumTracker`.
+        `tracker` is no `overt.SpectrumTracker`, or `select` cannot be called.
     ImportError
         Neither lightning nor pytorch_lightning is installed (when this module is imported).
 
@@ -79,7 +77,7 @@ class LightningSpectra(Recorder, Callback):  # type: ignore[misc,unused-ignore]
         self._record(trainer, outputs)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record the end, whatever it costs."""
+        """Record the end, whatever the cost."""
         del pl_module
         self._record(trainer, force=True)
         self.tracker.close()
@@ -98,7 +96,7 @@ class LightningSpectra(Recorder, Callback):  # type: ignore[misc,unused-ignore]
             return
         loss = _loss_of(outputs)
         if loss is not None:
-            # Lightning divides it, to sum up the gradients of as many batches; by 1 in manual optimization.
+            # Lightning divides the loss of accumulated batches by their number (1 in manual optimization).
             loss = loss * trainer.accumulate_grad_batches
         row = self.tracker.step(step, loss=loss, force=force)
         if row is not None and self._log and trainer.logger is not None:

@@ -1,4 +1,4 @@
-"""What the callbacks for trainers share."""
+"""The common part of the callbacks for trainers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 
 from torch import nn
 
+from overt._utils.checks import check_callable, message, optional
 from overt.measures import SpectrumTracker
 
 
 class Recorder:
-    """A tracker and the part of the model that it records; a callback adds when."""
+    """A tracker and the part of the model that it records; subclasses call it at the right times."""
 
     def __init__(self, tracker: SpectrumTracker, select: Callable[[Any], nn.Module] | None) -> None:
         super().__init__()
         if not isinstance(tracker, SpectrumTracker):
-            raise TypeError(f"tracker must be an overt.SpectrumTracker, got a {type(tracker).__name__}")
+            raise TypeError(message("tracker", "an overt.SpectrumTracker", tracker))
         self.tracker = tracker
-        self._select = select
+        self._select = optional(check_callable, select, "select")
 
     def _attach(self, model: Any) -> None:
         self.tracker.attach(model if self._select is None else self._select(model))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from overt._utils.checks import message
 from overt.integrations.spectra import missing, scalars_of
 
 try:
@@ -19,21 +20,25 @@ class TensorBoard:
     """Writes each recorded row; give it as ``SpectrumTracker(…, on_record=TensorBoard("runs/1"))``.
 
     Each functional is a scalar ``spectrum/<name>/<functional>``, the leading values are a histogram
-    ``spectrum/<name>/values``, and what recording costs is ``spectrum/seconds_of_recording``.
+    ``spectrum/<name>/values``, and the cost of recording is ``spectrum/seconds_of_recording``.
 
     Parameters
     ----------
     writer
-        A folder, or a ``SummaryWriter`` that is already there.
+        A folder, or an existing ``SummaryWriter``.
 
     Raises
     ------
+    TypeError
+        `writer` is neither.
     ImportError
         tensorboard is not installed (when this module is imported).
     """
 
     def __init__(self, writer: str | os.PathLike[str] | SummaryWriter) -> None:
         self.writer: Any = SummaryWriter(str(writer)) if isinstance(writer, (str, os.PathLike)) else writer
+        if not hasattr(self.writer, "add_scalar"):
+            raise TypeError(message("writer", "a folder or a SummaryWriter", writer))
 
     def __call__(self, row: dict[str, Any]) -> None:
         """Write one row."""

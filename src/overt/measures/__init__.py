@@ -1,9 +1,9 @@
-"""Spectra of M = E[JᵀJ], what a model is sensitive to, and of its weights, layers and activations.
+"""Spectra of M = E[JᵀJ], a model's sensitivity, and of its weights, layers and activations.
 
-`measuring.py` has `measure`, `spectrum.py` what it returns, `methods/` how it is found; `data.py` and
-`comparison.py` are about the data beside it. Sub-rooms: `views/` (weights, layers, activations, Jacobians
-point by point), `compression/` (fewer numbers, nearly the same outputs), `inference/` (which penalty a
-solution looks like a minimum of) and `tracking/` (spectra while a model trains).
+`measuring.py` has `measure`, `spectrum.py` its result, `methods/` its algorithms; `data.py` and
+`comparison.py` measure the data beside it. Sub-rooms: `views/` (weights, layers, activations, Jacobians point
+by point), `compression/` (fewer numbers, nearly the same outputs), `inference/` (the penalty that a solution
+seems to minimize) and `tracking/` (spectra while a model trains).
 """
 
 from overt.measures.comparison import Comparison, compare

@@ -19,12 +19,16 @@ _BLOCK = 1024
 
 
 class Measured(Protocol):
-    """What is read of a :class:`overt.Spectrum`."""
+    """The fields of a :class:`overt.Spectrum` that comparisons and pictures read."""
 
     @property
     def values(self) -> Tensor: ...
     @property
     def basis(self) -> str | Tensor: ...
+    @property
+    def stderr(self) -> Tensor | None: ...
+    @property
+    def input_shape(self) -> tuple[int, ...] | None: ...
     @property
     def dims(self) -> tuple[int, ...] | None: ...
     @property
@@ -42,13 +46,12 @@ class Comparison:
     data : Tensor, shape (k,)
         √diag(U C U*) with C the covariance of the data, in the same basis and order.
     cosine : float
-        In [0, 1]: 1 where the model is sensitive in proportion to the data's variance, 0 where it is
-        sensitive only to what does not vary. In a fixed basis the cosine of the angle between the two vectors
-        of squares; in the eigenbasis that between the two matrices, tr(MC)/(‖M‖_F ‖C‖_F), which also counts
-        what varies in the data and is not seen by the model.
+        In [0, 1]: 1 if the model is sensitive in proportion to the data's variance, 0 if it is sensitive only
+        to directions without variance. In a fixed basis, the cosine between the two vectors of squares; in
+        the eigenbasis, tr(MC)/(‖M‖_F ‖C‖_F), which also counts variance that the model does not see.
     rank_correlation : float
-        Spearman's ρ between the two, in [−1, 1]: whether the order is the same, whatever the scale. NaN
-        where one of them is constant, or there is one coefficient alone.
+        Spearman's ρ between the two, in [−1, 1]; NaN if one of them is constant, or there is a single
+        coefficient.
     data_effective_rank : float
         Effective rank of the data's amplitudes in this basis: how sparse the data is in it. In the
         eigenbasis, of its amplitudes within the span of M.
@@ -65,7 +68,7 @@ def compare(spectrum: Measured, inputs: Inputs, *, center: bool = True) -> Compa
     """Compare a spectrum with the covariance or the power spectrum of data, in the spectrum's basis.
 
     In the eigenbasis the data's amplitudes are its standard deviations along the eigenvectors of M that were
-    found: the coefficients, unlike the cosine, cover the span of M alone.
+    found, so the coefficients, unlike the cosine, cover only the span of M.
 
     Parameters
     ----------
@@ -92,18 +95,23 @@ def compare(spectrum: Measured, inputs: Inputs, *, center: bool = True) -> Compa
     >>> round(measure(model, x).compare(x).rank_correlation, 6)
     1.0
     """
-    x = torch.cat(list(differentiable_batches(inputs)))
-    rows, shape = data_rows(x, center=center), tuple(x.shape[1:])
+    rows, dtype = data_rows(inputs, center=center)
+    shape = tuple(rows.shape[1:])
     values, basis, factor = spectrum.values, spectrum.basis, None
     if is_eigen(basis):
-        factor = _required_factor(spectrum)
+        factor = spectrum.factor
+        if factor is None:
+            raise ValueError(
+                "spectrum: it holds no factor, so no eigenvectors; measure the model with basis='eigen'"
+            )
         values, basis = _eigenpairs(factor)
     chosen = make_basis(basis, shape, dims=spectrum.dims or None)
     if len(values) != chosen.size:
         raise ValueError(
-            f"inputs: of shape {shape}, which is {chosen.size} coefficients; the spectrum has {len(values)}"
+            f"inputs of shape {shape} have {chosen.size} coefficients, the spectrum has {len(values)}; give "
+            "inputs of the shape that was measured"
         )
-    data = data_moments(rows, chosen).mean.sqrt().to(x.dtype)
+    data = data_moments(rows, chosen).mean.sqrt().to(dtype)
     values = values.to(data)
     if factor is None:
         cosine = _cosine(values.double().square(), data.double().square())
@@ -118,33 +126,26 @@ def compare(spectrum: Measured, inputs: Inputs, *, center: bool = True) -> Compa
     )
 
 
-def data_rows(x: Tensor, *, center: bool) -> Tensor:
-    """The inputs, less their mean where asked, in the dtype that sums are kept in."""
-    x = x.to(wide_dtype(x.device))
-    return x - x.mean(0) if center else x
+def data_rows(inputs: Inputs, *, center: bool, max_samples: int | None = None) -> tuple[Tensor, torch.dtype]:
+    """All inputs in the dtype in which sums are kept, less their mean if ``center``; and their own dtype."""
+    batches = list(differentiable_batches(inputs, max_samples=max_samples))
+    if not batches:
+        raise ValueError("inputs: there is no batch; give at least one")
+    x = torch.cat(batches)
+    rows = x.to(wide_dtype(x.device))
+    return rows - rows.mean(0) if center else rows, x.dtype
 
 
 def data_moments(rows: Tensor, basis: Basis) -> Moments:
     """Mean squared coefficients of the data in a basis."""
     moments = Moments()
-    for part in torch.split(rows, 1024):
+    for part in torch.split(rows, _BLOCK):
         moments.add(basis.power(part))
     return moments
 
 
-def _required_factor(spectrum: Measured) -> Tensor:
-    if spectrum.factor is None:
-        raise ValueError(
-            "spectrum: it holds no factor, and so no eigenvectors; measure the model with basis='eigen'"
-        )
-    return spectrum.factor
-
-
 def _eigenpairs(factor: Tensor) -> tuple[Tensor, Tensor]:
-    """Singular values above rounding, and eigenvectors in rows, of the spectrum's own M.
-
-    Not its ``values``, which for a sketch are corrected and no longer in the order of the vectors.
-    """
+    """Singular values above rounding, and eigenvectors in rows; the ``values`` of a sketch are corrected."""
     _, S, Vh = svd(factor)
     kept = max(1, int((rank_tolerance(S, *factor.shape) < S).sum()))
     return S[:kept], Vh[:kept]

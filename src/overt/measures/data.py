@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from overt._utils.checks import check_integer, optional
@@ -14,7 +13,7 @@ from overt.linalg.row_stack import LARGEST_SQUARE
 from overt.measures.comparison import data_moments, data_rows
 from overt.measures.methods.moments import values_with_errors
 from overt.measures.spectrum import Spectrum
-from overt.networks.batches import Inputs, differentiable_batches
+from overt.networks.batches import Inputs
 
 
 def data_spectrum(
@@ -52,18 +51,17 @@ def data_spectrum(
     """
     eigen = is_eigen(basis, dims)
     max_samples = optional(check_integer, max_samples, "max_samples", least=1)
-    x = torch.cat(list(differentiable_batches(inputs, max_samples=max_samples)))
-    shape, dtype = tuple(x.shape[1:]), x.dtype
-    if eigen and min(len(x), x[0].numel()) > LARGEST_SQUARE:
+    rows, dtype = data_rows(inputs, center=center, max_samples=max_samples)
+    shape, (n, size) = tuple(rows.shape[1:]), rows.flatten(1).shape
+    if eigen and min(n, size) > LARGEST_SQUARE:
         raise ValueError(
-            f"inputs: the eigenvectors of {len(x)} inputs of {x[0].numel()} entries would be a square matrix "
-            f"of more than {LARGEST_SQUARE}; take fewer inputs with max_samples, or another basis"
+            f"inputs: the eigenvectors of {n} inputs of {size} entries would be a square matrix of more than "
+            f"{LARGEST_SQUARE}; take fewer inputs with max_samples, or another basis"
         )
-    rows = data_rows(x, center=center)
     if eigen:
-        _, S, Vh = svd(rows.flatten(1) / len(rows) ** 0.5)
+        _, S, Vh = svd(rows.flatten(1) / n**0.5)
         factor = (S[:, None] * Vh).to(dtype)
-        return Spectrum(S.to(dtype), factor=factor, n_samples=len(rows), method="exact", input_shape=shape)
+        return Spectrum(S.to(dtype), factor=factor, n_samples=n, method="exact", input_shape=shape)
     chosen = make_basis(basis, shape, dims=dims)
     moments = data_moments(rows, chosen)
     values, stderr = values_with_errors(moments.mean, moments.variance_of_mean())
@@ -72,7 +70,7 @@ def data_spectrum(
         basis=basis,
         stderr=None if stderr is None else stderr.to(dtype),
         covers="" if stderr is None else "data",
-        n_samples=len(rows),
+        n_samples=n,
         method="exact",
         input_shape=shape,
         dims=chosen.dims,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -52,14 +52,13 @@ def measure(
     Fourier basis, for a diagonal network its coordinates in the identity basis. M is also known as the
     expected gradient outer product.
 
-    The model is put into evaluation mode and left as it was found; parameters and their gradients are not
-    touched. Mixed precision (``torch.autocast``) and ``torch.compile`` are switched off while measuring:
-    what is measured is the same function in the precision of its parameters.
+    The model is measured in evaluation mode, without ``torch.autocast`` and ``torch.compile``, so in the
+    precision of its parameters, and is left as it was found, gradients included.
 
     Parameters
     ----------
     model : torch.nn.Module or callable
-        Of a batch (n, *shape). Each output must depend on its own input alone, which is checked.
+        Takes a batch (n, *shape). Each output must depend on its own input alone, which is checked.
     inputs : Tensor or iterable
         A batch (n, *shape), or a DataLoader or other iterable of batches or (inputs, targets) pairs. They
         are moved to the model's device. Token ids have no derivative: see ``forward``.
@@ -67,23 +66,22 @@ def measure(
         ``"eigen"``, ``"identity"``, ``"fourier"``, ``"dct"``, ``"haar"`` or a matrix with orthonormal rows;
         see :func:`overt.linalg.make_basis` for channels and ``dims``.
     method : str
-        - ``"exact"``: all outputs of all inputs, one backward pass for each output (or one forward-mode
-          pass for each entry of an input, where that is less). Eigenvalues come from the stacked Jacobians,
+        - ``"exact"``: all outputs of all inputs, by one backward pass for each output (or one forward-mode
+          pass for each entry of an input, if these are fewer). Eigenvalues come from the stacked Jacobians,
           not from M, whose eigenvalues have half of the digits.
-        - ``"sketch"``: ``probes`` random vector–Jacobian products for each input (all outputs, where there
-          are no more). In a fixed basis the squared values have no bias. In the eigenbasis their bias is
-          corrected to second order, and bounded on both sides by ``upper`` and ``lower``: for each k, the
-          sum of the first k ``upper²`` is in expectation at least that of the k largest eigenvalues of M,
-          and the sum of the first k ``lower²`` at most. Values that were not found are summed in ``tail``.
-        - ``"lanczos"``: the ``k`` leading singular values of M of the given inputs by block Lanczos
-          iteration, with no sketching error. It goes through all inputs many times, and needs forward-mode
-          or second derivatives.
+        - ``"sketch"``: ``probes`` random vector–Jacobian products for each input (all outputs, if there are
+          no more). In a fixed basis the squared values have no bias. In the eigenbasis their bias is
+          corrected to second order, and bounded by ``upper`` and ``lower``: for each k, the sum of the k
+          largest eigenvalues of M is at most the expected sum of the first k ``upper²``, and at least that
+          of the first k ``lower²``. ``tail`` is the sum of the values that were not found.
+        - ``"lanczos"``: the ``k`` leading values for the given inputs by block Lanczos iteration, without
+          sketching error. It needs many passes over the inputs, and forward-mode or second derivatives.
     outputs : str or callable
         ``"logits"`` (the output as it is), ``"probabilities"`` (softmax over the last dimension),
-        ``"margin"`` (largest minus second largest entry), or a function of what the model, or the layer,
-        returns, such as ``lambda y: y[0]`` for a tuple.
+        ``"margin"`` (largest minus second largest entry), or a function of the output, such as
+        ``lambda y: y[0]`` for a tuple.
     layer : str, optional
-        Name of a submodule whose output takes the place of the model's.
+        Name of a submodule whose output is used instead of the model's.
     forward : callable, optional
         How the model is called, ``forward(model, x)``. A language model is measured from its embeddings, with
         ``forward=lambda model, e: model(inputs_embeds=e)``.
@@ -93,27 +91,25 @@ def measure(
     probes : int
         Random products for each input of a sketch.
     errors_over : str
-        What ``stderr`` speaks of. ``"data"``: the inputs are an independent sample, and the errors are those
-        of both data and probes around the M of all data. ``"probes"``: the inputs are all there is.
-        One input alone leaves the probes only. ``covers`` of the result says which it is.
+        ``"data"``: the inputs are an independent sample, and ``stderr`` covers sampling of data and probes.
+        ``"probes"``: the inputs are the whole population, as is a single input. See ``Spectrum.covers``.
     k, tolerance : int, float
         For Lanczos: how many values, and the accepted residual of an eigenvalue relative to the largest
-        one, in [0, 1). The error of an eigenvalue that stands apart is of the order of the residual squared.
+        one, in [0, 1). The error of an isolated eigenvalue is of the order of the residual squared.
     max_samples : int, optional
-        Use no more inputs than these.
+        Use only the first so many inputs.
     memory_budget : int
-        Bytes for one pass and, in the eigenbasis, for the rows that are kept. It bounds the size of a chunk
-        by the graph of one input, which is looked at first; parameters are not counted.
+        Bytes for one pass and, in the eigenbasis, for the rows that are kept. The graph of one input sets the
+        size of a chunk; parameters are not counted.
     seed : int
         Of the probes. Draws also depend on the batches and the memory budget.
     train : bool
-        Measure in the mode that the model is in. Refused where batch statistics or dropout are active.
+        Measure in the model's present mode. Refused if batch statistics or dropout are active.
 
     Returns
     -------
     Spectrum
-        In the eigenbasis at most min(D, outputs × inputs) values, the others being zero; in a fixed basis
-        all.
+        In the eigenbasis at most min(D, outputs × inputs) values, all others are zero; in a fixed basis all.
 
     Raises
     ------
@@ -162,36 +158,21 @@ def measure(
             max_samples=max_samples,
             keep=lanczos,
         )
+        probing = None if method == "exact" else Probing(passes.outputs, probes, seed)
         if lanczos:
             found = lanczos_eigen(passes, k, tolerance, seed)
-        else:
-            probing = None if method == "exact" else Probing(passes.outputs, probes, seed)
-            if eigen:
-                found = _eigen(passes, probing, errors_over, memory_budget)
+        elif not eigen:
+            chosen = make_basis(basis, passes.shape, dims=dims)
+            if probing is None:
+                found = exact_diagonal(passes, chosen, errors_over)
             else:
-                found = _diagonal(passes, probing, errors_over, basis, dims)
+                found = sketch_diagonal(passes, chosen, probing, errors_over)
+            found["dims"] = chosen.dims
+        elif probing is None or (probing.all_outputs and errors_over == "probes"):
+            found = exact_eigen(passes, memory_budget)
+        else:
+            found = sketch_eigen(passes, probing, errors_over, memory_budget)
     # Sums were kept in double precision; what is returned has the precision of the inputs.
     dtype = compute_dtype(passes.dtype)
     found = {name: part.to(dtype) if isinstance(part, Tensor) else part for name, part in found.items()}
     return Spectrum(basis=basis, method=method, input_shape=passes.shape, **found)
-
-
-def _eigen(
-    passes: Passes, probing: Probing | None, errors_over: ErrorsOver, memory_budget: int
-) -> dict[str, Any]:
-    if probing is None or (probing.all_outputs and errors_over == "probes"):
-        return exact_eigen(passes, memory_budget)
-    return sketch_eigen(passes, probing, errors_over, memory_budget)
-
-
-def _diagonal(
-    passes: Passes,
-    probing: Probing | None,
-    errors_over: ErrorsOver,
-    basis: str | Tensor,
-    dims: Sequence[int] | None,
-) -> dict[str, Any]:
-    chosen = make_basis(basis, passes.shape, dims=dims)
-    if probing is None:
-        return exact_diagonal(passes, chosen, errors_over) | {"dims": chosen.dims}
-    return sketch_diagonal(passes, chosen, probing, errors_over) | {"dims": chosen.dims}

@@ -8,35 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BAND = 1.96
+from overt.measures.comparison import Measured
+
+_BAND = 1.96
 
 
-def draw(
-    values: Tensor,
-    ax: Any = None,
-    *,
-    basis: str | None = "eigen",
-    stderr: Tensor | None = None,
-    shape: tuple[int, ...] | None = None,
-    dims: tuple[int, ...] | None = None,
-    label: str | None = None,
-    color: str | None = None,
-) -> Any:
-    """Draw values (k,) with their standard errors; returns the axes. See :meth:`overt.Spectrum.plot`.
-
-    Parameters
-    ----------
-    basis
-        Its name; None for one that has none.
-    shape, dims
-        Of one input, and the dimensions that the basis transforms.
-    """
+def draw(spectrum: Measured, ax: Any, label: str | None, color: str | None) -> Any:
+    """Draw a spectrum and return the axes; see :meth:`overt.Spectrum.plot`."""
     if ax is None:
         from matplotlib import pyplot
 
         ax = pyplot.subplots()[1]
-    values = values.double().cpu()
-    named = basis is not None and basis != "eigen"
+    values, stderr = spectrum.values.double().cpu(), spectrum.stderr
+    basis = spectrum.basis if isinstance(spectrum.basis, str) else "given basis"
+    shape, dims = spectrum.input_shape, spectrum.dims
+    named = isinstance(spectrum.basis, str) and basis != "eigen"
     if named and shape and dims and len(dims) == 2 and len(values) == math.prod(shape):
         others = [d for d in range(len(shape)) if d not in dims]
         squares = values.square().reshape(shape)
@@ -62,7 +48,7 @@ def _image(picture: Tensor, ax: Any, *, fourier: bool) -> None:
 
 
 def _curve(
-    values: Tensor, stderr: Tensor | None, ax: Any, basis: str | None, label: str | None, color: str | None
+    values: Tensor, stderr: Tensor | None, ax: Any, basis: str, label: str | None, color: str | None
 ) -> None:
     index = torch.arange(len(values))
     eigen = basis == "eigen"
@@ -73,10 +59,10 @@ def _curve(
     line = ax.plot(index[shown], values[shown], ".-", lw=1, ms=4, label=label, color=color)[0]
     if stderr is not None:
         floor = float(values[shown].min()) * 0.1 if eigen and bool(shown.any()) else 0.0
-        low, high = (values - BAND * stderr).clamp_min(floor), values + BAND * stderr
+        low, high = (values - _BAND * stderr).clamp_min(floor), values + _BAND * stderr
         ax.fill_between(index[shown], low[shown], high[shown], alpha=0.2, color=line.get_color(), lw=0)
     ax.set(
-        xlabel="order" if eigen else f"coefficient ({basis or 'given basis'})",
+        xlabel="order" if eigen else f"coefficient ({basis})",
         ylabel="singular value" if eigen else "sensitivity",
     )
     if label is not None:

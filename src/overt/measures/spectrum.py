@@ -1,12 +1,12 @@
-"""The spectrum of a map, in its own eigenbasis or in a given one, and what is read from it."""
+"""The spectrum of a map in its own eigenbasis or in a given one."""
 
 from __future__ import annotations
 
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -39,11 +39,11 @@ class Spectrum:
     basis : str or Tensor
         ``"eigen"``, a name known to :func:`overt.linalg.make_basis`, or a matrix with basis vectors in rows.
     stderr : Tensor, shape (k,), or None
-        Standard errors of ``values``, in their order; ``covers`` says of what. None where there are none,
-        as for a sketch whose draws did not all fit the memory budget.
+        Standard errors of ``values``, in their order. None if there are none, as for a sketch whose draws
+        did not all fit the memory budget.
     covers : str
-        ``"data"``: the inputs are a sample, and all outputs were used; ``"data and probes"``; ``"probes"``:
-        the inputs are all there is; or empty.
+        Sources of error in ``stderr``: ``"data"`` (a sample of inputs, all outputs), ``"data and probes"``,
+        ``"probes"`` (the inputs are the whole population), or empty.
     n_samples, n_probes : int
         Inputs used, and random vectors for each (0: all outputs).
     method : str
@@ -55,10 +55,9 @@ class Spectrum:
     factor : Tensor, shape (r, D), or None
         M = factorᵀ factor, or an estimate of it for a sketch. What :meth:`alignment` needs.
     lower, upper : Tensor, shape (k,), or None
-        Of a sketched eigen-spectrum: estimates whose partial sums of squares are known to be too low and too
-        high, in the order that they were found in, which need not be that of ``values``; see
-        :func:`overt.measure`. Of Lanczos: the Ritz values, which are never above the values of the same
-        order, and the roots of Ritz value plus residual.
+        For a sketched eigen-spectrum, estimates whose partial sums of squares are too low and too high in
+        expectation, in an order of their own, see :func:`overt.measure`. For Lanczos, the Ritz values, which
+        are never above the values of the same order, and the roots of Ritz value plus residual.
     tail : float
         Estimated Σσ² of the values that were not found; 0 where the spectrum is whole.
     trace_squared : float or None
@@ -74,25 +73,28 @@ class Spectrum:
     """
 
     values: Tensor
-    basis: str | Tensor = field(default="eigen", kw_only=True)
-    stderr: Tensor | None = field(default=None, kw_only=True)
-    n_samples: int = field(default=0, kw_only=True)
-    n_probes: int = field(default=0, kw_only=True)
-    method: str = field(default="given", kw_only=True)
-    covers: str = field(default="", kw_only=True)
-    input_shape: tuple[int, ...] | None = field(default=None, kw_only=True)
-    dims: tuple[int, ...] | None = field(default=None, kw_only=True)
-    factor: Tensor | None = field(default=None, kw_only=True)
-    lower: Tensor | None = field(default=None, kw_only=True)
-    upper: Tensor | None = field(default=None, kw_only=True)
-    tail: float = field(default=0.0, kw_only=True)
-    trace_squared: float | None = field(default=None, kw_only=True)
+    _: KW_ONLY
+    basis: str | Tensor = "eigen"
+    stderr: Tensor | None = None
+    n_samples: int = 0
+    n_probes: int = 0
+    method: str = "given"
+    covers: str = ""
+    input_shape: tuple[int, ...] | None = None
+    dims: tuple[int, ...] | None = None
+    factor: Tensor | None = None
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+    tail: float = 0.0
+    trace_squared: float | None = None
 
     def __post_init__(self) -> None:
         values = check_spectrum(self.values, "values").detach()
         if values.ndim != 1 or len(values) == 0:
             raise ValueError(f"values must have shape (k,) with k > 0, got {tuple(values.shape)}")
         parts = {"values": values}
+        if self.factor is not None and check_float_tensor(self.factor, "factor").ndim != 2:
+            raise ValueError(f"factor must be a matrix (r, D), got shape {tuple(self.factor.shape)}")
         for name in ("stderr", "lower", "upper"):
             part = getattr(self, name)
             if part is not None:
@@ -101,7 +103,7 @@ class Spectrum:
                 parts[name] = part.detach()
         if is_eigen(self.basis) and bool((values.diff() > 0).any()):
             order = values.argsort(descending=True, stable=True)
-            # Not the bounds: those that are sorted by a noisy estimate are selected, and no bounds any more.
+            # Not the bounds: sorted by a noisy estimate they would be selected, and no bounds any more.
             parts |= {name: parts[name][order] for name in ("values", "stderr") if name in parts}
         for name, part in parts.items():
             object.__setattr__(self, name, part)
@@ -136,9 +138,8 @@ class Spectrum:
 
         With p = 2/L it is the representation cost (over L) of a depth-L linear, diagonal or full-width
         circular convolutional network (Dai, Karzand & Srebro 2021), in the basis that diagonalizes it.
-        Where ``tail`` is above 0, values are missing and it is a lower bound. Values at or below
-        max(k, D)·eps·σ₁, eps being that of their dtype, are rounding and count as 0: a small p would make
-        much of them.
+        If ``tail`` is above 0, values are missing and it is a lower bound. Values of at most max(k, D)·eps·σ₁
+        are rounding error and count as 0: a small p would magnify them.
 
         Raises
         ------
@@ -162,10 +163,9 @@ class Spectrum:
         Diagonals are majorized by eigenvalues (Schur 1923, Horn 1954), which makes 1 the largest value for
         p < 2 and any complete basis; for p > 2 it is the smallest one, and p = 2 always gives 1.
 
-        Both costs are taken from ``factor``, so that they are of one and the same M. For a sketch this is the
-        sketch's M: with fewer draws than dimensions its rank is too small, and the alignment with it. For
-        Lanczos it is the part of M that was found: where that is not all, a warning says how much is missing.
-        As in :meth:`cost`, rounding counts as 0.
+        Both costs are those of M = factorᵀ factor. A sketch with fewer draws than dimensions has too small a
+        rank, and so too small an alignment. Lanczos may find a part of M only, as a warning then says. As in
+        :meth:`cost`, rounding counts as 0.
 
         Parameters
         ----------
@@ -193,7 +193,7 @@ class Spectrum:
             raise ValueError("basis: the eigenbasis is aligned with itself; name a basis such as 'fourier'")
         if len(other.values) < self._required_factor().shape[1]:
             raise ValueError("basis: the alignment is defined for a complete basis, with D rows")
-        # Above the rounding of a trace: less than that is not missing.
+        # Up to the rounding error of a trace nothing is missing.
         if other.tail > 100 * torch.finfo(self.values.dtype).eps * self.trace:
             warnings.warn(
                 f"alignment: {other.tail / self.trace:.2g} of the trace of M is not in this spectrum "
@@ -206,7 +206,7 @@ class Spectrum:
         return self.in_basis("eigen").cost(p) / cost if cost > 0 else 1.0
 
     def in_basis(self, basis: str | Tensor, *, dims: Sequence[int] | None = None) -> Spectrum:
-        """The spectrum of the same M in another basis, from ``factor``; what that lacks is in ``tail``.
+        """The spectrum of the same M in another basis, from ``factor``; ``tail`` is the trace that it lacks.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Spectrum:
         return replace(self, values=values, basis=basis, dims=chosen.dims, covers="", **plain)
 
     def _missing(self, factor: Tensor) -> float:
-        """The part of the trace that the factor lacks: not the tail of a sketch, whose M is not corrected."""
+        """The trace that the factor lacks; not the tail of a sketch, whose factor is not corrected."""
         if not is_eigen(self.basis):
             return self.tail
         return max(0.0, self.trace - float(factor.double().square().sum()))
@@ -232,8 +232,7 @@ class Spectrum:
     def _required_factor(self) -> Tensor:
         if self.factor is None:
             raise ValueError(
-                "factor: this spectrum keeps values alone, and another basis needs M; measure with "
-                "basis='eigen', and ask that spectrum"
+                "factor: this spectrum has values only, and another basis needs M; measure with basis='eigen'"
             )
         return self.factor
 
@@ -244,9 +243,9 @@ class Spectrum:
     def plot(self, ax: Any = None, *, label: str | None = None, color: str | None = None) -> Any:
         """Draw the values.
 
-        In the Fourier, DCT and wavelet bases of images as a picture of coefficients, on a logarithmic scale,
-        as root mean square over channels, for Fourier with frequency 0 in the middle; otherwise as a curve
-        with a 95 % band, logarithmic for an eigen-spectrum. Zeros are left out of logarithmic axes.
+        In the Fourier, DCT and wavelet bases of images they are an image of coefficients on a logarithmic
+        scale, root mean square over channels, with frequency 0 in the middle; otherwise a curve with a 95 %
+        band, logarithmic for an eigen-spectrum. Zeros are left out of logarithmic axes.
 
         Parameters
         ----------
@@ -259,26 +258,7 @@ class Spectrum:
         -------
         matplotlib.axes.Axes
         """
-        return draw(
-            self.values,
-            ax,
-            basis=self.basis if isinstance(self.basis, str) else None,
-            stderr=self.stderr,
-            shape=self.input_shape,
-            dims=self.dims,
-            label=label,
-            color=color,
-        )
-
-    def to_plain(self) -> dict[str, Any]:
-        """The attributes by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Spectrum:
-        """The spectrum with these attributes; ``input_shape`` and ``dims`` may be lists."""
-        tuples = {name: tuple(plain[name]) for name in ("input_shape", "dims") if plain.get(name) is not None}
-        return cls(**{**plain, **tuples})
+        return draw(self, ax, label, color)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file, whole or not at all.
@@ -296,7 +276,7 @@ class Spectrum:
         OSError
             If the file cannot be written; an earlier file is then as it was.
         """
-        write(self.to_plain(), path)
+        write(vars(self), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Spectrum:
@@ -311,7 +291,7 @@ class Spectrum:
         OSError
             If it cannot be read.
         """
-        return read(path, cls.from_plain)
+        return read(path, cls)
 
     def __repr__(self) -> str:
         basis = self.basis if isinstance(self.basis, str) else "matrix"

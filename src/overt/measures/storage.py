@@ -50,8 +50,8 @@ def write(plain: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         np.savez(file, meta=header, **arrays)
 
 
-def read(path: str | os.PathLike[str], make: Callable[[dict[str, Any]], _Made]) -> _Made:
-    """Read the fields of a spectrum and make it of them; see :meth:`overt.Spectrum.load`."""
+def read(path: str | os.PathLike[str], make: Callable[..., _Made]) -> _Made:
+    """Make a spectrum from the fields in a file; see :meth:`overt.Spectrum.load`."""
     source = Path(path)
     try:
         meta, parts = _read_json(source) if _kind(source) == "json" else _read_npz(source)
@@ -62,7 +62,8 @@ def read(path: str | os.PathLike[str], make: Callable[[dict[str, Any]], _Made]) 
         dtype = meta.pop("basis_dtype", None)
         if matrix is not None:  # in its own dtype, which says how far from orthonormal it may be
             meta["basis"] = matrix if dtype is None else matrix.to(_BASIS_DTYPES[dtype])
-        return make(meta | parts)
+        meta |= {n: tuple(meta[n]) for n in ("input_shape", "dims") if meta.get(n) is not None}
+        return make(**meta, **parts)
     except OSError:
         raise
     except Exception as error:

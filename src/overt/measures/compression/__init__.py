@@ -1,8 +1,12 @@
-"""Models of fewer numbers and nearly the same outputs, and how few a model needs."""
+"""Models with fewer numbers and nearly the same outputs, and the fewest that a model needs."""
 
-from overt.measures.compression.compressing import compress
-from overt.measures.compression.parameters import EffectiveParameters, LayerParameters, effective_parameters
-from overt.measures.compression.report import CompressionReport
+from overt.measures.compression.compressing import (
+    EffectiveParameters,
+    LayerParameters,
+    compress,
+    effective_parameters,
+)
+from overt.measures.compression.shrinking import CompressionReport
 
 __all__ = [
     "CompressionReport",

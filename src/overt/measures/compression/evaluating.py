@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from overt._utils.checks import check_number
+from overt._utils.checks import check_number, message
 from overt.networks.batches import pairs_of
 from overt.networks.guard import untouched
 from overt.networks.modules import device_of
@@ -17,7 +17,7 @@ Evaluate = Callable[[nn.Module], float]
 
 
 def evaluator(evaluate: Any) -> Evaluate:
-    """A function from a model to its accuracy, from what a user gives.
+    """A function from a model to its accuracy.
 
     Parameters
     ----------
@@ -28,21 +28,20 @@ def evaluator(evaluate: Any) -> Evaluate:
     Raises
     ------
     TypeError, ValueError
-        It is none of these; when called, if what comes is no finite number, or the targets are no class
+        It is none of these. When called: the accuracy is no finite number, or the targets are no class
         indices.
     """
-    if isinstance(evaluate, nn.Module) or not (callable(evaluate) or hasattr(evaluate, "__iter__")):
-        raise TypeError(
-            "evaluate must be a function model -> accuracy, a pair (inputs, targets) or a DataLoader of such "
-            f"pairs, got a {type(evaluate).__name__}"
-        )
+    refused = isinstance(evaluate, (nn.Module, str, bytes, Mapping))
+    if refused or not (callable(evaluate) or hasattr(evaluate, "__iter__")):
+        expected = "a function model -> accuracy, a pair (inputs, targets) or a DataLoader of such pairs"
+        raise TypeError(message("evaluate", expected, evaluate))
 
     def measured(model: nn.Module) -> float:
         with untouched(model), torch.no_grad():
             value = evaluate(model) if callable(evaluate) else _accuracy(model, evaluate)
         if isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()
-        return check_number(value, "what evaluate returns", remedy="larger is better")
+        return check_number(value, "the result of evaluate", remedy="larger is better")
 
     return measured
 

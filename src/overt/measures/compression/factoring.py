@@ -21,7 +21,7 @@ class _Pair(nn.Sequential):
 
     @property
     def bias(self) -> Tensor | None:
-        """That of the second layer."""
+        """The bias of the second layer."""
         return cast("Tensor | None", self[1].bias)
 
     def _weights(self) -> tuple[Tensor, Tensor]:
@@ -42,7 +42,7 @@ class FactoredLinear(_Pair):
 
     @property
     def weight(self) -> Tensor:
-        """The weight that the two make together, formed when asked for."""
+        """The product of the two weights, formed on request."""
         B, A = self._weights()
         return A @ B
 
@@ -68,7 +68,7 @@ class FactoredConv(_Pair):
 
     @property
     def weight(self) -> Tensor:
-        """The kernel that the two make together, formed when asked for."""
+        """The kernel of the two layers together, formed on request."""
         B, A = self._weights()
         by_group = A.reshape(self.groups, -1, self.rank) @ B.reshape(self.groups, self.rank, -1)
         return by_group.reshape(len(A), *B.shape[1:])
@@ -80,12 +80,10 @@ class Layer:
 
     Attributes
     ----------
-    name
-        Its first name in the model.
-    module
-        The layer.
+    name, module
+        The layer, and its first name in the model.
     U, S, Vh
-        Of its weight as matrices, a batch of groups: (g, m, k), (g, k), (g, k, n).
+        Factors of its weight, a batch of one matrix for each group: (g, m, k), (g, k), (g, k, n).
     """
 
     name: str
@@ -105,9 +103,9 @@ class Layer:
         return self.module.weight.numel()
 
     def price(self, rank: int) -> int:
-        """Numbers that the weight takes at a rank: r(m + n) for each group, or all mn if that is fewer."""
-        groups, m, _ = self.U.shape
-        return groups * price(m, self.Vh.shape[-1], rank)
+        """Numbers in the weight at a rank: for each group r(m + n), or mn if that is fewer."""
+        (groups, m, _), n = self.U.shape, self.Vh.shape[-1]
+        return groups * min(rank * (m + n), m * n)
 
     def thrifty(self, rank: int) -> bool:
         """Whether two factors of this rank are fewer numbers than the weight."""
@@ -138,7 +136,7 @@ class Layer:
         if total == 0:
             return 1
         missing = total - power.cumsum(0)
-        # The slack is the rounding of the sum, so that energy=1 keeps what is not zero.
+        # The slack is the rounding error of the sum, so that energy=1 keeps all non-zero values.
         allowed = (1 - energy) * total + len(power) * torch.finfo(power.dtype).eps * total
         return 1 + int((missing > allowed).sum())
 
@@ -157,17 +155,6 @@ class Layer:
             pair[1].bias = self.module.bias
         kind = FactoredLinear if isinstance(self.module, nn.Linear) else FactoredConv
         return kind(*pair).train(self.module.training)
-
-
-def price(m: int, n: int, rank: int) -> int:
-    """Numbers that an (m, n) matrix of a rank takes: r(m + n), or mn if that is fewer.
-
-    Examples
-    --------
-    >>> price(100, 50, 3), price(100, 50, 40)
-    (450, 5000)
-    """
-    return min(rank * (m + n), m * n)
 
 
 def layers_to_factor(model: nn.Module) -> tuple[list[Layer], dict[str, str]]:
@@ -209,7 +196,7 @@ def _owners(model: nn.Module) -> dict[int, list[nn.Module]]:
 
 
 def _refusal(module: nn.Module, owners: dict[int, list[nn.Module]]) -> str | None:
-    """Why a module with a weight stays as it is; None if it need not, or has none."""
+    """Why a module with a weight is not factored; None if it is, or has no weight."""
     held = [p for p in module._parameters.values() if p is not None and p.ndim >= 2]
     if nn.utils.parametrize.is_parametrized(module):
         return "its weight is parametrized; remove the parametrization first"
@@ -218,11 +205,11 @@ def _refusal(module: nn.Module, owners: dict[int, list[nn.Module]]) -> str | Non
     if type(module) is not nn.Linear and type(module) not in CONVOLUTIONS:
         return f"a {type(module).__name__} is not factored, only nn.Linear and nn.Conv1d/2d/3d are"
     if module._forward_hooks or module._forward_pre_hooks:
-        return "it has forward hooks, which its factors would not have; remove them first"
+        return "it has forward hooks, which its factors would lose; remove them first"
     others = {type(owner) for owner in owners[id(module.weight)]}
     if len(others) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in others - {type(module)}))
-        return f"its weight is tied to that of a {names}"
+        return f"its weight is tied to the weight of a {names}"
     return None
 
 

@@ -1,8 +1,4 @@
-"""The search for the fewest numbers that keep a model as good as it is, within a tolerance.
-
-Nothing here finds the minimum: accuracy need not be monotone in a rank, and ranks interact. Whatever is found
-has been evaluated, so its number of parameters is an upper bound of the minimum.
-"""
+"""The search for the fewest numbers that keep a model's accuracy; see `effective_parameters`."""
 
 from __future__ import annotations
 
@@ -18,26 +14,22 @@ Ranks = tuple[int, ...]  # one for each distinct weight; the full rank means tha
 _HALVINGS = 8
 
 
-class Budget(Exception):  # noqa: N818  (it ends a search, and is no error)
+class _Exhausted(Exception):  # noqa: N818  (it ends a search, and is no error)
     """No further evaluation is allowed."""
 
 
 @dataclass
 class Found:
-    """What a search saw.
+    """The result of a search; `evaluations` and `exhausted` as in `EffectiveParameters`.
 
     Attributes
     ----------
     before
-        Accuracy of the model as it is.
+        Accuracy of the original model.
     good
         Numbers in the weights, by ranks, for all that kept the accuracy.
     alone
         For each weight the smallest rank found that keeps the accuracy with all others as they are.
-    evaluations
-        Number of models evaluated.
-    exhausted
-        Whether the search ended because no more were allowed.
     """
 
     before: float
@@ -50,24 +42,15 @@ class Found:
 def search(
     layers: list[Layer], evaluate: Callable[[], float], tolerance: float, max_evaluations: int
 ) -> Found:
-    """Look for ranks that keep ``evaluate()`` within `tolerance` of what it is now.
+    """Search for ranks that keep ``evaluate()`` within `tolerance` of its present value.
 
-    Parameters
-    ----------
-    layers
-        Of the model that is evaluated, one for each distinct weight. Weights are overwritten meanwhile and
-        are as before afterwards.
-    evaluate
-        The accuracy with the present weights.
-    tolerance
-        Largest accepted loss of accuracy.
-    max_evaluations
-        Bound on the calls of `evaluate`.
+    The weights of the layers, one for each distinct weight, are overwritten meanwhile and restored at the
+    end. `evaluate` gives the accuracy with the present weights; it is called at most `max_evaluations` times.
     """
     trial = _Trial(layers, evaluate, tolerance, max_evaluations)
     try:
         trial.run()
-    except Budget:
+    except _Exhausted:
         trial.found.exhausted = True
     finally:
         trial.restore()
@@ -94,7 +77,7 @@ class _Trial:
         for family in (self._by_energy, self._by_threshold, self._by_sensitivity):
             self._bisect(family)
         before = None
-        best = self._best()
+        best = min(self.found.good, key=self.found.good.__getitem__)
         while best != before:  # each round either saves numbers or is the last
             before = best
             prices = [layer.price(rank) for layer, rank in zip(self._layers, best, strict=True)]
@@ -135,8 +118,6 @@ class _Trial:
             else:
                 high = middle
 
-    # ---- one layer at a time ------------------------------------------------------------------------------
-
     def _shrink(self, ranks: Ranks, i: int) -> Ranks:
         """The smallest rank of one layer that a bisection finds, all others being kept."""
         layer, low, high = self._layers[i], 0, ranks[i]  # high keeps the accuracy
@@ -154,18 +135,13 @@ class _Trial:
                 low = middle
         return _with(ranks, i, high)
 
-    def _best(self) -> Ranks:
-        return min(self.found.good, key=self.found.good.__getitem__)
-
-    # ---- evaluation ---------------------------------------------------------------------------------------
-
     def _keeps(self, ranks: Ranks) -> bool:
         """Whether the model at these ranks is good enough."""
         pairs = zip(self._layers, ranks, strict=True)
         ranks = tuple(rank if layer.thrifty(rank) else layer.full_rank for layer, rank in pairs)
         if ranks not in self._seen:
             if self.found.evaluations >= self._limit:
-                raise Budget
+                raise _Exhausted
             self._set(ranks)
             self.found.evaluations += 1
             self._note(ranks, self._evaluate() >= self._least)

@@ -1,10 +1,10 @@
-"""A model at chosen ranks."""
+"""A model at chosen ranks, with a report."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
@@ -14,13 +14,66 @@ from overt._utils.checks import check_integer, check_number
 from overt.measures.compression.evaluating import Evaluate
 from overt.measures.compression.factoring import Layer, layers_to_factor
 from overt.measures.compression.rank_search import Found, Ranks, search
-from overt.measures.compression.report import CompressionReport
 
 _M = TypeVar("_M", bound=nn.Module)
 
 
+@dataclass(frozen=True)
+class CompressionReport:
+    """What `compress` did.
+
+    Attributes
+    ----------
+    ranks, full_ranks : dict of int
+        By the layers' names in the original model: ranks of the factored layers, and full ranks of all layers
+        that can be factored.
+    parameters_before, parameters_after : int
+        Numbers in the parameters of the models, each counted once.
+    layers_before, layers_after : dict of int
+        Numbers in the weights of all layers that can be factored.
+    errors : dict of float
+        Truncation errors ‖W − W_r‖_F/‖W‖_F of the factored layers.
+    left_alone : dict of str
+        Other layers with a weight, and why they were not factored.
+    accuracy_before, accuracy_after : float or None
+        Accuracy of the original and of the returned model; None without `evaluate`.
+    tolerance : float or None
+        The allowed loss of accuracy, if one was given.
+    evaluations : int
+        Number of models evaluated.
+    """
+
+    ranks: dict[str, int]
+    full_ranks: dict[str, int]
+    parameters_before: int
+    parameters_after: int
+    layers_before: dict[str, int]
+    layers_after: dict[str, int]
+    errors: dict[str, float]
+    left_alone: dict[str, str]
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    tolerance: float | None = None
+    evaluations: int = 0
+
+    @property
+    def ratio(self) -> float:
+        """Parameters before over parameters after."""
+        return self.parameters_before / self.parameters_after
+
+    def to_record(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        text = f"{self.parameters_before} → {self.parameters_after} parameters ({self.ratio:.2f}×)"
+        if self.accuracy_before is not None and self.accuracy_after is not None:
+            text += f", accuracy {self.accuracy_before:.4f} → {self.accuracy_after:.4f}"
+        return text
+
+
 class Shrunk(NamedTuple):
-    """What `Shrinkable.within` found."""
+    """The result of `Shrinkable.within`."""
 
     model: nn.Module
     report: CompressionReport
@@ -59,13 +112,13 @@ class Shrinkable:
         asked = ranks if isinstance(ranks, Mapping) else {layer.name: ranks for layer in self.every}
         chosen = [layer.full_rank for layer in self.layers]
         for name, rank in asked.items():
-            name = name.removesuffix(".weight")
+            name = name.removesuffix(".weight") if isinstance(name, str) else name
             if name not in self._unit:
                 why = self.left_alone.get(name, "there is no such layer")
-                raise ValueError(
-                    f"ranks: {name!r} cannot be factored: {why}; there are {', '.join(self._unit)}"
-                )
-            rank = check_integer(rank, f"ranks: that of {name!r}", least=1)
+                known = ", ".join(map(repr, self._unit))
+                raise ValueError(f"ranks: {name!r} cannot be factored: {why}; there are {known}")
+            label = f"ranks[{name!r}]" if asked is ranks else "ranks"
+            rank = check_integer(rank, label, least=1)
             chosen[self._unit[name]] = min(rank, chosen[self._unit[name]])
         return tuple(chosen)
 
@@ -75,7 +128,7 @@ class Shrinkable:
         found = search(scratch.layers, lambda: score(scratch.model), tolerance, max_evaluations)
         for ranks in sorted(found.good, key=found.good.__getitem__):
             small, report = self.build(ranks, score, found.before, tolerance, found.evaluations)
-            # Two factors round otherwise than their product does, so the last word is the built model's.
+            # Two factors round differently from their product, so the built model decides.
             if report.accuracy_after is not None and report.accuracy_after >= found.before - tolerance:
                 return Shrunk(small, report, ranks, found)
         raise ValueError("evaluate is not deterministic: an exact copy of the model is worse than the model")
@@ -119,7 +172,7 @@ class Shrinkable:
 
 
 def _copied(model: _M) -> _M:
-    """A copy without gradients; ValueError where there can be none."""
+    """A copy without gradients; ValueError if the model cannot be copied."""
     try:
         twin = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -130,7 +183,7 @@ def _copied(model: _M) -> _M:
 
 
 def _swap(small: nn.Module, modules: dict[str, nn.Module], replaced: dict[int, nn.Module]) -> nn.Module:
-    """Put new modules in the places of old ones, under each name that they have."""
+    """Replace modules under each of their names."""
     for name, module in modules.items():
         if id(module) not in replaced:
             continue
@@ -142,7 +195,7 @@ def _swap(small: nn.Module, modules: dict[str, nn.Module], replaced: dict[int, n
 
 
 def _reasons(left_alone: Mapping[str, str]) -> str:
-    """Which layers stay as they are, by reason, in few words."""
+    """The first few layers that stay as they are, by reason."""
     names: dict[str, list[str]] = {}
     for name, reason in left_alone.items():
         names.setdefault(reason, []).append(repr(name))

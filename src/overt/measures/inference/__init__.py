@@ -1,4 +1,4 @@
-"""The inverse question: which penalty a solution looks like a minimum of."""
+"""The inverse question: which penalty a solution seems to minimize."""
 
 from overt.measures.inference.inferred import InferredPenalty, Stationarity
 from overt.measures.inference.inverse import infer_penalty

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from overt import functional as F
+from overt._utils.checks import message
 
 OfSpectrum = Callable[[Tensor], Tensor]
 
@@ -34,11 +35,12 @@ class Member:
     name
         As in ``overt.functional``.
     functional
-        Of ``singular_values=``, a spectrum (k,); a 0-d tensor, differentiable where the spectrum is positive.
+        Takes ``singular_values=``, a spectrum (k,), and returns a 0-d tensor, differentiable where the
+        spectrum is positive.
     p, q
         Its exponents, None where it has none.
     unbounded
-        Whether its slope grows without bound as a value goes to zero, as that of σ^p does for p < 1.
+        Whether its slope grows without bound as a value goes to zero, like the slope of σ^p for p < 1.
     """
 
     name: str
@@ -68,11 +70,11 @@ def members(
     zero: float,
     scale: float,
 ) -> list[Member]:
-    """All that a solution is tried against.
+    """All functionals that a solution is tried against.
 
     S_p for each exponent (p = 1 is the nuclear norm, p = 2 the Frobenius norm) and S_p/S_q for each pair
-    ((1, 2) is the normalized nuclear norm); effective rank, stable rank, and log-det smoothed at the size of
-    what counts as zero; and functions that the caller gives, which see the spectrum in its own units.
+    ((1, 2) is the normalized nuclear norm); effective rank, stable rank, and log-det smoothed at the size
+    that counts as zero; and the caller's functions ``extra``, of the spectrum times ``scale``.
     """
     ratio = F.normalized_schatten_norm
     return [
@@ -84,9 +86,12 @@ def members(
         Member("effective_rank", F.effective_rank, unbounded=True),
         Member("stable_rank", F.stable_rank),
         Member("log_det", partial(F.log_det, eps=zero**2)),
-        *(Member(name, partial(_in_own_units, function, scale)) for name, function in extra.items()),
+        *(Member(name, partial(_scaled, name, function, scale)) for name, function in extra.items()),
     ]
 
 
-def _in_own_units(function: OfSpectrum, scale: float, *, singular_values: Tensor) -> Tensor:
-    return function(singular_values * scale)
+def _scaled(name: str, function: OfSpectrum, scale: float, *, singular_values: Tensor) -> Tensor:
+    value = function(singular_values * scale)
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        raise TypeError(message(f"extra[{name!r}]", "a differentiable function to a 0-d tensor", value))
+    return value

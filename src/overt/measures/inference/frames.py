@@ -1,8 +1,8 @@
-"""Where a solution sits: the directions in which its zeros stay zero, and the freedom at the zeros.
+"""The tangent space at a solution: the directions in which its zeros stay zero, and their complement.
 
-Matrices and vectors are treated alike. The spectrum of a vector is the absolute value of its entries; what
-the singular vectors are to a matrix, the support is to a vector. Everything is relative to the largest value
-of the spectrum, which is 1, and a value of at most ``zero`` counts as zero.
+Matrices and vectors are treated alike. The spectrum of a vector is the absolute values of its entries, and
+its support plays the part of the singular vectors. The largest value of the spectrum is 1, and values of at
+most ``zero`` count as zero.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from overt.linalg import orthonormal_basis, svd
 class Frame(ABC):
     """A solution X with its spectrum and its tangent space T.
 
-    T holds the directions along which the number of non-zeros of the spectrum stays what it is to first
-    order. The subdifferential of a function of the spectrum is G + Z: G = `compose` of the slopes, in T, and
-    Z in the orthogonal complement of T, no larger than the slope at zero.
+    Along the directions in T the number of non-zeros of the spectrum does not change to first order. The
+    subdifferential of a function of the spectrum is G + Z: G = `compose` of the slopes, in T, and Z in the
+    orthogonal complement of T, no larger than the slope at zero.
     """
 
     spectrum: Tensor  # (r,), descending, the values above zero
@@ -57,9 +57,9 @@ class Frame(ABC):
     def random(self, generator: torch.Generator) -> Frame:
         """A frame with the same spectrum in random directions."""
 
-    @abstractmethod
     def point(self) -> Tensor:
-        """The solution without what counts as zero."""
+        """The solution without the values that count as zero."""
+        return self.compose(self.spectrum)
 
 
 class MatrixFrame(Frame):
@@ -104,22 +104,18 @@ class MatrixFrame(Frame):
 
         return MatrixFrame(basis(self.U), self.spectrum, basis(self.V))
 
-    def point(self) -> Tensor:
-        return self.compose(self.spectrum)
-
     def _normal(self, X: Tensor) -> Tensor:
         Y = X - self.U @ (self.U.mT @ X)
         return Y - (Y @ self.V) @ self.V.mT
 
 
 class VectorFrame(Frame):
-    """Of a vector: T is the vectors that are zero where it is zero."""
+    """Of a vector x: T is the vectors that are zero where x is zero."""
 
     def __init__(self, x: Tensor, support: Tensor) -> None:
         self.support, self.signs = support, x.sign() * support
-        self.order = torch.argsort(torch.where(support, x.abs(), -1.0), descending=True)
         self.dim, self.size = int(support.sum()), x.numel()
-        self.order = self.order[: self.dim]
+        self.order = torch.argsort(torch.where(support, x.abs(), -1.0), descending=True)[: self.dim]
         self.spectrum = x.abs()[self.order]
 
     @classmethod
@@ -150,6 +146,3 @@ class VectorFrame(Frame):
         x = torch.zeros_like(self.signs)
         x[places.to(x.device)] = signs * self.spectrum
         return VectorFrame(x, x != 0)
-
-    def point(self) -> Tensor:
-        return self.compose(self.spectrum)

@@ -1,4 +1,4 @@
-"""What the inverse question gives back."""
+"""The answer to the inverse question."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ class Stationarity:
         gradient vanishes.
     reference, reference_low, reference_high
         Median and range of the share at random solutions; NaN where there are none.
-    ratio
-        share / reference: 1 is what chance gives. The share itself where there is no reference.
     """
 
     name: str
@@ -34,7 +32,7 @@ class Stationarity:
 
     @property
     def ratio(self) -> float:
-        """share / reference, or the share where there is no reference."""
+        """share / reference, so 1 is chance; the share itself if there is no reference."""
         return self.share / self.reference if self.reference > 0 else self.share
 
     @property
@@ -46,29 +44,30 @@ class Stationarity:
 
 @dataclass(frozen=True)
 class InferredPenalty:
-    """What `infer_penalty` found.
+    """The result of `infer_penalty`.
 
     Attributes
     ----------
     members
         One row a functional.
     best
-        The row of lowest ratio; None where nothing can be told, see `warnings`.
+        The row of lowest ratio; None if no functional can be named, see `warnings`.
     p, p_low, p_high
         The Schatten exponent (of ℓ_p for a vector) of lowest ratio, and its interval over resampled
-        directions of the null space. Where nothing can be told, `p` is NaN and the interval goes from 0 to
-        the largest exponent whose share is at most 0.1.
+        directions of the null space. If `best` is None because the data determine W, `p` is NaN and the
+        interval goes from 0 to the largest exponent whose share is at most 0.1. All are NaN if the non-zero
+        values are nearly equal.
     pairs
         The exponents (p, q) of S_p/S_q that have the lowest ratio in at least one in twenty resamples, most
         frequent first.
     rank
         Number of values of the spectrum that count as non-zero.
     freedom
-        Dimension, estimated, of the solutions with as many non-zeros: what the answer rests on.
+        Estimated dimension of the set of solutions with as many non-zeros.
     residual
         ‖𝒜(W) − y‖ / ‖y‖.
     warnings
-        What to know before the answer is believed.
+        Reasons for doubt.
     """
 
     members: tuple[Stationarity, ...]

@@ -38,16 +38,16 @@ def infer_penalty(
     r"""Tell for which functional a solution is stationary among all solutions that fit the same data.
 
     On {X : 𝒜(X) = 𝒜(W)} a function f is stationary at W if a member of its subdifferential lies in the range
-    of 𝒜*, that is has no part in the null space of 𝒜. Each functional is judged by the share
+    of 𝒜* and so has no part in the null space of 𝒜. Each functional is judged by the share
 
     .. math:: \min_Z ‖P_\mathrm{null}(G + Z)‖ / ‖G‖,
 
-    with W = U diag(σ) Vᵀ, G = U diag(f′(σ)) Vᵀ, and Z over what the subdifferential leaves free at the zero
+    with W = U diag(σ) Vᵀ, G = U diag(f′(σ)) Vᵀ, and Z the free part of the subdifferential at the zero
     singular values: UᵀZ = 0, ZV = 0, ‖Z‖₂ ≤ f′(0) (Watson 1992 for norms). For p = 1 this asks for a dual
-    certificate. Where f′ grows without bound at zero (p < 1, the effective rank) any Z is allowed, and the
-    share is that of G in the null space within the tangent space of the matrices of W's rank: W is then
-    compared with the solutions of its own rank alone. For p > 1 the bound is f′ at the size that counts as
-    zero. A vector is its own spectrum (Z off its support).
+    certificate. Where f′ grows without bound at zero (p < 1, the effective rank) any Z is allowed, and G is
+    projected onto the null space within the tangent space of the matrices of W's rank: W is then compared
+    with the solutions of its own rank alone. For p > 1 the bound is f′ at the size that counts as zero. A
+    vector is its own spectrum (Z off its support).
 
     Stationary does not mean smallest, and a functional with the same slopes at W cannot be told apart: with
     a single non-zero value, or all of one size, all Schatten norms are one.
@@ -62,15 +62,15 @@ def infer_penalty(
     exponents
         p of the Schatten or ℓ_p family, positive and finite.
     pairs
-        (p, q) with p < q of the scale-invariant S_p/S_q.
+        (p, q) with p < q for the scale-invariant S_p/S_q.
     extra
-        More functionals by name: functions of the spectrum, a tensor (r,) of positive values, with a finite
-        slope at zero.
+        More functionals by name: differentiable functions of the spectrum, a tensor (r,) of positive values,
+        with a finite slope at zero.
     zero
         Values up to this share of the largest count as zero. Choose it above the accuracy of the training.
     references
-        Number of random solutions with the same data, the same number of non-zeros and a spectrum of the same
-        size, that every share is compared with.
+        Every share is compared with its value at this number of random solutions with the same data, the same
+        number of non-zeros and a spectrum of the same size.
     seed
         Of the random solutions and of the resamples of the interval.
 
@@ -81,7 +81,7 @@ def infer_penalty(
     Raises
     ------
     TypeError, ValueError
-        Shapes that do not fit, NaN, a solution of zero, an argument out of its range.
+        Shapes that do not fit, NaN, W = 0, an argument of the wrong kind or out of its range.
 
     Notes
     -----
@@ -108,13 +108,16 @@ def infer_penalty(
     X, problem = _checked(W, problem)
     exponents = [check_number(p, "exponents", above=0) for p in _each(exponents, "exponents")]
     pairs = [_checked_pair(pair) for pair in _each(pairs, "pairs")]
-    for name, function in (extra or {}).items():
+    extra = {} if extra is None else extra
+    if not isinstance(extra, Mapping):
+        raise TypeError(message("extra", "a mapping from names to functions", extra))
+    for name, function in extra.items():
         check_callable(function, f"extra[{name!r}]")
     zero = check_number(zero, "zero", above=0, below=1)
     references, seed = check_integer(references, "references", least=0), check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     scale, frame = _frame(X, zero)
-    tried = family.members(exponents, pairs, extra or {}, zero=zero, scale=scale)
+    tried = family.members(exponents, pairs, extra, zero=zero, scale=scale)
     free = freedom(problem, frame, generator)
     others = random_solutions(problem, frame, references if free >= 0.5 else 0, generator)
     rests = [rest_of(problem, frame, one, zero) for one in tried]
@@ -166,9 +169,6 @@ def _exponents(
     return p, tuple((float(rows[chosen[k]].p or 0), float(rows[chosen[k]].q or 0)) for k in often)
 
 
-# ---- what to know before the answer is believed ------------------------------------------------------------
-
-
 def _notes_on_data(frame: Frame, free: float, residual: float, failed: int) -> list[str]:
     notes = []
     if free < 0.5 and frame.full:
@@ -185,8 +185,7 @@ def _notes_on_data(frame: Frame, free: float, residual: float, failed: int) -> l
         notes.append(f"only {free:.0f} of {frame.dim} directions are free: small shares mean little")
     if residual > 1e-2:
         notes.append(
-            f"W misses the data by {residual:.1%}: train on, or read the answer as one for the data that W "
-            "fits"
+            f"W misses the data by {residual:.1%}: train on, or read the answer as one about the data of W"
         )
     if failed:
         notes.append(
@@ -209,9 +208,6 @@ def _notes_on_answer(
     elif len(exponents) > 2 and high - low > 0.5 * (max(exponents) - min(exponents)):
         notes.append(f"p is not identified: its interval is {low:.2g} to {high:.2g}")
     return notes
-
-
-# ---- arguments ---------------------------------------------------------------------------------------------
 
 
 def _checked(W: object, problem: Any) -> tuple[Tensor, MeasurementMap]:

@@ -1,8 +1,4 @@
-"""The part of a gradient along which the data leave a solution free to move.
-
-On {X : 𝒜(X) = y} a function is stationary at X if its gradient, or one member of its subdifferential, is
-orthogonal to the null space of 𝒜, that is lies in the range of the adjoint 𝒜*.
-"""
+"""Gradients projected onto the null space of the measurements, and solutions of the same data."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from overt.measures.inference.frames import Frame
 
 
 class MeasurementMap(Protocol):
-    """What is asked of a problem: see ``overt.problems.Problem``."""
+    """A problem as seen here; see ``overt.problems.Problem``."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -33,13 +29,13 @@ def null_part(problem: MeasurementMap, X: Tensor) -> Tensor:
     return X - problem.adjoint(z)
 
 
-def _multiplier(problem: MeasurementMap, frame: Frame, X: Tensor) -> Tensor:
-    """z that minimizes ‖P_T (X − 𝒜* z)‖ over the tangent space T."""
+def _multiplier(problem: MeasurementMap, frame: Frame, b: Tensor, tolerance: float) -> Tensor:
+    """z with 𝒜 P_T 𝒜* z = b, P_T the projection onto the tangent space T."""
 
     def gram(v: Tensor) -> Tensor:
         return problem.measure(frame.tangent(problem.adjoint(v)))
 
-    return conjugate_gradients(gram, problem.measure(frame.tangent(X)), tolerance=1e-10).x
+    return conjugate_gradients(gram, b, tolerance=tolerance).x
 
 
 def smallest_null_part(
@@ -47,14 +43,15 @@ def smallest_null_part(
 ) -> Tensor:
     """The smallest P_null (G + Z) over Z in the complement of T with no value above ``radius``.
 
-    Without a bound it is the projection of G onto T ∩ null 𝒜: a vector v of the null space is orthogonal to
-    every P_null Z exactly if it is orthogonal to every Z, that is if it lies in T. A linear system gives it.
-    Where its Z is too large, the accelerated projected gradient method (Beck & Teboulle 2009) gives the
-    answer, with step 1 because the map is a projection.
+    Without a bound it is the projection of G onto T ∩ null 𝒜: a vector of the null space is orthogonal to
+    every P_null Z exactly if it is orthogonal to every Z, so if it lies in T. A linear system gives it. If
+    its Z is too large, the accelerated projected gradient method (Beck & Teboulle 2009) gives the answer,
+    with step 1 because the map is a projection.
     """
     if frame.full or radius == 0:
         return null_part(problem, G)
-    z = _multiplier(problem, frame, G)
+    # z minimizes ‖P_T (G − 𝒜* z)‖.
+    z = _multiplier(problem, frame, problem.measure(frame.tangent(G)), 1e-10)
     pulled = problem.adjoint(z)
     if math.isinf(radius) or frame.normal_size(pulled) <= radius:
         return frame.tangent(G - pulled)
@@ -77,10 +74,10 @@ def smallest_null_part(
 
 
 def interpolate(problem: MeasurementMap, frame: Frame, y: Tensor, *, max_iter: int = 40) -> Frame | None:
-    """Move a point to one with 𝒜(X) = y and as many non-zeros; None where that fails.
+    """Move a point to one with 𝒜(X) = y and as many non-zeros; None if that fails.
 
-    Gauss–Newton steps in the tangent space, each the shortest that meets the linearized equations, damped
-    where the residual would grow.
+    Gauss–Newton steps in the tangent space: each is the shortest that meets the linearized equations, and is
+    damped if the residual would grow.
     """
     target = 1e-8 * float(torch.linalg.vector_norm(y))
     X = frame.point()
@@ -89,11 +86,7 @@ def interpolate(problem: MeasurementMap, frame: Frame, y: Tensor, *, max_iter: i
         size = float(torch.linalg.vector_norm(residual))
         if size <= target:
             return frame
-
-        def gram(v: Tensor, at: Frame = frame) -> Tensor:
-            return problem.measure(at.tangent(problem.adjoint(v)))
-
-        z = conjugate_gradients(gram, residual, tolerance=1e-12 if frame.full else 1e-6).x
+        z = _multiplier(problem, frame, residual, 1e-12 if frame.full else 1e-6)
         step = frame.tangent(problem.adjoint(z))
         for share in (1.0, 0.5, 0.25, 0.1):
             moved = frame.retract(X + share * step)

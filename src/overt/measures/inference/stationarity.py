@@ -22,14 +22,14 @@ _RESAMPLES = 400
 
 
 def rest_of(problem: MeasurementMap, frame: Frame, member: Member, zero: float) -> Rest:
-    """What remains in the null space of the gradient with the best member of the subdifferential."""
+    """The part in the null space of the best member of the subdifferential."""
     slopes, radius = member.slopes(frame.spectrum, zero * float(frame.spectrum[0]))
     rest = smallest_null_part(problem, frame, frame.compose(slopes), radius)
     return rest, float(torch.linalg.vector_norm(slopes))
 
 
 def share_of(rest: Rest) -> float:
-    """‖rest‖ / ‖G‖; NaN where the gradient vanishes, as that of S_p/S_q does at a flat spectrum."""
+    """‖rest‖ / ‖G‖; NaN where the gradient vanishes, as for S_p/S_q at a flat spectrum."""
     part, size = rest
     return float(torch.linalg.vector_norm(part)) / size if size > _VANISHED else math.nan
 
@@ -50,7 +50,7 @@ def random_solutions(
 ) -> list[Frame]:
     """Solutions of the same data with as many non-zeros, from random points with the same spectrum.
 
-    Fewer than ``count`` where the equations were not met in three draws for each.
+    Fewer than ``count`` if 3 ``count`` draws do not give so many.
     """
     y = problem.measure(frame.point())
     found: list[Frame] = []
@@ -64,9 +64,9 @@ def random_solutions(
 
 
 def resampled_best(rests: Sequence[Rest], factors: Sequence[float], seed: int) -> list[int]:
-    """Which member has the lowest factor × share in each resample of the rows of the null space.
+    """The member with the lowest factor × share in each resample of the rows of a matrix or vector.
 
-    A row of a matrix or an entry of a vector is one draw; all members are judged on the same draws.
+    All members are judged on the same draws.
     """
     energies = np.stack(
         [

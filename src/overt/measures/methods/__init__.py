@@ -1,1 +1,1 @@
-"""How M = E[JᵀJ] is found: exactly, from random products, or by Lanczos iteration; one file a method."""
+"""Algorithms for M = E[JᵀJ]: exact, from random products, Lanczos iteration; one file each."""

@@ -8,8 +8,8 @@ order in M̂ − M both are off by one amount in opposite directions,
 
     E λ̂_i − λ_i = Σ_{j≠i} E(v_iᵀ(M̂ − M)v_j)² / (λ_i − λ_j) = λ_i − E v̂_iᵀM v̂_i,
 
-with v̂ the eigenvectors of M̂, so that a weighted mean cancels it. That is an expansion around separate
-eigenvalues: where they are closer to one another than the noise, only the two inequalities hold.
+with v̂ the eigenvectors of M̂, so that a weighted mean cancels it. The expansion is around separate
+eigenvalues: if they are closer to one another than the noise, only the two inequalities hold.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class CrossFit:
     upper : Tensor, shape (r,)
         Eigenvalues of the average.
     lower : Tensor, shape (k,)
-        Cross-fitted v̂ᵀM̂′v̂; k ≤ r. Empty where there is one fold alone.
+        Cross-fitted v̂ᵀM̂′v̂; k ≤ r. Empty for a single fold.
     corrected : Tensor, shape (k,)
         Their weighted mean; may be out of order or negative.
     vectors : Tensor, shape (r, D)
         Eigenvectors of the average, in rows.
     projections : list of Tensor, shape (n_f, k)
-        Squared inner products of the rows of each fold with the eigenvectors of the other folds.
+        Squared inner products of the rows of each fold with eigenvectors from the other folds.
     """
 
     upper: Tensor
@@ -64,8 +64,7 @@ def cross_fit(folds: list[Tensor], shares: list[float]) -> CrossFit:
     projections = [p[:, :k] for p in projections]
     means = [share * p.sum(0) for share, p in zip(shares, projections, strict=True)]
     lower = torch.stack(means).sum(0)
-    # The eigenvectors come from a share 1 − share_f of the draws, so that their error is larger by its
-    # inverse.
+    # The eigenvectors come from a share 1 − share_f of the draws, so their error is larger by its inverse.
     c = sum(share / (1 - share) for share in shares)
     return CrossFit(upper, lower, (c * upper[:k] + lower) / (c + 1), vectors, projections)
 
@@ -78,7 +77,7 @@ def _positive(values: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Rows:
-    """For fewer rows than columns: everything from the Gram matrix of the rows."""
+    """For fewer rows than columns: works on the Gram matrix of the rows."""
 
     def __init__(self, folds: list[Tensor]) -> None:
         self.sizes = [len(fold) for fold in folds]
@@ -107,7 +106,7 @@ class _Rows:
 
 
 class _Columns:
-    """For fewer columns than rows: everything from the matrices AᵀA of the folds."""
+    """For fewer columns than rows: works on the matrices AᵀA of the folds."""
 
     def __init__(self, folds: list[Tensor]) -> None:
         self.folds = [fold.double() for fold in folds]

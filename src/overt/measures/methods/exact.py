@@ -14,7 +14,7 @@ from overt.networks.passes import Passes, wide_dtype
 
 
 def exact_diagonal(passes: Passes, basis: Basis, errors_over: str = "data") -> dict[str, Any]:
-    """√diag(U M U*) and, where the inputs are a sample, its standard errors."""
+    """√diag(U M U*) and, if the inputs are a sample, its standard errors."""
     moments = Moments()
     for x, y in passes:
         power = torch.zeros(len(x), basis.size, dtype=wide_dtype(x.device), device=x.device)
@@ -54,10 +54,7 @@ def exact_eigen(passes: Passes, memory_budget: int) -> dict[str, Any]:
 
 
 def row_limit(size: int, dtype: torch.dtype, memory_budget: int) -> int:
-    """Rows that may be kept: what half of the budget holds, and no more than is of use.
-
-    Beyond the largest square matrix that is formed, no more than it has: their decomposition has as many.
-    """
+    """Rows that may be kept: no more than half of the budget holds, or a decomposition can use."""
     affordable = memory_budget // (2 * size * max(4, dtype.itemsize))
     useful = max(8 * size, 65536) if size <= LARGEST_SQUARE else LARGEST_SQUARE
     return int(max(2, min(affordable, useful)))

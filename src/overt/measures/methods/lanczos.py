@@ -56,7 +56,7 @@ def lanczos_eigen(passes: Passes, k: int, tolerance: float, seed: int) -> dict[s
             f"{float(found.residuals.max()):.2g}, above tolerance × the largest eigenvalue; ask for fewer "
             f"values than k={k}, or accept a larger tolerance",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     values = found.values.clamp_min(0).sqrt()
     tail = 0.0 if k == size else _tail(passes, found.vectors, generator)
@@ -72,10 +72,7 @@ def lanczos_eigen(passes: Passes, k: int, tolerance: float, seed: int) -> dict[s
 
 
 def _tail(passes: Passes, vectors: Tensor, generator: torch.Generator) -> float:
-    """Unbiased estimate of the trace of M outside the span of orthonormal rows.
-
-    Draws Jᵀr are projected there one by one: 0 where M has no more, and no difference of large numbers.
-    """
+    """Unbiased estimate of the trace of M outside the span of orthonormal rows, from projected draws Jᵀr."""
     total = 0.0
     for x, y in passes:
         v = vector_jacobian(y, x, draw_signs(y, generator)).flatten(1).to(vectors.dtype)

@@ -20,7 +20,7 @@ from overt.networks.probes import Probing
 ErrorsOver = Literal["data", "probes"]
 
 _FOLDS = 4
-# Rows that are kept where a square matrix of all columns would not fit: the size of their Gram matrix.
+# Rows that are kept if a square matrix of all columns would not fit; the size of their Gram matrix.
 _THIN_ROWS = 2048
 
 
@@ -29,9 +29,9 @@ def sketch_diagonal(
 ) -> dict[str, Any]:
     """√diag(U M U*) with its standard errors.
 
-    For each input the mean of |U v|² over its draws is an unbiased estimate of diag(U JᵀJ U*). These
-    estimates are independent from input to input, so their spread contains that of the data and that of the
-    probes; the spread among the draws of one input is that of the probes alone.
+    For each input the mean of |U v|² over its draws is an unbiased estimate of diag(U JᵀJ U*). The estimates
+    of different inputs are independent, so their variance covers data and probes; the variance among the
+    draws of one input covers the probes.
     """
     over_inputs = Moments()
     probe_variance = torch.zeros((), dtype=wide_dtype(passes.device), device=passes.device)
@@ -61,7 +61,7 @@ def sketch_diagonal(
 def sketch_eigen(
     passes: Passes, probing: Probing, errors_over: ErrorsOver, memory_budget: int
 ) -> dict[str, Any]:
-    """Corrected singular values, the two biased estimates around them, and moments that have no bias."""
+    """Corrected singular values, the two biased estimates around them, and unbiased moments."""
     draws = _Draws(passes.input_size, passes.dtype, probing, errors_over, memory_budget)
     for x, y in passes:
         draws.add(x, y)
@@ -137,8 +137,8 @@ class _Draws:
     def trace_squared(self, of_average: float) -> float | None:
         """Unbiased estimate of tr M² from tr M̂², by leaving out pairs that are not independent.
 
-        Inputs as a sample: pairs of different inputs (Kong & Valiant 2017, section 2, for the moments of a
-        covariance). Inputs as all there is: pairs of different draws too.
+        If the inputs are a sample, pairs of different inputs count (Kong & Valiant 2017, section 2, for the
+        moments of a covariance); if they are the whole population, pairs of different draws too.
         """
         n = self.count
         different = n**2 * of_average - self._own
@@ -151,19 +151,19 @@ class _Draws:
         return (different + self._own_unbiased) / n**2 if self.probing.count > 1 else None
 
     def dropped(self) -> float:
-        """By how much an eigenvalue of the average may have been lowered by dropped rows."""
+        """Bound on how much dropped rows lowered an eigenvalue of the average."""
         scale = self.probing.weight / self.count
         return scale * sum(stack.dropped_norm for stack in self.stacks)
 
     def dealt(self) -> tuple[list[Tensor], list[Tensor] | None, list[float]]:
-        """Scaled rows of the folds, the inputs that they belong to (None after compression), their shares."""
+        """Scaled rows of the folds, the inputs of these rows (None after compression), the folds' shares."""
         samples = [torch.cat(ids) for ids in self.samples]
         used = [fold for fold in range(_FOLDS) if len(samples[fold])]
         rows = [self.stacks[fold].rows() for fold in used]
         samples = [samples[fold] for fold in used]
         whole = all(len(A) == len(ids) for A, ids in zip(rows, samples, strict=True))
         if len(used) == 1 and whole and not self.probing.all_outputs and len(rows[0]) > 1:
-            # One input alone: its draws are dealt out instead.
+            # A single input: its draws are dealt out instead.
             parts = min(_FOLDS, len(rows[0]))
             rows, samples = [[one[0][f::parts] for f in range(parts)] for one in (rows, samples)]
         sizes = [len(ids) for ids in samples]
@@ -175,7 +175,7 @@ class _Draws:
 def _variance(fit: CrossFit, samples: list[Tensor], draws: _Draws) -> Tensor | None:
     """Variance of the mean of v̂ᵀM̂′v̂, over inputs or over the draws of each input.
 
-    To first order it is also that of the eigenvalue, and of the corrected one.
+    To first order it is also the variance of the eigenvalue, and of the corrected one.
     """
     n, k = draws.count, fit.lower.shape[0]
     ids = torch.cat(samples)
@@ -194,7 +194,7 @@ def _variance(fit: CrossFit, samples: list[Tensor], draws: _Draws) -> Tensor | N
 
 
 def _covered(n: int, probing: Probing, errors_over: ErrorsOver) -> str:
-    """What the spread of the estimates can speak of: nothing, data, probes, or both."""
+    """Sources of error that the variance of the estimates covers; see ``Spectrum.covers``."""
     over_data = errors_over == "data" and n > 1
     if probing.all_outputs:
         return "data" if over_data else ""

@@ -15,22 +15,11 @@ DEFAULT_CLOCK = time.perf_counter
 
 
 class Pace:
-    """Decides which steps are recorded, and keeps the account.
+    """Decides which steps are recorded, and keeps account of the time; parameters as of `SpectrumTracker`.
 
-    The first recording also pays for what happens once: libraries that are loaded, kernels that are compiled.
-    What it took beyond the second one is set-up, and no forecast of what a recording costs. The second, which
-    tells this, is made as soon as the training has taken as long as the first.
-
-    Parameters
-    ----------
-    per_decade
-        Steps 0 and round(10^{i/per_decade}) are due.
-    at
-        These steps, ints ≥ 0, are due instead.
-    budget
-        Seconds of recording allowed for each second of training; None for no bound.
-    clock
-        Seconds, of any origin.
+    Steps 0 and round(10^{i/per_decade}) are due, or those in ``at``. The first recording also loads libraries
+    and compiles kernels, so its time beyond the second one counts as set-up. The second recording is made as
+    soon as the training has taken as long as the first.
     """
 
     def __init__(
@@ -50,7 +39,7 @@ class Pace:
 
     @property
     def seconds(self) -> float:
-        """Of training so far, without recording."""
+        """Seconds of training so far, without recording."""
         return self._earlier + self.now() - self._began
 
     @property
@@ -60,15 +49,15 @@ class Pace:
         return self.spent / training if training > 0 else 0.0
 
     def due(self, step: int) -> bool:
-        """Whether a step to be recorded has come since the last one."""
+        """Whether this step, or one before it, is to be recorded."""
         return step >= self._next
 
     def passed(self, step: int) -> None:
-        """This step has been dealt with; the next due one comes after it."""
+        """Make the next due step the one after this."""
         self._next = self._after(step)
 
     def refusal(self) -> str | None:
-        """Why recording has to wait; None if it has not."""
+        """Why this step may not be recorded; None if it may."""
         if self._budget is None or self._count == 0:
             return None
         training = self.seconds
@@ -82,14 +71,14 @@ class Pace:
         )
 
     def charge(self, began: float) -> float:
-        """Book the time since `began` as recording; returns it."""
+        """Count the time since `began` as recording; returns it."""
         cost = self.now() - began
         self.spent += cost
         self._began += cost
         return cost
 
     def settle(self, cost: float) -> None:
-        """A recording is over and took so long in all."""
+        """Close the account of a recording that took `cost` seconds in all."""
         self._count += 1
         if self._count == 2:
             self.setup = max(0.0, self._last_cost - cost)
@@ -97,13 +86,13 @@ class Pace:
         self._last_cost = cost
 
     def now(self) -> float:
-        """The time, after what was launched on a GPU has finished."""
+        """The time, once all work on a GPU has finished."""
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
         return self._clock()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The account as plain data, for a resumed run."""
         return {
             "seconds": self.seconds,
             "spent": self.spent,
@@ -114,7 +103,7 @@ class Pace:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue the account of `state_dict`."""
         self._earlier, self._began = float(state["seconds"]), self.now()
         self.spent, self.setup = float(state["spent"]), float(state["setup"])
         self._last_cost = float(state["cost"])
@@ -131,10 +120,9 @@ class Pace:
         return round(10 ** (i / self._per_decade))
 
 
-def check_step(value: object, name: str = "step") -> int:
-    """`value`, which may be a 0-d tensor, as an int ≥ 0; TypeError or ValueError otherwise."""
-    number = value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
-    return check_integer(number, name, least=0)
+def check_step(value: Any, name: str = "step") -> int:
+    """`value`, which may be a 0-d array or tensor, as an int ≥ 0; TypeError or ValueError otherwise."""
+    return check_integer(value.item() if getattr(value, "ndim", None) == 0 else value, name, least=0)
 
 
 def _check_at(at: object) -> list[int]:

@@ -1,8 +1,9 @@
-"""What is recorded, by name, and as plain data."""
+"""Views of a model by name, and their results as plain data."""
 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from overt import functional as F
-from overt._utils.checks import is_number, message
+from overt._utils.checks import message
 from overt.measures.measuring import measure
 from overt.measures.spectrum import Spectrum
 from overt.measures.views.activations import activation_spectra
@@ -42,18 +43,13 @@ def views_of(what: Any, inputs: Any, options: Mapping[str, Any]) -> dict[str, Vi
 
     Parameters
     ----------
-    what
-        A name, a pair of a name and a mapping of further arguments, or a function of the model; several of
-        these; or a mapping from labels to them.
-    inputs
-        Of the measure and the activations.
-    options
-        Further arguments of the measure where it has none of its own.
+    what, inputs, options
+        As for `SpectrumTracker`.
 
     Raises
     ------
     TypeError, ValueError
-        Unknown names or arguments, one label twice, or names that need inputs without any.
+        Unknown names or arguments, one label twice, or missing inputs.
     """
     if isinstance(what, str) or callable(what) or _is_pair(what):
         what = [what]
@@ -99,26 +95,20 @@ def _view(item: Any, inputs: Any, options: Mapping[str, Any]) -> View:
 
 
 def fixed_inputs(inputs: Any) -> Any:
-    """The inputs that everything is recorded on, of which a tensor is copied.
-
-    Raises
-    ------
-    TypeError
-        They can be gone through only once.
-    """
+    """The inputs of all recordings, a tensor copied; TypeError for an iterator, which is used up at once."""
     if isinstance(inputs, Iterator):
         raise TypeError(
-            f"inputs: a {type(inputs).__name__} can be gone through once, and they are needed for each "
-            "recording; give a tensor, a DataLoader, or list(…) of the batches"
+            f"inputs: a {type(inputs).__name__} can be gone through only once, and each recording needs "
+            "them; give a tensor, a DataLoader, or list(…) of the batches"
         )
     return inputs.detach().clone() if isinstance(inputs, Tensor) else inputs
 
 
 def plain(label: str, value: Any, leading: int) -> dict[str, Any]:
-    """What a view returned as JSON-able data, by name.
+    """The result of a view as JSON-able data, by name.
 
-    A spectrum, or a 1-D tensor, becomes its leading values, their number and the functionals of all of them;
-    a number stays one; a mapping is taken apart, its keys joined to the label by a dot.
+    A spectrum, or a 1-D tensor, becomes its leading values, the number of values and functionals of all of
+    them; a number becomes a float; the keys of a mapping are joined to the label by a dot.
 
     Raises
     ------
@@ -136,7 +126,7 @@ def plain(label: str, value: Any, leading: int) -> dict[str, Any]:
         return {label: _summary(value.detach(), None, leading)}
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
-    if is_number(value):
+    if isinstance(value, numbers.Real):  # True and False count as 1 and 0
         return {label: _finite(float(value))}
     raise TypeError(
         f"what: {label!r} returned {type(value).__name__}; return a Spectrum, a 1-D tensor, a number, or a "
@@ -161,7 +151,7 @@ def _finite(value: float) -> float | None:
 
 
 def numbers_of(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Numbers and tensors of one element as plain numbers, without those that are None."""
+    """Numbers and tensors of one element as plain numbers, without None."""
     found: dict[str, float | None] = {}
     for name, value in values.items():
         if value is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from overt._utils.checks import check_callable, check_integer, optional
+from overt._utils.checks import check_callable, check_integer, message, optional
 from overt._utils.console import LiveLine
 from overt._utils.files import write_whole
 from overt.measures.tracking.pace import DEFAULT_CLOCK, Pace, check_step
@@ -24,17 +24,16 @@ _FORMAT = "overt.SpectrumTracker/1"
 class SpectrumTracker:
     """Records spectra of a model during training.
 
-    Call `step` after each update; it returns at once where nothing is due. Recording leaves the training
-    exactly as it was: modes, gradients, buffers and the states of all random generators are put back bit for
-    bit, so a tracked run ends with the same parameters as an untracked one.
+    Call `step` after each update; it returns at once if nothing is due. Recording leaves no trace in the
+    training: modes, gradients, buffers and the states of all random generators are restored bit for bit, so
+    a tracked run ends with the same parameters as an untracked one.
 
     Parameters
     ----------
     model
         The model; may be given later by `attach`, which the callbacks for trainers do.
     inputs
-        The fixed batch (or DataLoader) that the measure and the activations are recorded on. A tensor is
-        copied.
+        The fixed batch (or DataLoader) for the measure and the activations. A tensor is copied.
     what
         ``"measure"`` (`overt.measure` on the inputs), ``"weights"`` (`weight_spectra`), ``"products"``
         (`product_spectra`), ``"activations"`` (`activation_spectra`); a pair of such a name and further
@@ -42,19 +41,19 @@ class SpectrumTracker:
         that returns a `Spectrum`, a 1-D tensor of values, a number, or a mapping of these; several of them;
         or a mapping from labels to them. By default the measure if there are inputs, else the weights.
     options
-        Further arguments of `overt.measure` where it is no pair, such as ``{"basis": "fourier"}``.
+        Further arguments of ``"measure"``, unless it is in a pair, such as ``{"basis": "fourier"}``.
     per_decade
         Step 0 and about so many steps for each factor of ten are due.
     at
         These steps, ints ≥ 0, are due instead.
     budget
-        Largest share of recording in the training time, by default 0.1: a due step is recorded if the seconds
-        of recording so far, and once more the last one, are within this share of the seconds of training.
-        Otherwise it is skipped, which `skipped` lists. Two recordings need no leave: the first, and a second
-        once training has taken as long as the first did; what the first took beyond the second is set-up
-        (`setup_seconds`) and not counted. None for no bound.
+        Largest share of recording in the training time; None for no bound. A due step is recorded if the
+        seconds of recording so far, plus those of the last recording, are within this share of the seconds of
+        training; otherwise it is listed in `skipped`. The first recording is always made, and the second once
+        training has taken as long as the first; the time of the first beyond the second is set-up
+        (`setup_seconds`) and does not count.
     leading
-        Number of leading values kept in a row; functionals are of all values.
+        Number of leading values in a row; functionals are of all values.
     on_record
         Called with each new row, such as ``overt.integrations.TensorBoard("runs/1")``.
     display
@@ -66,18 +65,18 @@ class SpectrumTracker:
     ----------
     rows : list of dict
         One for each recorded step, JSON-able: ``step``, ``seconds`` (of training), ``cost`` (seconds of this
-        recording), what was given to `step`, such as ``loss``, and ``spectra``: by name ``values`` (leading),
-        ``count``, ``effective_rank``, ``normalized_nuclear_norm``, ``stable_rank``, ``nuclear_norm``,
-        ``frobenius_norm``, ``spectral_norm``, ``stderr`` where known; or a number; or ``error`` where the
-        spectrum could not be had (as after a divergence). What is not finite is None.
+        recording), the values given to `step`, such as ``loss``, and ``spectra``: by name ``values``
+        (leading), ``count``, ``effective_rank``, ``normalized_nuclear_norm``, ``stable_rank``,
+        ``nuclear_norm``, ``frobenius_norm``, ``spectral_norm``, ``stderr`` where known; or a number; or
+        ``error`` if there is no spectrum (as after a divergence). Numbers that are not finite become None.
     skipped : list of dict
         ``step``, ``seconds`` and ``reason`` for each due step that was not recorded.
 
     Raises
     ------
     TypeError, ValueError
-        Unknown `what`, inputs that are needed and missing, or that can be gone through only once; numbers
-        out of their range.
+        Unknown `what`, inputs that are missing or can be gone through only once, arguments of the wrong kind
+        or out of range.
 
     Examples
     --------
@@ -111,7 +110,9 @@ class SpectrumTracker:
     ) -> None:
         if what is None:
             what = "weights" if inputs is None else "measure"
-        self._views = views_of(what, fixed_inputs(inputs), dict(options or {}))
+        if not isinstance(options, Mapping | None):
+            raise TypeError(message("options", "a mapping of names to values", options))
+        self._views = views_of(what, fixed_inputs(inputs), options or {})
         self._model = None if model is None else check_module(model)
         self._leading = check_integer(leading, "leading", least=1)
         self._pace = Pace(per_decade, at, budget, check_callable(clock, "clock"))
@@ -132,11 +133,11 @@ class SpectrumTracker:
 
     @property
     def setup_seconds(self) -> float:
-        """What the first recording took beyond the second: loading and compiling, once."""
+        """Seconds of the first recording beyond those of the second: loading and compiling."""
         return self._pace.setup
 
     def due(self, step: int) -> bool:
-        """Whether `step` would look at the model at this step, or skip it for its cost."""
+        """Whether `step` would record the model at this step, or skip it for its cost."""
         return self._pace.due(step)
 
     def step(
@@ -149,7 +150,7 @@ class SpectrumTracker:
         step
             Number of updates made, not falling from call to call.
         loss, values
-            To go into the row; numbers or tensors of one element, read only if the step is recorded.
+            Numbers or tensors of one element for the row, read only if the step is recorded.
         force
             Record in any case, as at the end of training.
 
@@ -185,7 +186,7 @@ class SpectrumTracker:
         return row
 
     def __call__(self, state: Any) -> None:
-        """As a callback of ``overt.train``, whose model is attached first: ``train(…, callback=tracker)``."""
+        """Record as a callback, ``overt.train(…, callback=tracker)``; `attach` its model first."""
         self.step(state.step, loss=state.loss)
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -207,7 +208,7 @@ class SpectrumTracker:
         Raises
         ------
         OSError
-            The file cannot be written; what was there before is untouched.
+            The file cannot be written; an earlier file stays as it was.
         """
         lines = [{"format": _FORMAT, **self._pace.state_dict()}]
         lines += [{"kind": "row", **row} for row in self.rows]
@@ -216,16 +217,16 @@ class SpectrumTracker:
         write_whole(Path(path), text.encode())
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows, skipped steps and the account, as plain data, to go on from in a resumed run."""
+        """Rows, skipped steps and the account of time, as plain data for a resumed run."""
         return {"rows": list(self.rows), "skipped": list(self.skipped), "pace": self._pace.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Continue from a `state_dict`."""
         self.rows, self.skipped = list(state["rows"]), list(state["skipped"])
         self._pace.load_state_dict(dict(state["pace"]))
 
     def load(self, path: str | os.PathLike[str]) -> SpectrumTracker:
-        """Go on from a file that `save` wrote; returns the tracker.
+        """Continue from a file that `save` wrote; returns the tracker.
 
         Raises
         ------
@@ -266,13 +267,13 @@ class SpectrumTracker:
                 try:
                     found.update(plain(label, view(self._model), self._leading))
                 except ValueError as error:
-                    if not self.rows:  # a wrong argument; later it is the model that is out of order
+                    if not self.rows:  # a wrong argument; later the model is the cause
                         raise
                     found[label] = {"error": str(error)}
         return found
 
     def _tell(self, row: dict[str, Any]) -> float:
-        """Hand the row on; returns the seconds that this took."""
+        """Pass the row on; returns the seconds that this took."""
         began = self._pace.now()
         if self._on_record is not None:
             self._on_record(row)
@@ -282,7 +283,7 @@ class SpectrumTracker:
 
 
 def line_of(row: dict[str, Any], share: float) -> str:
-    """The text of the line: step, loss, effective rank of the first few spectra, share of recording."""
+    """The text of the live line: step, loss, effective rank of three spectra, share of recording."""
     parts = [f"step {row['step']}"]
     if isinstance(row.get("loss"), float):
         parts.append(f"loss {row['loss']:.3e}")

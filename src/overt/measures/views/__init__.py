@@ -1,4 +1,4 @@
-"""Spectra of what a model holds: weights, products, convolutions, activations, Jacobians point by point."""
+"""Spectra of weights, products, convolutions and activations, and of Jacobians point by point."""
 
 from overt.measures.views.activations import activation_spectra
 from overt.measures.views.convolution import convolution_spectrum

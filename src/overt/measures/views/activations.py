@@ -32,12 +32,12 @@ def activation_spectra(
     center: bool = False,
     forward: Forward | None = None,
 ) -> dict[str, Spectrum]:
-    """Spectrum of the activations of each layer: the singular values of H/√n, H with one activation a row.
+    """Spectrum of the activations of each layer: the singular values of H/√n, one activation a row of H.
 
-    σ_i² are the eigenvalues of the second moment C = HᵀH/n, and of the Gram matrix HHᵀ/n of the examples,
-    which are the same where not 0. C is summed up batch by batch in double precision, so the data may be of
-    any size; memory is D² for D features. The squares cost half of the digits: values below 1e-8 of the
-    largest are rounding error and are set to 0.
+    σ_i² are the eigenvalues of the second moment C = HᵀH/n, and also the non-zero ones of the Gram matrix
+    HHᵀ/n of the examples. C is summed batch by batch in double precision, so the data may be of any size;
+    memory is D² for D features. The squares cost half of the digits: values below 1e-8 of the largest are
+    rounding error and are set to 0.
 
     The model is run in evaluation mode without gradients and left as it was.
 
@@ -46,14 +46,13 @@ def activation_spectra(
     model
         Run on each batch.
     inputs
-        A tensor (N, …), or a DataLoader of tensors or of tuples that begin with one; token ids will do.
+        A tensor (N, …), or a DataLoader of tensors or of tuples that begin with one, of any dtype.
     layers
-        Names of submodules, as in ``model.named_modules()``; by default all that hold no others, such as
-        ``nn.Linear`` and ``nn.ReLU``, and run.
+        Names of submodules, as in ``model.named_modules()``; by default all that run and have no submodules,
+        such as ``nn.Linear`` and ``nn.ReLU``.
     features
-        What one activation is: ``"all"`` numbers of an example; ``"channels"``, dimension 1, with each
-        position an example of its own (convolutions); ``"last"``, the last dimension (tokens of a
-        transformer).
+        One activation is ``"all"`` numbers of an example; the ``"channels"``, dimension 1, of one position
+        (convolutions); or the ``"last"`` dimension (tokens of a transformer).
     center
         Subtract the mean first: C is then the covariance.
     forward
@@ -62,15 +61,14 @@ def activation_spectra(
     Returns
     -------
     dict of Spectrum
-        By layer. One that runs several times in a pass, such as an ``nn.ReLU`` that is used in several
-        places, has a spectrum for each run: ``"relu"``, ``"relu#2"``, ``"relu#3"``. ``n_samples`` is the
-        number of rows n.
+        By layer. A layer that runs several times in a pass, such as a shared ``nn.ReLU``, has a spectrum for
+        each run: ``"relu"``, ``"relu#2"``, ``"relu#3"``. ``n_samples`` is the number of rows n.
 
     Raises
     ------
     TypeError, ValueError
         Unknown layers or features, a named layer that does not run, an activation that is no tensor or not
-        finite, more than 10 000 features (name the layers, or choose other features), no data.
+        finite, more than 10 000 features, no data.
 
     Examples
     --------
@@ -86,7 +84,7 @@ def activation_spectra(
     forward = optional(check_callable, forward, "forward")
     modules = dict(model.named_modules())
     runs: dict[str, list[_Moments]] = {name: [] for name in _chosen(model, layers)}
-    turn: Counter[str] = Counter()  # runs of each layer in the present pass
+    turn: Counter[str] = Counter()  # runs of each layer in this pass
 
     def see(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         turn[name] += 1
@@ -119,8 +117,8 @@ def _chosen(model: nn.Module, layers: Iterable[str] | None) -> list[str]:
         if name in aliases and name not in known:
             first = next(key for key, module in known.items() if module is aliases[name])
             raise ValueError(
-                f"layers: {name!r} is the same module as {first!r}; name that one, which has a spectrum for "
-                "each of its runs"
+                f"layers: {name!r} is the same module as {first!r}; name {first!r}, which has a spectrum for "
+                "each run"
             )
         if name not in known:
             raise ValueError(f"layers: no submodule {name!r}; there are {', '.join(list(known)[1:20])}")
@@ -139,7 +137,7 @@ class _Moments:
         self.count = 0
 
     def add(self, output: Any) -> None:
-        """Take what the layer gave for a batch into account."""
+        """Add the layer's output for a batch."""
         first = output[0] if isinstance(output, tuple) and output else output
         if not isinstance(first, Tensor) or not first.is_floating_point() or first.ndim < 1:
             raise TypeError(
@@ -182,7 +180,7 @@ class _Moments:
             mean = self.first / self.count
             C = C - torch.outer(mean, mean)
         powers = eigh(C)[0].clamp_min(0)
-        # With a mean that is subtracted, rounding is relative to what was there before.
+        # After the mean is subtracted, rounding is still relative to the values before.
         top = self.second.diagonal().amax() / self.count
         powers[powers <= top * torch.finfo(powers.dtype).eps * len(powers)] = 0.0
         return Spectrum(powers.sqrt().to(self._dtype), n_samples=self.count, method="exact")

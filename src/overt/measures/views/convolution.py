@@ -29,13 +29,13 @@ def convolution_spectrum(
 
     A circular convolution is block-diagonal in the Fourier basis: for each frequency ω, the matrix
     K̂(ω) = Σ_t K[:, :, t] e^{−iω·t} of shape (out, in) maps the channels' coefficients, and the singular
-    values of the operator are those of all K̂(ω) together (Sedghi, Gupta & Long 2019). That takes
-    n/2 decompositions of (out, in) matrices instead of one of an (n·out, n·in) matrix, n positions.
+    values of the operator are those of all K̂(ω) together (Sedghi, Gupta & Long 2019). For n positions that
+    takes n/2 decompositions of (out, in) matrices instead of one of an (n·out, n·in) matrix.
 
     With a stride s that divides the size, an output frequency collects the s input frequencies that alias to
     it (s_h·s_w of them in 2-D), and its block is [K̂(ω), K̂(ω + n/s), …]/√s. Dilation spreads the taps over
-    the grid, and a tap beyond it wraps around. Groups act side by side: their singular values are put
-    together. A transposed convolution is the transpose of a convolution and has its singular values.
+    the grid, and a tap beyond it wraps around. The singular values of groups are joined. A transposed
+    convolution is the transpose of a convolution and has the same singular values.
 
     Parameters
     ----------
@@ -49,10 +49,10 @@ def convolution_spectrum(
           the border, and the shares of singular values in any interval agree as the grid grows (Szegő's
           theorem; Yi 2020 for multi-channel layers).
         - ``"bound"``: the circular operator on a grid enlarged by dilation·(kernel − 1). With stride 1 the
-          zero-padded operator, of any padding, is a submatrix of this one, so its i-th singular value is at
-          most the i-th one here. Refused for other strides.
-        - ``"own"``: the layer as it is, with its own padding and stride, as one dense matrix. Exact for each
-          layer, in cubic time; refused where the matrix has more than 2²⁶ entries.
+          zero-padded operator, of any padding, is a submatrix of it, so its i-th singular value is at most
+          the i-th one here. Refused for other strides.
+        - ``"own"``: the dense matrix of the layer with its own padding and stride. Exact, in cubic time;
+          refused if the matrix has more than 2²⁶ entries.
 
     Returns
     -------
@@ -62,11 +62,9 @@ def convolution_spectrum(
 
     Raises
     ------
-    TypeError
-        `conv` is no convolution.
-    ValueError
-        A size that does not fit the layer, a stride that does not divide it, an unknown `boundary`, or a
-        kernel that is not finite.
+    TypeError, ValueError
+        `conv` is no convolution; a size that does not fit the layer, or that its stride does not divide; an
+        unknown `boundary`; a kernel that is not finite.
 
     References
     ----------
@@ -91,6 +89,7 @@ def convolution_spectrum(
         (input_size,) * len(conv.kernel_size) if is_integer(input_size) else input_size,
         "input_size",
         length=len(conv.kernel_size),
+        remedy="one integer stands for all",
     )
     kernel = acting(conv, "weight")
     require_finite(kernel, "conv.weight")
@@ -110,15 +109,15 @@ def convolution_spectrum(
         size = tuple(n + d * (k - 1) for n, d, k in reach)
     if any(n % s for n, s in zip(size, stride, strict=True)):
         raise ValueError(
-            f"input_size {size} is not a multiple of the stride {stride}, so no circular operator has it; "
-            'crop or pad the size, or use boundary="own"'
+            f"input_size must be a multiple of the stride {stride}, got {size}; crop or pad the input, or "
+            'use boundary="own"'
         )
     geometry: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": conv.groups}
     return Spectrum(operator_spectrum(kernel.to(dtype), size, **geometry))
 
 
 def _dense(conv: Convolution, size: tuple[int, ...]) -> Tensor:
-    """The layer on every unit vector: its matrix, one row for each input."""
+    """The layer's matrix, one row for each input, from its outputs for unit vectors."""
     n = conv.in_channels * math.prod(size)
     with torch.no_grad():
         probe = conv.weight.new_zeros(1, conv.in_channels, *size)

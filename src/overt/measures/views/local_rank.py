@@ -30,8 +30,8 @@ class LocalRanks:
     rtol : float
         The relative tolerance used.
     margins : Tensor, shape (N,)
-        Smallest singular value that counts over the largest that does not; infinite where none is left out or
-        what is left out is exactly 0. Where it is large, the rank does not depend on the tolerance.
+        Smallest singular value that counts over the largest that does not; infinite if none is left out or
+        those left out are exactly 0. If it is large, the rank does not depend on the tolerance.
     """
 
     ranks: Tensor
@@ -71,28 +71,22 @@ def local_ranks(
 ) -> LocalRanks:
     """Rank of the model's input–output Jacobian at each point, and its spread over the data.
 
-    By the implicit function theorem, the rank at x is the number of directions that the output can move in,
-    or the dimension of the output manifold near f(x). For a piecewise linear network it is the rank of the
-    linear piece that x lies in.
+    By the implicit function theorem, the rank at x is the number of directions in which the output can move.
+    For a piecewise linear network it is the rank of the linear piece at x.
 
     **Tolerance.** A singular value counts if it is above rtol·σ₁. The default rtol is L·max(m, n)·eps for an
     (m, n) Jacobian, eps the rounding unit of the dtype and L the number of the model's weights: a
     decomposition resolves max(m, n)·eps·σ₁, and the Jacobian is itself a product of some L matrices, each
     rounded once. This is the rank in floating point. A larger rtol, such as 1e-3, asks for the rank at that
-    resolution. Whether the answer depends on the choice is told by ``margins``; in single precision small
-    margins are common, and a model and data in double precision settle the question.
+    resolution. ``margins`` says whether the answer depends on the choice; in single precision small margins
+    are common, and a model and data in double precision settle the question.
 
     Parameters
     ----------
-    model
-        A module, in evaluation mode for the time of the call, or a function of a batch. K backward passes for
-        K outputs.
-    inputs
-        A tensor (N, …), or a DataLoader of such tensors or of tuples that begin with one.
+    model, inputs, outputs, layer, forward
+        As for `overt.measure`. K backward passes for K outputs.
     rtol
         Relative tolerance, in [0, 1).
-    outputs, layer, forward
-        What is differentiated, and how the model is called, as for `overt.measure`.
     memory_budget
         Bytes for one pass: for the graph and the Jacobians of a chunk of points.
 

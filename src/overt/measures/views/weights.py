@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from overt._utils.checks import check_choice, message
 from overt._utils.tensors import compute_dtype
 from overt.linalg import Factored, singular_values
 from overt.measures.spectrum import Spectrum
@@ -17,22 +18,8 @@ from overt.networks.modules import check_module
 from overt.networks.weights import acting, weights_of
 
 _PASSED_OVER = (nn.Identity, nn.Dropout)
-_ACTIVATIONS = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.Softplus,
-    nn.Hardtanh,
-    nn.ReLU6,
-    nn.Hardswish,
-)
+_PIECEWISE = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, nn.Hardswish)  # a ReLU6 is a Hardtanh
+_SMOOTH = (nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus)
 
 
 def weight_spectra(
@@ -45,27 +32,26 @@ def weight_spectra(
 
     These are the matrices that `overt.SpectralPenalty` penalizes. Every parameter of two or more dimensions
     counts: linear layers, embeddings, projections of attention, bare parameters. A tied weight appears once,
-    under its first name. A weight that is computed (weight or spectral normalization, pruning; as a
-    parametrization or by the older hooks of ``torch.nn.utils``) appears under its own name and is taken as it
-    acts in evaluation. The factors of a low-rank adapter (LoRA) appear as their product, under the adapter's
-    name. A parameter of three dimensions that is no kernel is a batch of matrices, such as the experts of a
-    mixture: each appears on its own, as ``"experts.weight[0]"``.
+    under its first name. A computed weight (weight or spectral normalization, pruning; as a parametrization
+    or by the older hooks of ``torch.nn.utils``) appears under its own name, as it acts in evaluation. A
+    low-rank adapter (LoRA) appears as the product of its factors, under the adapter's name. A parameter of
+    three dimensions that is no kernel is a batch of matrices, such as the experts of a mixture: each appears
+    on its own, as ``"experts.weight[0]"``.
 
     A convolution's kernel (out, in/groups, kh, kw) is taken as the matrix (out/groups, in/groups·kh·kw) of
-    each group. **That is not the spectrum of the convolution as an operator**: it is the spectrum of what one
-    output position does to its patch. The two are related by σ₁(operator) ≤ √(kh·kw) σ₁(matrix) at stride 1,
-    because a pixel is in kh·kw patches. For the operator itself give the sizes of the inputs of the layers
-    that matter.
+    each group. **That is not the spectrum of the convolution as an operator**, but of the map from a patch to
+    one output position. At stride 1, σ₁(operator) ≤ √(kh·kw) σ₁(matrix), because a pixel is in kh·kw patches.
+    For the operator, give ``input_sizes``.
 
     Parameters
     ----------
     model
         Wrappers of ``torch.compile`` and data parallelism are looked through.
     input_sizes
-        Name of a convolution (with or without ``.weight``) to the spatial size of its input, such as
-        ``{"conv1": (32, 32)}``; the result is then `convolution_spectrum` of it.
+        From the name of a convolution (with or without ``.weight``) to the spatial size of its input, such as
+        ``{"conv1": (32, 32)}``, for the `convolution_spectrum` of that layer.
     boundary
-        For these, see `convolution_spectrum`.
+        As for `convolution_spectrum`.
 
     Returns
     -------
@@ -75,8 +61,8 @@ def weight_spectra(
     Raises
     ------
     TypeError, ValueError
-        `model` is no module, a parameter is not initialized or not finite, or `input_sizes` names what is not
-        there.
+        `model` is no module, a parameter is not initialized or not finite, `input_sizes` names no convolution
+        of the model, or `boundary` is unknown.
 
     Examples
     --------
@@ -87,7 +73,10 @@ def weight_spectra(
     {'0.weight': 3, '2.weight': 2}
     """
     model = check_module(model)
-    sizes = {name.removesuffix(".weight"): size for name, size in (input_sizes or {}).items()}
+    check_choice(boundary, "boundary", Boundary)
+    if not isinstance(input_sizes, Mapping | None):
+        raise TypeError(message("input_sizes", "a mapping from names of convolutions to sizes", input_sizes))
+    sizes = {str(name).removesuffix(".weight"): size for name, size in (input_sizes or {}).items()}
     spectra: dict[str, Spectrum] = {}
     for weight in weights_of(model):
         W = weight.tensor()
@@ -102,7 +91,7 @@ def weight_spectra(
                 spectra[name] = _of(weight.blocks(part))
     if sizes:
         raise ValueError(
-            f"input_sizes names {', '.join(sorted(sizes))}, which is no convolution here; the weights are "
+            f"input_sizes: {', '.join(sorted(sizes))} is no convolution of the model; its weights are "
             f"{', '.join(spectra) or 'none'}"
         )
     return spectra
@@ -113,7 +102,7 @@ def product_spectra(model: nn.Module, *, through_activations: bool = False) -> d
 
     Layers are consecutive where the order is certain: in an ``nn.Sequential``, with nothing between them but
     identities and dropout (which is none in evaluation). Each maximal run of two or more is multiplied; a
-    layer that is there twice is multiplied twice. A module with a method ``product()`` that gives a matrix,
+    layer that occurs twice is multiplied twice. A module with a method ``product()`` that returns a matrix,
     such as `overt.DeepLinear`, is a run of its own. Biases shift the output and are no part of the product.
 
     Parameters
@@ -121,15 +110,14 @@ def product_spectra(model: nn.Module, *, through_activations: bool = False) -> d
     model
         Searched for such runs at any depth.
     through_activations
-        Also multiply across element-wise activations. The product is then not what the model computes, but
-        what its weights would compute without the activations.
+        Also multiply across element-wise activations: the product is the map of the weights without them.
 
     Returns
     -------
     dict of Spectrum
-        All min(m, n) values, those beyond the narrowest width exactly 0. Under the names of the first and
-        last layer, ``"0 … 2"``, or of the module with the product (``""`` if it is the model itself). Empty
-        if there is no run.
+        All min(m, n) values, those beyond the narrowest width exactly 0, under the names of the first and
+        last layer, ``"0 … 2"``, or of the module with the product (``""`` for the model itself). Empty if
+        there is no run.
 
     Raises
     ------
@@ -156,15 +144,15 @@ def product_spectra(model: nn.Module, *, through_activations: bool = False) -> d
             with untouched(module), torch.no_grad():
                 product: Any = cast(Any, module).product()
             if isinstance(product, Tensor) and product.ndim == 2:
-                # A product alone does not say how many values its inner widths leave.
+                # The product alone does not tell the inner widths.
                 spectra[prefix] = _of(product.unsqueeze(0))
     return spectra
 
 
 def _runs(sequence: nn.Sequential, through_activations: bool) -> Iterator[list[tuple[str, nn.Linear]]]:
     run: list[tuple[str, nn.Linear]] = []
-    passed = (*_PASSED_OVER, *(_ACTIVATIONS if through_activations else ()))
-    # Not named_children(), which leaves out the second place of a module that is there twice.
+    passed = (*_PASSED_OVER, *((*_PIECEWISE, *_SMOOTH) if through_activations else ()))
+    # Not named_children(), which lists a module that occurs twice only once.
     for name, layer in sequence._modules.items():
         if isinstance(layer, nn.Linear):
             run.append((name, layer))
