@@ -89,8 +89,9 @@ def test_training_leaves_its_last_matrix(options: dict[str, Any], monkeypatch: p
 @pytest.mark.parametrize("solver", ["soft_impute", "nuclear"])
 def test_convex_solvers_leave_a_point_of_their_path(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(3.0, noise=0.1)
-    module = __import__("sys").modules["overt.completion.convex.weights"]
-    monkeypatch.setattr(module, "solve_weight", interrupting(module.solve_weight, 8))
+    module = __import__("sys").modules["overt.completion.convex.soft_impute"]
+    search = module._Search
+    monkeypatch.setattr(search, "solve", interrupting_method(search.solve, 8))
     est = MatrixCompletion(solver, offsets=None)
     assert interrupted(est, problem) < 0.7
     assert est.solver_ == solver
@@ -99,9 +100,8 @@ def test_convex_solvers_leave_a_point_of_their_path(solver: str, monkeypatch: py
 def test_sensing_leaves_its_best_iterate(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = matrix_sensing((12, 10), rank=1, n_measurements=40, seed=0)
     assert problem.truth is not None
-    from overt.completion.irls import sensing
 
-    room = sensing.SensingEngine
+    room = irls_engine.SensingEngine
     monkeypatch.setattr(room, "step", interrupting_method(room.step, 4))
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         est = MatrixSensing().fit(problem.A.numpy(), problem.y.numpy(), shape=(12, 10))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any
 
@@ -244,6 +245,7 @@ def test_bad_matrices_are_refused(X: Array, match: str) -> None:
         ({"offsets": "rows"}, "offsets"),
         ({"clip": (2.0, 1.0)}, "low < high"),
         ({"clip": (1.0,)}, "clip"),
+        ({"clip": (math.nan, 1.0)}, "clip"),
         ({"penalty": None}, "depth ≥ 2"),
         ({"penalty": "nonsense", "solver": "explicit"}, "nonsense"),
     ],
@@ -459,3 +461,8 @@ def test_noise_without_structure_falls_back_on_the_column_means() -> None:
     assert est.solver_ == "column_mean"
     assert est.converged_ is False
     np.testing.assert_allclose(est.predict([0], [0]), np.nanmean(X[:, 0]))
+
+
+def test_bounds_of_another_kind_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"clip must be a number, got 'low'; give \(low, high\)"):
+        MatrixCompletion(clip=("low", "high")).fit(holes(instance()))  # type: ignore[arg-type]

@@ -190,6 +190,7 @@ def test_a_refit_may_be_left_out():
     assert 1e-10 < problem.error(run.penalized) < 0.05
 
 
+@pytest.mark.slow
 def test_an_early_refit_is_accepted_only_when_exact_and_ends_the_run():
     problem = matrix_completion((20, 20), rank=1, n_observed=250, seed=0, min_per_line=2)
     run = explicit_run(problem)

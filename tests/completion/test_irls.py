@@ -11,9 +11,8 @@ from torch import Tensor
 
 from overt.completion.irls import engine as irls_engine
 from overt.completion.irls import irls
-from overt.completion.irls.engine import EntriesEngine
+from overt.completion.irls.engine import EntriesEngine, SensingEngine
 from overt.completion.irls.proxy import PROXIES, rank_proxy
-from overt.completion.irls.sensing import SensingEngine
 from overt.completion.irls.solver import _rules
 from overt.completion.irls.step import harmonic_step
 from overt.completion.refit.normal import ReducedSolver

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from overt.completion import Completion, irls
-from overt.completion.judging import is_exact, largest_rank, widest_gap, within_bounds
+from overt.completion.problem import is_exact, largest_rank, widest_gap, within_bounds
 from overt.problems import Offsets, matrix_completion, matrix_sensing
 
 
@@ -32,6 +32,7 @@ def test_the_largest_rank_of_a_large_matrix_is_exact() -> None:
     assert [largest_rank((m, n), k) for k in (freedom, freedom + 1)] == [r - 1, r]
 
 
+@pytest.mark.slow
 def test_noise_that_as_many_degrees_of_freedom_could_meet_is_not_called_exact() -> None:
     """10 (20 + 15 − 10) = 250: a matrix of rank 10 meets any 250 measurements."""
     problem = matrix_sensing((20, 15), rank=3, n_measurements=250, seed=2, noise=0.05)

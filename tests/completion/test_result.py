@@ -33,11 +33,11 @@ def test_factored_multiplies_to_the_same_matrix() -> None:
     torch.testing.assert_close(Completion.from_dense(W).factored.dense(), W)
 
 
-def test_entries_agree_with_the_dense_matrix_in_any_chunking() -> None:
+@pytest.mark.parametrize("k", [0, 1, 50, 4096, 10_000])
+def test_entries_agree_with_the_dense_matrix_however_many(k: int) -> None:
     W = low_rank(9, 7, 3)
-    rows, cols = torch.randint(9, (50,)), torch.randint(7, (50,))
-    for chunk in (1, 7, 50, 1000):
-        torch.testing.assert_close(Completion.from_dense(W).at(rows, cols, chunk=chunk), W[rows, cols])
+    rows, cols = torch.randint(9, (k,)), torch.randint(7, (k,))
+    torch.testing.assert_close(Completion.from_dense(W).at(rows, cols), W[rows, cols])
 
 
 def test_zero_matrix_has_rank_and_effective_rank_zero() -> None:

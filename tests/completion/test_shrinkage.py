@@ -51,7 +51,8 @@ def test_block_iteration_approaches_the_dense_step(shape: tuple[int, int]) -> No
     m, n = shape
     flat = torch.randperm(m * n, generator=torch.Generator().manual_seed(1))[:900]
     rows, cols, y = flat // n, flat % n, gaussian(900, seed=2)
-    dense, block = DenseSteps(rows, cols, shape, y), BlockSteps(Entries(rows, cols, shape, y.dtype), y)
+    dense = DenseSteps(ObservedEntries(rows, cols, shape, y))
+    block = BlockSteps(Entries(rows, cols, shape, y.dtype), y)
     terms = [
         (1.5, (gaussian(m, 2, seed=3), torch.tensor([4.0, 2.0], dtype=y.dtype), gaussian(2, n, seed=4))),
         (-0.5, (gaussian(m, 3, seed=5), torch.ones(3, dtype=y.dtype), gaussian(3, n, seed=6))),
@@ -78,7 +79,7 @@ def test_block_respects_its_bound_and_says_so() -> None:
     y = gaussian(1500)
     entries = Entries(flat // 30, flat % 30, (50, 30), torch.float64)
     for steps in (
-        DenseSteps(flat // 30, flat % 30, (50, 30), y, max_rank=4),
+        DenseSteps(ObservedEntries(flat // 30, flat % 30, (50, 30), y), max_rank=4),
         BlockSteps(entries, y, max_rank=4),
     ):
         assert steps.shrink(y, [], 1e-3)[1].numel() == 4

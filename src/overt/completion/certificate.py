@@ -11,7 +11,8 @@ Vᵀ counted twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from torch import Tensor
 
 from overt._utils.checks import check_integer, check_number, message, optional
 from overt.completion.problem import check_problem
+from overt.completion.refit.gauss_newton import jacobian
 from overt.completion.refit.normal import ReducedSystem, factor_grams, reduced_matrix, solve_grams
-from overt.completion.refit.sensing import jacobian
 from overt.completion.result import Completion, degrees_of_freedom
 from overt.completion.tangent import Entries
 from overt.linalg import conjugate_gradients, eigh, singular_values
@@ -127,14 +128,14 @@ def certificate(
         max_inner = min(3000, max(50, 300_000_000 // max(1, entries.k * r)))
     broken = bool(short_rows or short_cols or components > 1)
     small = min(shape) * r <= DENSE_UNKNOWNS
-    null = NullSpace(None, (), (), 0.0)
+    null = NullSpace(None)
     if not broken:  # cheap where the answer is a clear yes; a no is counted exactly where that is affordable
         null = krylov_null_space(entries, U, V, tolerance, min(max_inner, 100) if small else max_inner)
     if small and null.dimension != 0:
         null = dense_null_space(entries, U, V, tolerance)
     elif broken:
         moves = int((r - entries.row_counts).clamp_min(0).sum() + (r - entries.col_counts).clamp_min(0).sum())
-        null = NullSpace(max(moves, (components - 1) * r * r if not moves else 1), (), (), 0.0)
+        null = NullSpace(moves or (components - 1) * r * r)
     return _certificate(null, short_rows, short_cols, components, r)
 
 
@@ -153,14 +154,15 @@ def _certificate(
     if components > 1:
         parts.append(f"the graph of observations falls into {components} components")
     if short_rows:
-        parts.append(f"{len(short_rows)} rows have fewer than {r} entries ({_names(short_rows)})")
+        parts.append(f"{len(short_rows)} rows have fewer than {r} entries ({names(short_rows)})")
     if short_cols:
-        parts.append(f"{len(short_cols)} columns have fewer than {r} entries ({_names(short_cols)})")
-    parts.append(f"observe more of rows {_names(rows)} and columns {_names(cols)}")
+        parts.append(f"{len(short_cols)} columns have fewer than {r} entries ({names(short_cols)})")
+    parts.append(f"observe more of rows {names(rows)} and columns {names(cols)}")
     return Certificate(False, null.dimension, rows, cols, components, null.smallest, "; ".join(parts))
 
 
-def _names(indices: tuple[int, ...]) -> str:
+def names(indices: Sequence[int]) -> str:
+    """``0, 4, 7``, or the first eight and how many there are."""
     if not indices:
         return "(none)"
     shown = ", ".join(str(index) for index in indices[:_NAMED])
@@ -168,7 +170,7 @@ def _names(indices: tuple[int, ...]) -> str:
 
 
 def _indices(mask: Tensor) -> tuple[int, ...]:
-    return tuple(int(index) for index in mask.nonzero()[:, 0])
+    return tuple(mask.nonzero()[:, 0].tolist())
 
 
 def _components(entries: Entries) -> int:
@@ -181,19 +183,19 @@ def _components(entries: Entries) -> int:
 
 @dataclass(frozen=True)
 class NullSpace:
-    """Dimension (``None``: undecided), rows and columns that move, smallest relative eigenvalue."""
+    """Dimension (``None``: undecided), smallest relative eigenvalue, rows and columns that move."""
 
     dimension: int | None
-    rows: tuple[int, ...]
-    cols: tuple[int, ...]
-    smallest: float
+    smallest: float = 0.0
+    rows: tuple[int, ...] = ()
+    cols: tuple[int, ...] = ()
 
 
 def dense_null_space(entries: Entries, U: Tensor, V: Tensor, tolerance: float) -> NullSpace:
     """Null space by eigenvalues of the reduced matrix on the smaller side."""
     if entries.shape[0] < entries.shape[1]:
         turned = dense_null_space(entries.T, V, U, tolerance)
-        return NullSpace(turned.dimension, turned.cols, turned.rows, turned.smallest)
+        return replace(turned, rows=turned.cols, cols=turned.rows)
     n, r = V.shape
     grams = entries.row_grams(V)
     values, vectors = eigh(grams)
@@ -209,11 +211,12 @@ def dense_null_space(entries: Entries, U: Tensor, V: Tensor, tolerance: float) -
     dimension = idle + int(free.sum())
     smallest = 0.0 if idle else max(0.0, float(spectrum[-1] / spectrum[0]))
     if dimension == 0:
-        return NullSpace(0, (), (), smallest)
+        return NullSpace(0, smallest)
     B = directions[:, free].mT.reshape(-1, n, r)
     row_motion, col_motion = _motion(entries, U, V, half, B)
     row_motion = row_motion + (~live).any(1).to(row_motion)
-    return NullSpace(dimension, _moving(row_motion), _moving(col_motion), smallest)
+    rows, cols = (_indices(motion > _SHARE * motion.max()) for motion in (row_motion, col_motion))
+    return NullSpace(dimension, smallest, rows, cols)
 
 
 def _motion(entries: Entries, U: Tensor, V: Tensor, half: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,13 +230,6 @@ def _motion(entries: Entries, U: Tensor, V: Tensor, half: Tensor, B: Tensor) -> 
         rows += total.square().sum(1)
         cols += total.square().sum(0)
     return rows, cols
-
-
-def _moving(motion: Tensor) -> tuple[int, ...]:
-    top = float(motion.max()) if motion.numel() else 0.0
-    if not top > 0:
-        return ()
-    return tuple(int(index) for index in (motion > _SHARE * top).nonzero()[:, 0])
 
 
 def krylov_null_space(
@@ -260,8 +256,8 @@ def krylov_null_space(
     )
     smallest = 0.0 if found.breakdown else found.spread()
     if smallest <= tolerance:
-        return NullSpace(1, (), (), smallest)
-    return NullSpace(0 if found.converged else None, (), (), smallest)
+        return NullSpace(1, smallest)
+    return NullSpace(0 if found.converged else None, smallest)
 
 
 def sensing_null_space(A: Tensor, U: Tensor, V: Tensor, tolerance: float) -> NullSpace:
@@ -269,9 +265,9 @@ def sensing_null_space(A: Tensor, U: Tensor, V: Tensor, tolerance: float) -> Nul
     _, m, n = A.shape
     r = U.shape[1]
     if r == 0:
-        return NullSpace(0, (), (), 1.0)
+        return NullSpace(0, 1.0)
     values = singular_values(jacobian(A, U, V)).square()
     degrees = degrees_of_freedom((m, n), r)
     kept = int((values > tolerance * values[0]).sum())
     smallest = float(values[degrees - 1] / values[0]) if degrees <= len(values) else 0.0
-    return NullSpace(max(0, degrees - kept), (), (), smallest)
+    return NullSpace(max(0, degrees - kept), smallest)

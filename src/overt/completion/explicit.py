@@ -1,10 +1,10 @@
 """The explicit route: depth 1, a normalized penalty and Adam; hold the weight, release it, refit exactly.
 
-Zhao (2022) trains a full matrix, without depth, on the loss plus ``λ ‖W‖_* / ‖W‖_F``. Three things are added:
+Three things are added to Zhao (2022), whose loss :func:`explicit` states:
 
 * the weight is held until the spectrum has collapsed and released then (annealing from step 0 on fails);
-* the penalty cannot be cheated by one huge unobserved entry: above a cap on the Frobenius norm, which the
-  data suggest, growth costs again (see ``SpectralPenalty``);
+* one huge unobserved entry cannot cheat the penalty: above a cap on the Frobenius norm, which the data
+  suggest, growth costs again (see ``SpectralPenalty``);
 * a refit at the found rank removes the penalty's bias. Where the data are exact it need not wait for the
   collapse: at log-spaced steps a refit is tried at the rank where the spectrum drops most, and accepted only
   if it meets every observation to machine precision with fewer degrees of freedom than observations.
@@ -21,13 +21,15 @@ import torch
 from torch import Tensor
 
 from overt._utils.checks import check_callable, check_flag, check_number, check_seed, message, optional
-from overt.completion.judging import largest_rank, widest_gap, within_bounds
 from overt.completion.problem import (
     MATRICES,
     ZERO_MESSAGE,
     Matrices,
     check_problem,
+    largest_rank,
     normalized_problem,
+    widest_gap,
+    within_bounds,
 )
 from overt.completion.refit import refit
 from overt.completion.result import Completion, Triplet
@@ -38,8 +40,8 @@ from overt.penalties.spectral import SCALE_INVARIANT
 from overt.training import HoldUntilCollapse, State, Trace, TrainResult, train
 
 _CAP = 1.2  # times the Frobenius norm that the observations suggest
-# In the same unit. Below it the penalty is ‖W‖_*/floor, whose gradient stays bounded as W → 0; that of the
-# ratio grows like 1/‖W‖_F and, from a tiny initialization, fills the second moment of Adam.
+# In the same unit. Below it the penalty is ‖W‖_*/floor, whose gradient stays bounded as W → 0. The ratio's
+# gradient grows like 1/‖W‖_F and, from a tiny initialization, fills the second moment of Adam.
 _FLOOR = 0.1
 _FIRST, _SPACING = 100, 1.25  # the first early refit, and the factor between the steps of two
 _GAP = 1.25  # fall between neighbouring singular values that is worth one

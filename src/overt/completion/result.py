@@ -12,18 +12,19 @@ from torch import Tensor
 from overt._utils.tensors import require_finite
 from overt.linalg import Factored, svd
 
+_CHUNK = 4096  # positions gathered at a time: so few stay in a core's cache
 HistoryRow = dict[str, Any]
 Triplet = tuple[Tensor, Tensor, Tensor]
 """A thin singular value decomposition: U (m, r), singular values (r,), Vt (r, n)."""
 
 
-def entries_at(point: Triplet, rows: Tensor, cols: Tensor, *, chunk: int = 4096) -> Tensor:
-    """Entries of ``U diag(s) Vt`` at positions (k,), ``chunk`` at a time: so few stay in a core's cache."""
+def entries_at(point: Triplet, rows: Tensor, cols: Tensor) -> Tensor:
+    """Entries of ``U diag(s) Vt`` at positions (k,), a few thousand at a time."""
     U, s, Vt = point
     left, right = U * s, Vt.mT.contiguous()
     out = left.new_empty(rows.shape[0])
-    for start in range(0, rows.shape[0], chunk):
-        piece = slice(start, start + chunk)
+    for start in range(0, rows.shape[0], _CHUNK):
+        piece = slice(start, start + _CHUNK)
         out[piece] = (left[rows[piece]] * right[cols[piece]]).sum(-1)
     return out
 
@@ -35,11 +36,8 @@ def degrees_of_freedom(shape: tuple[int, int], rank: int) -> int:
 
 def joined(first: Triplet, second: Triplet) -> Triplet:
     """The factors of both, side by side."""
-    return (
-        torch.cat([first[0], second[0]], 1),
-        torch.cat([first[1], second[1]]),
-        torch.cat([first[2], second[2]]),
-    )
+    (U, s, Vt), (more_U, more_s, more_Vt) = first, second
+    return torch.cat([U, more_U], 1), torch.cat([s, more_s]), torch.cat([Vt, more_Vt])
 
 
 @dataclass(frozen=True)
@@ -182,27 +180,24 @@ class Completion:
         root = self.singular_values.sqrt()
         return Factored(self.U * root, self.Vt.mT * root)
 
-    def at(self, rows: Tensor, cols: Tensor, *, chunk: int = 4096) -> Tensor:
+    def at(self, rows: Tensor, cols: Tensor) -> Tensor:
         """Entries ``W[rows, cols]`` without forming ``W``.
 
         Parameters
         ----------
         rows, cols : Tensor of int64, shape (k,)
             Positions.
-        chunk : int
-            Positions handled at a time, which bounds the memory at ``2 · chunk · r`` numbers.
 
         Returns
         -------
         Tensor, shape (k,)
         """
-        return entries_at(self.triplet, rows, cols, chunk=chunk)
+        return entries_at(self.triplet, rows, cols)
 
     def cut(self, rank: int) -> Completion:
         """The leading ``rank`` singular triplets."""
-        return replace(
-            self, U=self.U[:, :rank], singular_values=self.singular_values[:rank], Vt=self.Vt[:rank]
-        )
+        U, s, Vt = self.triplet
+        return replace(self, U=U[:, :rank], singular_values=s[:rank], Vt=Vt[:rank])
 
     def scaled(self, factor: float) -> Completion:
         """The same completion of ``factor`` times the matrix (``factor > 0``)."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overt.completion.result import Triplet
 from overt.linalg import orthonormal_basis, qr, svd
 
 _DENSE_CELLS = 1_000_000  # matrices up to this size may be formed on the way to their entries
@@ -118,7 +119,7 @@ def _matmul(S: Tensor, D: Tensor) -> Tensor:
     """Sparse times dense.
 
     Where the dense block outgrows a core's cache its columns are taken a cache line at a time: rows are read
-    in no order, and narrow ones stay in the cache.
+    in random order, and narrow ones stay in the cache.
     """
     if D.device.type != "cpu" or D.shape[1] <= _LINE or D.numel() <= _CACHED_NUMBERS:
         return typed(S @ D)
@@ -156,28 +157,19 @@ def leading_triplets(
     *,
     start: Tensor | None = None,
     seed: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``keep`` leading singular triplets of ``L Rᵀ + P*(z)``.
+) -> Triplet:
+    """The ``keep`` leading singular triplets of ``L Rᵀ + P*(z)``; those towards the end are approximate.
 
     Subspace iteration from a random block and the previous directions (Halko, Martinsson & Tropp 2011,
     algorithm 4.4).
 
     Parameters
     ----------
-    entries : Entries
-        Pattern Ω of the sparse part.
+    entries, z : Entries, Tensor (k,)
+        Pattern Ω and values of the sparse part.
     L, R : Tensor, shapes (m, p) and (n, p)
-    z : Tensor, shape (k,)
-        Values of the sparse part.
-    keep : int
     start : Tensor, shape (n, q), optional
         Right directions expected to be near the leading ones; random directions are added.
-    seed : int
-
-    Returns
-    -------
-    U, s, Vt : Tensor
-        Shapes (m, keep), (keep,), (keep, n); approximate towards the end of the spectrum.
     """
     m, n = entries.shape
     width = min(m, n, keep + _OVERSAMPLE)

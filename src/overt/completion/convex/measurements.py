@@ -6,8 +6,6 @@ measurements it costs one k × k eigendecomposition.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -38,9 +36,7 @@ class ObservedEntries:
         """``z``: nothing to rotate."""
         return z
 
-    def rotate_back(self, z: Tensor) -> Tensor:
-        """``z``: nothing to rotate."""
-        return z
+    rotate_back = rotate
 
 
 class InnerProducts:
@@ -68,14 +64,3 @@ class InnerProducts:
     def rotate_back(self, z: Tensor) -> Tensor:
         """Back from those coordinates."""
         return self._Q @ z
-
-
-Measurements = ObservedEntries | InnerProducts
-
-
-def measurements_of(problem: Any) -> Measurements:
-    """The measurement map of a completion or sensing problem."""
-    m, n = problem.shape
-    if hasattr(problem, "A"):
-        return InnerProducts(problem.A, (m, n))
-    return ObservedEntries(problem.rows, problem.cols, (m, n), problem.y)

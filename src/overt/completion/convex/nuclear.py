@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from overt._utils.checks import check_callable, check_integer, check_number, optional
-from overt.completion.convex.measurements import Measurements, measurements_of
+from overt.completion.convex.measurements import InnerProducts, ObservedEntries
 from overt.completion.convex.shrinkage import dual_value_on_ray, shrink_singular_values, spectral_norm_of
 from overt.completion.problem import check_problem
 from overt.completion.result import Completion, HistoryRow
@@ -88,7 +88,7 @@ def nuclear_norm_minimization(
     >>> found.converged, found.rank, problem.error(found.W) < 1e-5
     (True, 1, True)
     """
-    check_problem(problem)
+    shape = check_problem(problem)
     noise_level = check_number(noise_level, "noise_level", least=0)
     weight = optional(check_number, weight, "weight", above=0)
     if weight is not None and noise_level > 0:
@@ -105,21 +105,17 @@ def nuclear_norm_minimization(
         seconds = time.perf_counter() - started
         return replace(zero, seconds=seconds, message="zero already satisfies the measurements")
     form = _Form(noise_level / scale, None if weight is None else weight / scale)
-    state = _Admm(measurements_of(problem), y / scale, form)
+    if hasattr(problem, "A"):
+        A: InnerProducts | ObservedEntries = InnerProducts(problem.A, shape)
+    else:
+        A = ObservedEntries(problem.rows, problem.cols, shape, y)
+    state = _Admm(A, y / scale, form)
     history: list[HistoryRow] = []
 
     def wrapped(converged: bool, message: str) -> Completion:
-        row, seconds = history[-1], time.perf_counter() - started
+        residual, seconds = history[-1]["residual"], time.perf_counter() - started
         return Completion(
-            state.U,
-            state.s * scale,
-            state.Vt,
-            converged,
-            row["iteration"],
-            row["residual"],
-            seconds,
-            list(history),
-            message,
+            state.U, state.s * scale, state.Vt, converged, k, residual, seconds, list(history), message
         )
 
     for k in range(1, max_iter + 1):
@@ -165,10 +161,12 @@ class _Form:
 class _Admm:
     """State of the iteration on ``min ‖X‖_* (× weight) + data(Z)  s.t.  X = Z``; scaled multiplier M."""
 
-    def __init__(self, A: Measurements, y: Tensor, form: _Form) -> None:
+    def __init__(self, A: InnerProducts | ObservedEntries, y: Tensor, form: _Form) -> None:
         self.A, self.y, self.form = A, y, form
         if form.weight is None and form.radius == 0:
-            self._refuse_contradictions()
+            null = A.rotate(y)[A.gram.expand_as(y) == 0]
+            if float(torch.linalg.vector_norm(null)) > 1e-6 * float(torch.linalg.vector_norm(y)):
+                raise ValueError("problem's measurements contradict each other; give noise_level or weight")
         back = A.adjoint(y)
         self.Z, self.M = back, torch.zeros_like(back)
         self.dual = torch.zeros_like(y)
@@ -176,11 +174,6 @@ class _Admm:
         self.penalty = self.lift / max(0.1 * spectral_norm_of(back), torch.finfo(y.dtype).tiny)
         self.U, self.s, self.Vt = shrink_singular_values(back, math.inf)
         self._primal = self._change = 0.0
-
-    def _refuse_contradictions(self) -> None:
-        null = self.A.rotate(self.y)[self.A.gram.expand_as(self.y) == 0]
-        if float(torch.linalg.vector_norm(null)) > 1e-6 * float(torch.linalg.vector_norm(self.y)):
-            raise ValueError("problem's measurements contradict each other; give noise_level or weight")
 
     def step(self) -> None:
         """Shrink, relax, move onto the data, update the multiplier."""

@@ -28,18 +28,10 @@ _NORM_STEPS = 50
 class DenseSteps:
     """Forms the matrix and decomposes its smaller Gram matrix."""
 
-    def __init__(
-        self,
-        rows: Tensor,
-        cols: Tensor,
-        shape: tuple[int, int],
-        like: Tensor,
-        *,
-        max_rank: int | None = None,
-    ) -> None:
-        self.shape = shape
+    def __init__(self, entries: ObservedEntries, *, max_rank: int | None = None) -> None:
+        self.shape = entries.shape
         self.capped = False
-        self._entries = ObservedEntries(rows, cols, shape, like)
+        self._entries = entries
         self._max_rank = max_rank
 
     def observe(self, point: Triplet) -> Tensor:
@@ -152,5 +144,5 @@ def proximal_steps(
 ) -> ProximalSteps:
     """The dense steps for small matrices, the matrix-free ones otherwise."""
     if min(shape) <= _DENSE_SIDE and shape[0] * shape[1] <= 20_000_000:
-        return DenseSteps(rows, cols, shape, like, max_rank=max_rank)
+        return DenseSteps(ObservedEntries(rows, cols, shape, like), max_rank=max_rank)
     return BlockSteps(Entries(rows, cols, shape, like.dtype), like, max_rank=max_rank, seed=seed)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from torch import Tensor
 
 from overt._utils.checks import check_number
+from overt.completion.result import Completion, Triplet
 from overt.linalg import eigh, svd
 
 
-def shrink_singular_values(M: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+def shrink_singular_values(M: Tensor, threshold: float) -> Triplet:
     r"""Thin SVD of the proximal map of ``threshold · ‖·‖_*`` at a matrix.
 
     .. math:: \operatorname{prox}(M) = U \operatorname{diag}((σ - τ)_+) V^\top
 
-    (Cai, Candès & Shen 2010, Theorem 2.1). Only the singular triplets above the threshold are formed. They
-    come from the eigenvectors of the smaller Gram matrix, in double precision, which is several times
-    faster than an SVD and accurate to ``sqrt(eps)·σ_1`` = 1.5e-8·σ_1; below a threshold near
-    that accuracy the SVD is used instead.
+    (Cai, Candès & Shen 2010, Theorem 2.1). Only the singular triplets above the threshold are formed, from
+    the eigenvectors of the smaller Gram matrix in double precision. This is several times faster than an SVD
+    and accurate to ``sqrt(eps)·σ_1`` = 1.5e-8·σ_1; for a threshold near that accuracy the SVD is used.
 
     Parameters
     ----------
@@ -27,10 +27,8 @@ def shrink_singular_values(M: Tensor, threshold: float) -> tuple[Tensor, Tensor,
 
     Returns
     -------
-    U : Tensor, shape (m, r)
-    singular_values : Tensor, shape (r,)
-        Descending, all positive.
-    Vt : Tensor, shape (r, n)
+    U, singular_values, Vt : Tensor, shapes (m, r), (r,), (r, n)
+        Singular values are positive and descend.
 
     Examples
     --------
@@ -41,7 +39,7 @@ def shrink_singular_values(M: Tensor, threshold: float) -> tuple[Tensor, Tensor,
     """
     threshold = check_number(threshold, "threshold", least=0, finite=False)
     if min(M.shape) == 0:
-        return M.new_zeros(M.shape[0], 0), M.new_zeros(0), M.new_zeros(0, M.shape[1])
+        return Completion.zero(M, (M.shape[0], M.shape[1])).triplet
     if M.shape[0] < M.shape[1]:
         V, s, Ut = shrink_singular_values(M.mT, threshold)
         return Ut.mT, s, V.mT
@@ -71,18 +69,9 @@ def spectral_norm_of(M: Tensor) -> float:
 
 
 def dual_value_on_ray(y: Tensor, misfit: Tensor, weight: float, norm: float) -> float:
-    """Best dual value of ``½‖A(X) − y‖² + λ‖X‖_*`` among the multiples of a misfit.
+    """Best dual value of ``½‖A(X) − y‖² + λ‖X‖_*`` among the multiples of the misfit ``y − A(X)``.
 
-    The dual is ``max ⟨y, ν⟩ − ½‖ν‖²`` over ``‖A*(ν)‖₂ ≤ λ``.
-
-    Parameters
-    ----------
-    y, misfit : Tensor, shape (k,)
-        Measurements and ``y − A(X)``.
-    weight : float
-        λ.
-    norm : float
-        ``‖A*(misfit)‖₂``.
+    The dual is ``max ⟨y, ν⟩ − ½‖ν‖²`` over ``‖A*(ν)‖₂ ≤ λ``; ``norm`` is ``‖A*(misfit)‖₂``.
     """
     square = float(misfit @ misfit)
     if square == 0:

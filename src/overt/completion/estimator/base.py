@@ -76,7 +76,7 @@ class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
         """
         if self.penalty is None and self.depth < 2:
             raise ValueError(
-                "penalty=None needs depth ≥ 2; depth 1 without a penalty leaves holes as they are"
+                "penalty=None needs depth ≥ 2; depth 1 without a penalty leaves missing entries as they are"
             )
         asked = self.penalty != DEFAULT_PENALTY or self.depth > 1
         if asked and self.solver not in ("auto", "explicit"):

@@ -1,4 +1,4 @@
-"""MatrixCompletion: the scikit-learn estimator that completes a matrix without being told its rank."""
+"""MatrixCompletion: the scikit-learn estimator that completes a matrix of unknown rank."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from scipy import sparse
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from overt.completion.certificate import certificate
 from overt.completion.estimator.base import LowRankEstimator
 from overt.completion.estimator.inputs import (
     Compressed,
@@ -25,21 +24,21 @@ from overt.completion.estimator.inputs import (
     from_matrix,
     from_triplets,
     positions,
+    validated,
 )
 from overt.completion.estimator.model import expand
-from overt.completion.estimator.selected import Incumbent, Selected
+from overt.completion.estimator.selected import Incumbent, Selected, determined, warn_empty
 from overt.completion.estimator.selection import select_model
 from overt.completion.estimator.solvers import DEFAULT_PENALTY, SOLVERS
 
-_CERTIFIED_UNKNOWNS = 200_000  # r (m + n) above which no certificate is computed
 _EXACT = 1e-8  # relative misfit below which a trained network fits exactly
 
 
 class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator):  # type: ignore[misc]
     """Fill in the missing entries of a matrix that is, up to noise and offsets, of low rank.
 
-    No rank, no penalty weight and no stopping rule have to be given. The data decide between an exact
-    low-rank matrix, a low-rank matrix with noise, one with row and column offsets, and the column means.
+    No rank, penalty weight or stopping rule need be given. The data decide between an exact low-rank matrix,
+    a low-rank matrix with noise, one with row and column offsets, and the column means.
 
     Parameters
     ----------
@@ -52,24 +51,24 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         Continuous rank that drives ``"irls"``: ``"participation_ratio"`` (the squared normalized nuclear
         norm), ``"effective_rank"``, ``"stable_rank"``, ``"log_det"`` or ``"schatten"``.
     penalty : str or None, default="normalized_nuclear_norm"
-        Functional for ``"explicit"``: one of :mod:`overt.functional` that needs no further argument. With
-        None and ``depth`` ≥ 2 a deep linear network is trained without any penalty: the implicit reference.
-        With ``solver="auto"`` another value than the default asks for ``"explicit"``; with other solvers
-        it has no effect, which is warned about.
+        Functional for ``"explicit"``: one of :mod:`overt.functional` that needs no further argument. None
+        with ``depth`` ≥ 2 trains a deep linear network without any penalty: the implicit reference. With
+        ``solver="auto"`` another value than the default asks for ``"explicit"``; with other solvers it has
+        no effect, and a warning says so.
     depth : int, default=1
         Number of factors that ``"explicit"`` trains; only 1 has the explicit penalty on a full matrix. A
         greater depth has an effect under the same solvers as ``penalty``. A network is trained to a misfit of
-        0.1 %, for ``max_iter`` steps at most (10 000 by default), and never certified, since it fits no
-        matrix exactly.
+        0.1 %, for at most ``max_iter`` steps (10 000 by default). It fits no matrix exactly, so it is never
+        certified.
     offsets : {"auto", "biases", "mean"} or None, default="auto"
         Subtract nothing (None), the mean, or regularized global, row and column offsets first. ``"auto"``
         takes the offsets only if they lower the held-out error.
     noise : {"auto"} or float, default="auto"
         Standard deviation of the noise in units of X; 0 says that the data is exact.
     clip : tuple (low, high), "observed" or None, default=None
-        Bounds of what is filled in; ``"observed"`` takes the smallest and largest observed value.
+        Bounds of the filled-in values; ``"observed"`` takes the smallest and largest observed value.
     keep_observed : bool, default=True
-        Whether ``transform`` returns observed entries as they are; otherwise the model's value.
+        Whether ``transform`` returns observed entries unchanged, rather than the model's values.
     heldout : float, default=0.1
         Share of the observations held out to choose and to judge the model.
     max_rank, max_iter, tolerance : optional
@@ -87,19 +86,15 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         Thin SVD of the low-rank part.
     offset_, row_offsets_, column_offsets_ : float, ndarray (m,), ndarray (n,)
         Added to the low-rank part.
-    rank_ : int
-        Number of singular values.
-    effective_rank_ : float
-        ``exp`` of the entropy of the normalized singular values.
+    rank_, effective_rank_ : int, float
+        Number of singular values, and ``exp`` of the entropy of the normalized ones.
     converged_ : bool
         Whether the solver's stopping rule was met; False after an interruption.
-    n_iter_ : int
-        Iterations of the solver.
-    history_ : list of dict
-        What the solver recorded.
+    n_iter_, history_ : int, list of dict
+        Iterations of the solver, and what it recorded.
     heldout_error_, heldout_interval_ : float, (float, float)
         Root mean square error on held-out entries and its 95 % interval; nan where nothing could be held out:
-        a single observation, or an exact fit that needs every one, as of a tiny matrix.
+        a single observation, or an exact fit that needs all of them, as in a tiny matrix.
     baseline_error_ : float
         The same for the column means.
     noise_std_ : float
@@ -108,26 +103,22 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         Whether the observed positions determine the matrix among its neighbours of the same rank: a property
         of the positions and the fitted matrix, not of the noise. True does not say that the error is small.
         On noisy data such as ratings it is usually False, since some row or column holds fewer entries than
-        the rank; those lines then rest on the ridge, that is on the other lines, and the rest of the matrix
-        may well be determined. None where this was not computed (``certify=False``, very large matrices,
-        networks).
+        the rank; the ridge then sets those lines from the other ones, and the rest of the matrix may well be
+        determined. None where it was not computed (``certify=False``, very large matrices, networks).
     underdetermined_rows_, underdetermined_columns_ : list of int
         Where to observe more if not.
-    solver_ : str
-        What produced the model; ``"column_mean"`` after a fall back.
-    message_ : str
-        How the fit ended.
+    solver_, message_, fit_seconds_ : str, str, float
+        What produced the model (``"column_mean"`` after a fallback), how the fit ended, and its wall time.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
     Notes
     -----
-    An **empty row** is given the mean of the fitted rows, that is the completed column means; an **empty
-    column** the mean of the fitted columns; both are warned about. A model that does not beat the column
-    means on held-out entries, that is left with neither a low-rank part nor row and column offsets (as where
-    one huge outlier hides everything else), or that puts an entry above 100 times the largest observed one,
-    is replaced by the column means with a :class:`~sklearn.exceptions.ConvergenceWarning`. Ctrl-C during
-    ``fit`` keeps the best model so far.
+    An **empty row** gets the mean of the fitted rows, that is the completed column means; an **empty column**
+    the mean of the fitted columns; both are warned about. The column means replace a model, with a
+    :class:`~sklearn.exceptions.ConvergenceWarning`, that does not beat them on held-out entries, that has
+    neither a low-rank part nor row and column offsets (as where one huge outlier hides everything else), or
+    that puts an entry above 100 times the largest observed one. Ctrl-C keeps the best model so far.
 
     Computation is in double precision; results have the dtype of the input (float64 for integers).
 
@@ -190,8 +181,6 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         self.keep_observed = keep_observed
         self.certify = certify
 
-    # ---- fitting -------------------------------------------------------------------------------------------
-
     def fit(self, X: Any, y: Any = None) -> MatrixCompletion:  # noqa: ARG002  (scikit-learn's signature)
         """Fit to a matrix with missing entries.
 
@@ -207,10 +196,14 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         -------
         MatrixCompletion
             The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, or X holds no entry, is a tuple of triplets or refused by scikit-learn.
         """
         self._validate_params()
-        _refuse_triplets(X)
-        X = self._validated(X, reset=True)
+        X = validated(self, X, reset=True)
         return self._fit(from_matrix(X), X.dtype)
 
     def fit_triplets(
@@ -230,6 +223,13 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         -------
         MatrixCompletion
             The estimator itself.
+
+        Raises
+        ------
+        TypeError
+            If positions or the shape are not whole numbers, or values not real.
+        ValueError
+            If lengths differ, a position is out of range or repeated, or a value infinite; or none is given.
         """
         self._validate_params()
         observations = from_triplets(rows, cols, values, shape)
@@ -243,9 +243,8 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
 
         Parameters
         ----------
-        X : array-like, DataFrame or sparse matrix, shape (m, n)
-        y : None
-            Ignored.
+        X, y
+            As for :meth:`fit`.
         **fit_params
             None are accepted.
 
@@ -253,33 +252,29 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         -------
         ndarray or DataFrame, shape (m, n)
         """
-        return self._fit_transform(X, y, **fit_params)
-
-    def _fit_transform(self, X: Any, y: Any = None) -> Any:
-        self.fit(X, y)
-        return self._filled(self._model.dense(), from_matrix(self._validated(X, reset=False)))
+        self.fit(X, y, **fit_params)
+        return self._filled(self._model.dense(), from_matrix(validated(self, X, reset=False)))
 
     def _fit(self, observations: Observations, dtype: Any) -> MatrixCompletion:
         started = time.perf_counter()
         self._dtype = np.float32 if dtype == np.float32 else np.float64
         compressed = compress(observations, self.device)
         self._bounds = clip_bounds(self.clip, observations)
-        self._warn_empty(compressed)
-        incumbent = Incumbent(compressed.problem)
+        warn_empty(compressed, stacklevel=3)
+        problem, incumbent = compressed.problem, Incumbent(compressed.problem)
         rounding = 1e-6 if self._dtype == np.float32 else 1e-8
         options, interrupted = self._options(compressed.scale, 3, rounding), False
         try:
-            chosen = select_model(
-                compressed.problem,
-                options,
-                offsets=self.offsets,
-                heldout=self.heldout,
-                incumbent=incumbent,
-            )
+            offsets, heldout = self.offsets, self.heldout
+            chosen = select_model(problem, options, offsets=offsets, heldout=heldout, incumbent=incumbent)
         except KeyboardInterrupt:
             chosen, interrupted = incumbent.answer(), True
         self._keep(chosen, compressed, interrupted)
-        self._certify(chosen, compressed, interrupted)
+        trained = self.depth > 1 and chosen.solver == "explicit" and chosen.completion.residual > _EXACT
+        asked = self.certify and not (interrupted or trained)
+        self.identifiable_, self.underdetermined_rows_, self.underdetermined_columns_ = determined(
+            compressed, chosen.completion if asked else None, stacklevel=3
+        )
         self.fit_seconds_ = time.perf_counter() - started
         if not self.converged_:
             final = interrupted or self.solver_ == "column_mean"
@@ -301,46 +296,6 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         self.heldout_interval_ = (max(self.heldout_error_ - half, 0.0), self.heldout_error_ + half)
         self.baseline_error_ = chosen.baseline_error * scale
 
-    def _certify(self, chosen: Selected, compressed: Compressed, interrupted: bool) -> None:
-        """Ask whether the observed positions determine the matrix, and where not."""
-        self.identifiable_: bool | None = None
-        self.underdetermined_rows_: list[int] = compressed.empty_rows.tolist()
-        self.underdetermined_columns_: list[int] = compressed.empty_cols.tolist()
-        found = chosen.completion
-        trained = self.depth > 1 and chosen.solver == "explicit" and found.residual > _EXACT
-        large = found.rank * sum(found.shape) > _CERTIFIED_UNKNOWNS
-        if interrupted or large or trained or not self.certify or found.rank == 0:
-            return
-        answer = certificate(compressed.problem, found)
-        empty = bool(self.underdetermined_rows_ or self.underdetermined_columns_)
-        self.identifiable_ = False if empty else answer.identifiable
-        self.underdetermined_rows_ += [int(compressed.kept_rows[i]) for i in answer.rows]
-        self.underdetermined_columns_ += [int(compressed.kept_cols[j]) for j in answer.cols]
-        if answer.identifiable is False:
-            apart = (
-                f" (the observations fall into {answer.components} parts)" if answer.components > 1 else ""
-            )
-            warnings.warn(
-                f"the observed entries do not determine the completion at rank {found.rank}{apart}: "
-                f"observe more in row(s) {_some(self.underdetermined_rows_)} "
-                f"and column(s) {_some(self.underdetermined_columns_)}",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _warn_empty(self, compressed: Compressed) -> None:
-        for name, empty in (("row", compressed.empty_rows), ("column", compressed.empty_cols)):
-            if empty.numel():
-                which = _some(empty.tolist())
-                warnings.warn(
-                    f"{empty.numel()} {name}(s) hold no observation ({which}); they are given the mean of "
-                    f"the fitted {name}s",
-                    UserWarning,
-                    stacklevel=4,
-                )
-
-    # ---- answering -----------------------------------------------------------------------------------------
-
     def transform(self, X: Any) -> Any:
         """Complete rows, new ones or those of the fit, from their observed entries.
 
@@ -356,7 +311,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         ndarray or DataFrame, shape (rows, n)
         """
         check_is_fitted(self)
-        observations = from_matrix(self._validated(X, reset=False))
+        observations = from_matrix(validated(self, X, reset=False))
         return self._filled(self._model.fold_in(observations), observations)
 
     def predict(self, rows: Any, cols: ArrayLike | None = None) -> NDArray[np.floating[Any]]:
@@ -387,7 +342,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
                 raise ValueError(
                     "rows: predict without cols takes a dense matrix; for a sparse one use transform"
                 )
-            observations = from_matrix(self._validated(rows, reset=False))
+            observations = from_matrix(validated(self, rows, reset=False))
             return self._clipped(self._model.fold_in(observations))
         m, n = self._model.shape
         i, j = positions(rows, "rows", m), positions(cols, "cols", n)
@@ -406,36 +361,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         array = self._array(values)
         return array if self._bounds is None else np.clip(array, *self._bounds)
 
-    def _validated(self, X: Any, *, reset: bool) -> Any:
-        if isinstance(X, torch.Tensor):
-            X = X.detach().cpu().numpy()
-        return validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse=["csr", "csc", "coo"],
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-        )
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _refuse_triplets(X: Any) -> None:
-    """Three vectors in a tuple are triplets, though they could be read as a matrix of three rows."""
-    if isinstance(X, tuple) and len(X) == 3 and all(np.ndim(part) == 1 for part in X):
-        raise ValueError(
-            "X is a tuple of three vectors; for triplets call fit_triplets(rows, cols, values, shape=(m, n)) "
-            "and for a matrix of three rows pass np.stack(X)"
-        )
-
-
-def _some(indices: list[int], most: int = 10) -> str:
-    """``0, 4, 7, …``"""
-    shown = ", ".join(str(index) for index in indices[:most])
-    return (shown + (", …" if len(indices) > most else "")) or "none"

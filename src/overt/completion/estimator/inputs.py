@@ -1,4 +1,4 @@
-"""Observed entries out of whatever a user brings: arrays with NaN, sparse matrices, triplets."""
+"""Observed entries from arrays with NaN, sparse matrices and triplets."""
 
 from __future__ import annotations
 
@@ -9,23 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from overt._utils.checks import check_sizes, is_number, message
+from overt._utils.checks import check_numbers, check_sizes, message
 from overt.problems import CompletionProblem
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Observed entries of a matrix, each position once.
-
-    Parameters
-    ----------
-    rows, cols : ndarray of int64, shape (k,)
-    values : ndarray of float64, shape (k,)
-        Finite.
-    shape : (int, int)
-    """
+    """Observed entries of a matrix as vectors (k,), each position once; the values are finite."""
 
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
@@ -56,30 +50,16 @@ class Observations:
 class Compressed:
     """A completion problem over the rows and columns that hold an observation, in units of their RMS.
 
-    ``kept_rows[i]`` is the caller's row of the problem's row i.
+    ``kept_rows[i]`` is the caller's row of the problem's row i; ``empty_rows`` are the others.
     """
 
     problem: CompletionProblem
     scale: float
     kept_rows: Tensor
     kept_cols: Tensor
+    empty_rows: Tensor
+    empty_cols: Tensor
     shape: tuple[int, int]
-
-    @property
-    def empty_rows(self) -> Tensor:
-        """The caller's rows without any observation."""
-        return _missing(self.kept_rows, self.shape[0])
-
-    @property
-    def empty_cols(self) -> Tensor:
-        """The caller's columns without any observation."""
-        return _missing(self.kept_cols, self.shape[1])
-
-
-def _missing(kept: Tensor, size: int) -> Tensor:
-    absent = torch.ones(size, dtype=torch.bool, device=kept.device)
-    absent[kept] = False
-    return absent.nonzero()[:, 0]
 
 
 def compress(observations: Observations, device: torch.device | str | None = None) -> Compressed:
@@ -97,9 +77,32 @@ def compress(observations: Observations, device: torch.device | str | None = Non
     kept_cols, inner_cols = torch.unique(cols, return_inverse=True)
     scale = observations.scale
     y = values / scale if scale > 0 else values
-    shape = (kept_rows.numel(), kept_cols.numel())
-    problem = CompletionProblem(inner_rows, inner_cols, y, shape, name="estimator input")
-    return Compressed(problem, scale if scale > 0 else 1.0, kept_rows, kept_cols, observations.shape)
+    inner = (kept_rows.numel(), kept_cols.numel())
+    problem = CompletionProblem(inner_rows, inner_cols, y, inner, name="estimator input")
+    m, n = observations.shape
+    empty_rows = (torch.bincount(rows, minlength=m) == 0).nonzero()[:, 0]
+    empty_cols = (torch.bincount(cols, minlength=n) == 0).nonzero()[:, 0]
+    return Compressed(problem, scale or 1.0, kept_rows, kept_cols, empty_rows, empty_cols, (m, n))
+
+
+def validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
+    """X, checked by scikit-learn for an estimator; ``reset`` says that this is a fit.
+
+    A fit refuses a tuple of three vectors: they are triplets, though they could be read as three rows.
+    """
+    if reset and isinstance(X, tuple) and len(X) == 3 and all(np.ndim(part) == 1 for part in X):
+        raise ValueError(
+            "X is a tuple of three vectors; for triplets call fit_triplets(rows, cols, values, shape=(m, n)) "
+            "and for a matrix of three rows pass np.stack(X)"
+        )
+    return validate_data(
+        estimator,
+        X.detach().cpu().numpy() if isinstance(X, Tensor) else X,
+        reset=reset,
+        accept_sparse=["csr", "csc", "coo"],
+        dtype=[np.float64, np.float32],
+        ensure_all_finite="allow-nan",
+    )
 
 
 def from_matrix(X: Any) -> Observations:
@@ -193,6 +196,7 @@ def clip_bounds(clip: Any, observations: Observations) -> tuple[float, float] | 
     if clip == "observed":
         return float(observations.values.min()), float(observations.values.max())
     expected = "(low, high) with low < high, 'observed' or None"
-    if len(clip) != 2 or not all(map(is_number, clip)) or not clip[0] < clip[1]:
+    bounds = check_numbers(clip, "clip", finite=False, remedy=f"give {expected}")
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
         raise ValueError(message("clip", expected, clip))
-    return float(clip[0]), float(clip[1])
+    return bounds[0], bounds[1]

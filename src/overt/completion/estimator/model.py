@@ -24,14 +24,8 @@ _CHUNK = 1 << 20
 class CompletionModel:
     """``X_ij = mean + row_i + col_j + Σ_k U_ik s_k Vt_kj``.
 
-    Parameters
-    ----------
-    U, singular_values, Vt : Tensor, shapes (m, r), (r,), (r, n)
-        The low-rank part as a thin SVD.
-    offsets : Offsets
-        ``mean``, ``row`` (m,) and ``col`` (n,).
-    noise_std : float
-        Of the observations around the model; weighs the prior when new rows are folded in.
+    U (m, r), the singular values (r,) and Vt (r, n) are a thin SVD. ``noise_std``, of the observations around
+    the model, weighs the prior when new rows are folded in.
     """
 
     U: Tensor
@@ -50,17 +44,10 @@ class CompletionModel:
         point = self.U, self.singular_values, self.Vt
         return self.offsets.at(rows, cols) + entries_at(point, rows, cols)
 
-    def rows_dense(self, start: int, stop: int) -> Tensor:
-        """Rows ``start … stop − 1`` of the completed matrix."""
-        part = slice(start, stop)
-        low_rank = (self.U[part] * self.singular_values) @ self.Vt
-        return low_rank + (self.offsets.mean + self.offsets.row[part])[:, None] + self.offsets.col
-
     def dense(self) -> Tensor:
         """The completed matrix (m, n)."""
-        return self.rows_dense(0, self.shape[0])
-
-    # ---- new rows ------------------------------------------------------------------------------------------
+        low_rank = (self.U * self.singular_values) @ self.Vt
+        return low_rank + (self.offsets.mean + self.offsets.row)[:, None] + self.offsets.col
 
     @cached_property
     def _loadings(self) -> Tensor:
@@ -88,11 +75,6 @@ class CompletionModel:
         The coordinates of a row are those of largest posterior probability when coordinates follow the mean
         and covariance of the fitted rows and observations carry noise of ``noise_std``: regularized least
         squares on the right singular vectors. A row without observations gets the mean of the fitted rows.
-
-        Parameters
-        ----------
-        observations : Observations
-            Of the new rows, n columns.
 
         Returns
         -------

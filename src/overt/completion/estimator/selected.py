@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from overt.completion.judging import within_bounds
+from overt.completion.certificate import certificate, names
+from overt.completion.estimator.inputs import Compressed
+from overt.completion.problem import within_bounds
 from overt.completion.result import Completion
 from overt.problems import CompletionProblem, Offsets
+
+_CERTIFIED_UNKNOWNS = 200_000  # r (m + n) above which no certificate is computed
 
 
 @dataclass(frozen=True, eq=False)
 class Selected:
     """A model, in the problem's units, and the evidence for it.
 
-    Attributes
-    ----------
-    completion : Completion
-        The low-rank part, with the history and message of its making.
-    offsets : Offsets
-    solver : str
-        What produced it: a solver's name or ``"column_mean"``.
-    heldout_error, heldout_stderr, baseline_error : float
-        Root mean square error on held-out entries with its standard error, and that of the column means; nan
-        where nothing could be held out.
-    noise_std : float
+    ``completion`` is the low-rank part, with the history and message of its making; ``solver`` names what
+    produced it, such as ``"column_mean"``. The errors are root mean squares on held-out entries,
+    ``baseline_error`` is the one of the column means; nan where nothing could be held out.
     """
 
     completion: Completion
@@ -89,8 +86,46 @@ def misfit_std(problem: CompletionProblem, found: Completion, offsets: Offsets, 
     return math.sqrt(float(misfit.square().sum()) / left)
 
 
+def warn_empty(compressed: Compressed, stacklevel: int) -> None:
+    """Warn of rows and columns without any observation."""
+    for name, empty in (("row", compressed.empty_rows), ("column", compressed.empty_cols)):
+        if empty.numel():
+            warnings.warn(
+                f"{empty.numel()} {name}(s) hold no observation ({names(empty.tolist())}); they get "
+                f"the mean of the fitted {name}s",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+
+def determined(
+    compressed: Compressed, found: Completion | None, stacklevel: int
+) -> tuple[bool | None, list[int], list[int]]:
+    """Whether the observed positions determine a fit, and the caller's rows and columns that they do not.
+
+    Empty rows and columns are among these. None where this is not computed: for no fit, one of rank 0 or a
+    very large one. Warns of a fit that is not determined.
+    """
+    rows, cols = compressed.empty_rows.tolist(), compressed.empty_cols.tolist()
+    if found is None or not 0 < found.rank * sum(found.shape) <= _CERTIFIED_UNKNOWNS:
+        return None, rows, cols
+    empty = bool(rows or cols)
+    answer = certificate(compressed.problem, found)
+    rows += compressed.kept_rows[list(answer.rows)].tolist()
+    cols += compressed.kept_cols[list(answer.cols)].tolist()
+    if answer.identifiable is False:
+        apart = f" (the observations fall into {answer.components} parts)" if answer.components > 1 else ""
+        warnings.warn(
+            f"the observed entries do not determine the completion at rank {found.rank}{apart}: observe more "
+            f"in row(s) {names(rows)} and column(s) {names(cols)}",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return False if empty else answer.identifiable, rows, cols
+
+
 class Incumbent:
-    """The best model so far, which an interrupted fit is left with.
+    """The best model so far, which an interrupted fit keeps.
 
     Models judged on held-out entries are compared by that error; iterates of an exact solver, which saw all
     observations, by their misfit corrected for the degrees of freedom.

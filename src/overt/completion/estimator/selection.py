@@ -1,7 +1,7 @@
 """Which model of the data to trust: exact low rank, low rank plus noise, offsets, or the column means.
 
-Nothing is told. If a low-rank matrix with fewer degrees of freedom than observations meets all of them to
-rounding, that is the answer. Otherwise candidates are compared by their error on entries held out from
+If a low-rank matrix with fewer degrees of freedom than observations meets all of them to rounding, it is the
+answer. Otherwise candidates are compared by their error on entries held out from
 them, the column means among them, and the winner is fitted to all observations.
 """
 
@@ -25,7 +25,7 @@ from overt.completion.estimator.selected import (
 from overt.completion.estimator.solvers import SolverOptions, solve
 from overt.completion.estimator.trial import Scored, Trial
 from overt.completion.factored.path import split_observations
-from overt.completion.judging import is_exact, within_bounds
+from overt.completion.problem import is_exact, within_bounds
 from overt.completion.refit import refit
 from overt.completion.result import Completion, degrees_of_freedom
 from overt.problems import CompletionProblem
@@ -55,19 +55,10 @@ def select_model(
     heldout: float = 0.1,
     incumbent: Incumbent | None = None,
 ) -> Selected:
-    """Choose and fit the model of a completion problem scaled to mean square one.
+    """Choose and fit the model of a completion problem scaled to mean square one, without empty lines.
 
-    Parameters
-    ----------
-    problem : CompletionProblem
-        Every row and column holds an observation.
-    options : SolverOptions
-        ``solver="auto"`` tries exact recovery first and noisy low rank then.
-    offsets : {"auto", "biases", "mean", None}
-    heldout : float
-        Share of the observations held out; at least 30 entries where so many can be spared.
-    incumbent : Incumbent, optional
-        Keeps the best model so far, for a search that is interrupted.
+    ``options.solver="auto"`` tries exact recovery first, then noisy low rank. At least 30 entries are held
+    out where so many can be spared. ``incumbent`` keeps the best model so far, for an interrupted search.
     """
     tell = incumbent or Incumbent(problem)
     if not bool(problem.y.any()):

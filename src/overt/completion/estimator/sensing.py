@@ -18,50 +18,35 @@ from overt._utils.checks import check_sizes
 from overt.completion.estimator.base import LowRankEstimator
 from overt.completion.estimator.sensing_path import sensing_path
 from overt.completion.estimator.solvers import SolverOptions, solve
-from overt.completion.judging import is_exact
+from overt.completion.problem import is_exact
 from overt.completion.result import Completion
 from overt.problems import SensingProblem
 
 
 class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
-    """Recover a low-rank matrix W from measurements ``y_i = ⟨A_i, W⟩``, without being told its rank.
+    """Recover a low-rank matrix W from measurements ``y_i = ⟨A_i, W⟩``; its rank is unknown.
 
     Parameters
     ----------
     solver : {"auto", "irls", "explicit", "nuclear"}, default="auto"
         ``"auto"`` tries exact recovery by rank-blind reweighted least squares; where the measurements turn
         out to be noisy, rank and ridge are chosen on held-out measurements.
-    rank_proxy : str, default="participation_ratio"
-        Continuous rank that drives ``"irls"``.
-    penalty : str or None, default="normalized_nuclear_norm"
-        Functional for ``"explicit"``: one of :mod:`overt.functional` that needs no further argument; None
-        with ``depth`` ≥ 2 trains a deep linear network without any. With ``solver="auto"`` another value
-        than the default asks for ``"explicit"``; with other solvers it has no effect, which is warned about.
-    depth : int, default=1
-        Number of factors that ``"explicit"`` trains; has an effect under the same solvers as ``penalty``.
+    rank_proxy, penalty, depth, max_rank, max_iter, tolerance, random_state, device
+        As for :class:`MatrixCompletion`.
     noise : {"auto"} or float, default="auto"
         Standard deviation of the noise on y; 0 says that the measurements are exact.
     heldout : float, default=0.15
         Share of the measurements held out where the data is noisy.
-    max_rank, max_iter, tolerance : optional
-        Limits for the solver.
-    random_state : int, default=0
-        Seed of the held-out split and of random starts.
-    device : str or None, default=None
-        Where to compute.
 
     Attributes
     ----------
     matrix_ : ndarray, shape (m, n)
     U_, singular_values_, Vt_ : ndarray
         Thin SVD of ``matrix_``.
-    rank_, effective_rank_ : int, float
-    converged_ : bool
-    n_iter_ : int
-    history_ : list of dict
+    rank_, effective_rank_, converged_, n_iter_, history_, solver_, message_
+        As for :class:`MatrixCompletion`.
     heldout_error_ : float
         Root mean square error on held-out measurements; nan where the fit is exact or none could be spared.
-    solver_, message_ : str
     n_features_in_ : int
         m·n.
 

@@ -10,7 +10,7 @@ import torch
 
 from overt.completion.convex.shrinkage import shrink_singular_values
 from overt.completion.factored.path import MULTIPLES, split_observations
-from overt.completion.judging import largest_rank
+from overt.completion.problem import largest_rank
 from overt.completion.refit import refit
 from overt.completion.result import Completion, joined
 from overt.problems import SensingProblem
@@ -33,21 +33,11 @@ def sensing_path(
     seed: int = 0,
     on_better: Callable[[Completion], None] | None = None,
 ) -> tuple[Completion, float]:
-    """Fit ranks 1, 2, 3, … with ridges that follow the held-out error, and finish the best on all
-    measurements.
+    """Fit ranks 1, 2, 3, … with ridges that follow the held-out error; finish the best on all measurements.
 
     The counterpart of :mod:`overt.completion.factored` for dense measurements: the ridge is a multiple of the
-    spectral norm to expect of ``A*(noise)``, that is ``error · ‖A‖_F/√(mn) · (√m + √n)``.
-
-    Parameters
-    ----------
-    problem : SensingProblem
-    heldout : float
-        Share of the measurements held out.
-    max_rank : int, optional
-    seed : int
-    on_better : callable, optional
-        Receives every improvement.
+    spectral norm to expect of ``A*(noise)``, that is ``error · ‖A‖_F/√(mn) · (√m + √n)``. ``on_better``
+    receives every improvement.
 
     Returns
     -------

@@ -15,8 +15,7 @@ from overt.completion.convex.soft_impute import soft_impute
 from overt.completion.explicit import explicit
 from overt.completion.factored import factored
 from overt.completion.irls import irls
-from overt.completion.judging import largest_rank, widest_gap
-from overt.completion.problem import ZERO_MESSAGE, Matrices, normalized_problem
+from overt.completion.problem import ZERO_MESSAGE, Matrices, largest_rank, normalized_problem, widest_gap
 from overt.completion.result import Completion
 from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
@@ -48,20 +47,14 @@ class SolverOptions:
 
     Parameters
     ----------
-    solver : str
-        One of :data:`SOLVERS`; ``"auto"`` is resolved by the caller.
-    rank_proxy : str
-        Continuous rank that drives ``"irls"``.
-    penalty : str or None
-        Functional of the explicit penalty; None trains a deep linear network without any.
-    depth : int
-        Number of factors of that network.
+    solver, rank_proxy, penalty, depth, max_rank, max_iter, tolerance
+        As for :class:`~overt.completion.MatrixCompletion`; the caller resolves ``"auto"``.
     noise_std : float or None
         Noise level of the problem's y; 0 for exact data; None where it is unknown.
-    max_rank, max_iter, tolerance, attempts : optional
-    seed : int
+    attempts, seed
+        As for :func:`overt.completion.irls`.
     rounding : float
-        Relative residual that counts as exact: that of the observations' own precision.
+        Relative residual that counts as exact: the precision of the observations.
     """
 
     solver: str = "irls"
@@ -92,7 +85,11 @@ def solve(problem: Matrices, options: SolverOptions, callback: Callback | None =
     if options.solver == "irls":
         return _irls(problem, options, callback)
     if options.solver == "explicit":
-        return _trained(problem, options, callback)
+        if options.penalty is None or options.depth > 1:
+            return deep_linear(problem, options, callback)
+        steps = {} if options.max_iter is None else {"max_steps": options.max_iter}
+        tell = _telling(problem, callback)
+        return explicit(problem, functional=options.penalty, seed=options.seed, callback=tell, **steps)
     if options.solver == "nuclear":
         return _nuclear(problem, options, callback)
     if isinstance(problem, CompletionProblem) and options.solver in ("factored", "soft_impute"):
@@ -123,14 +120,6 @@ def _nuclear(problem: Matrices, options: SolverOptions, callback: Callback | Non
     return nuclear_norm_minimization(problem, callback=callback, **given)
 
 
-def _trained(problem: Matrices, options: SolverOptions, callback: Callback | None) -> Completion:
-    steps = {} if options.max_iter is None else {"max_steps": options.max_iter}
-    if options.penalty is not None and options.depth == 1:
-        tell = _telling(problem, callback)
-        return explicit(problem, functional=options.penalty, seed=options.seed, callback=tell, **steps)
-    return deep_linear(problem, options, callback)
-
-
 def _telling(problem: Matrices, callback: Callback | None) -> Callable[[State], None] | None:
     """Hand out a training's matrix every now and then, cut where its spectrum falls most."""
     if callback is None or not bool(problem.y.any()):
@@ -151,7 +140,7 @@ def deep_linear(problem: Matrices, options: SolverOptions, callback: Callback | 
     """Implicit reference: a deep linear network trained by Adam from a small initialization.
 
     With ``options.penalty`` the penalty is added to the loss (on the product), with None depth acts alone
-    (Arora, Cohen, Hu & Luo 2019). The training ends once the observations are met to 0.1 %, at latest after
+    (Arora, Cohen, Hu & Luo 2019). The training ends once the observations are met to 0.1 %, or after
     ``options.max_iter`` steps (10 000 steps or a minute by default). Training never brings singular values to
     zero: they are cut where the spectrum falls by a factor of 50, among the first half, or else at the misfit
     asked for, 1e-3 of the largest.

@@ -20,9 +20,9 @@ from overt.completion.estimator.selected import (
 )
 from overt.completion.estimator.solvers import SolverOptions, solve
 from overt.completion.factored.path import FactoredPoint, factored_path, finish, split_observations
-from overt.completion.judging import is_exact, within_bounds
+from overt.completion.problem import is_exact, within_bounds
 from overt.completion.result import Completion, HistoryRow, entries_at
-from overt.completion.tangent import Entries
+from overt.completion.tangent import entries_of
 from overt.problems import CompletionProblem, Offsets, fit_offsets
 
 _RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # of the offsets, in entries per line
@@ -118,10 +118,8 @@ class Trial:
         """Offsets of the kept entries with the ridge that predicts the held-out ones best."""
         if how is None:
             return no_offsets(train), 0.0
-        found = [
-            (fit_offsets(train, how, ridge=ridge), ridge)
-            for ridge in (_RIDGES if how == "biases" else (0.0,))
-        ]
+        ridges = _RIDGES if how == "biases" else (0.0,)
+        found = [(fit_offsets(train, how, ridge=ridge), ridge) for ridge in ridges]
         y = self.problem.y[self.out]
         return min(found, key=lambda pair: float((pair[0].at(rows, cols) - y).square().mean()))
 
@@ -137,20 +135,13 @@ class Trial:
         ridge: float,
         out: tuple[Tensor, Tensor, Tensor],
     ) -> Scored:
-        entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
 
         def on_point(point: FactoredPoint) -> None:
             found = Completion(*point.point, False, message="interrupted while the rank was chosen")
             self.tell(Selected(found, offsets, "factored", point.heldout_rmse, noise_std=point.heldout_rmse))
 
-        point, history = factored_path(
-            entries,
-            entries.sort(centred.y),
-            out,
-            max_rank=self.options.max_rank,
-            seed=self.options.seed,
-            on_point=on_point,
-        )
+        limits = self.options.given("max_rank", "seed")
+        point, history = factored_path(*entries_of(centred), out, on_point=on_point, **limits)
         square = (entries_at(point.point, out[0], out[1]) - out[2]).square()
         return Scored(how, ridge, square, history, point)
 
@@ -168,8 +159,7 @@ class Trial:
             offsets = fit_offsets(self.problem, best.how, ridge=best.ridge)
         centred = replace(self.problem, y=self.problem.y - offsets.at(self.problem.rows, self.problem.cols))
         if best.point is not None:
-            entries = Entries(centred.rows, centred.cols, centred.shape, centred.y.dtype)
-            found = finish(entries, entries.sort(centred.y), best.point)
+            found = finish(*entries_of(centred), best.point)
         else:
             found = self._solve(centred, offsets)
         if not within_bounds(self.problem, found, offsets):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from overt.completion.convex.proximal_steps import BlockSteps
-from overt.completion.judging import largest_rank
+from overt.completion.problem import largest_rank
 from overt.completion.refit import Limits, refit_entries
 from overt.completion.result import Completion, HistoryRow, Triplet, entries_at, joined
 from overt.completion.tangent import Entries
@@ -69,7 +69,7 @@ class _Path:
         return float((entries_at(point, rows, cols) - values).square().mean().sqrt())
 
     def fit(self, point: Triplet, ridge: float, max_iter: int = 4) -> Triplet:
-        """Refit the factors and drop the directions that the ridge has put out."""
+        """Refit the factors and drop the directions that the ridge has driven to zero."""
         if not point[1].numel():
             return point
         found = refit_entries(self.entries, self.y, point, Limits(1e-12, max_iter, ridge, patience=3))
@@ -121,7 +121,7 @@ def factored_path(
     seed: int = 0,
     on_point: Callable[[FactoredPoint], None] | None = None,
 ) -> tuple[FactoredPoint, list[HistoryRow]]:
-    """Best point of the path by the error on held-out entries.
+    """Best point of the path by the error on held-out entries, and the history of the path.
 
     Parameters
     ----------
@@ -129,11 +129,8 @@ def factored_path(
         Training positions and values, in row order.
     out : (rows, cols, values)
         Held-out entries.
-    multiples : sequence of float
-        Decreasing multiples of the noise's spectral norm.
-    max_rank : int, optional
-        By default the largest rank with fewer degrees of freedom than observations.
-    seed : int
+    multiples, max_rank, seed
+        As for :func:`overt.completion.factored`.
     on_point : callable, optional
         Receives each improvement.
     """

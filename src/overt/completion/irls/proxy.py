@@ -13,7 +13,7 @@ PROXIES = ("participation_ratio", "effective_rank", "stable_rank", "log_det", "s
 
 
 def check_proxy(rank_proxy: str | int) -> str | int:
-    """The name of a continuous rank, or a rank that is told; TypeError or ValueError otherwise."""
+    """The name of a continuous rank, or a given rank; TypeError or ValueError otherwise."""
     if is_integer(rank_proxy):
         return check_integer(rank_proxy, "rank_proxy", least=1)
     name: str = check_choice(rank_proxy, "rank_proxy", PROXIES)

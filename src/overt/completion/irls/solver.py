@@ -10,11 +10,9 @@ from typing import Any
 
 from overt._utils.checks import check_callable, check_integer, check_number, check_seed, optional
 from overt.completion.certificate import certificate
-from overt.completion.irls.engine import Engine, EntriesEngine, Iterate
+from overt.completion.irls.engine import Engine, EntriesEngine, Iterate, SensingEngine
 from overt.completion.irls.proxy import check_proxy
-from overt.completion.irls.sensing import SensingEngine
-from overt.completion.judging import largest_rank, widest_gap
-from overt.completion.problem import ZERO_MESSAGE, check_problem
+from overt.completion.problem import ZERO_MESSAGE, check_problem, largest_rank, widest_gap
 from overt.completion.result import Completion, degrees_of_freedom
 
 _GAP = 30.0  # a fall by this factor between neighbouring singular values is worth an exact refit
@@ -42,10 +40,10 @@ def irls(
 
     Each step minimizes ``‖W_k^{1/2} X‖²`` subject to the data, where ``W_k⁻¹`` averages ``U max(σ, ε_k)² Uᵀ``
     from the left and ``V max(σ, ε_k)² Vᵀ`` from the right, and the smoothing follows
-    ``ε_k = min(ε_{k−1}, σ_{q_k+1})``. No rank is told: ``q_k`` is a continuous rank of the iterate, but at
-    least the *limit rank* of the data, the largest r with ``r(m+n−r) < |Ω|``. Near the information limit the
-    limit rank is nearly the true one; far above it the continuous rank falls early and the solver converges
-    in a few steps. As soon as the spectrum shows a gap, an exact refit at that rank
+    ``ε_k = min(ε_{k−1}, σ_{q_k+1})``. The rank is unknown: ``q_k`` is a continuous rank of the iterate, but
+    at least the *limit rank* of the data, the largest r with ``r(m+n−r) < |Ω|``. Near the information limit
+    the limit rank is nearly the true one; far above it the continuous rank falls early and the solver
+    converges in a few steps. As soon as the spectrum shows a gap, an exact refit at that rank
     (:func:`overt.completion.refit`) is tried: if its residual reaches machine precision with fewer degrees
     of freedom than data, that is the answer. Where one continuous rank ends in a spurious minimum the next
     is tried, then randomly perturbed starts.
@@ -56,7 +54,7 @@ def irls(
         Anything with ``y`` (k,), ``shape`` and either ``rows``/``cols`` or ``A`` (k, m·n).
     rank_proxy : str or int
         ``"participation_ratio"`` (the squared normalized nuclear norm), ``"effective_rank"``,
-        ``"stable_rank"``, ``"log_det"``, ``"schatten"``: the first rule tried. A whole number tells the rank
+        ``"stable_rank"``, ``"log_det"``, ``"schatten"``: the first rule tried. An integer gives the rank
         and replaces all rules.
     noise_std : float, optional
         Standard deviation of additive noise on ``y``, in its units. The data is then fitted to within the
@@ -75,7 +73,7 @@ def irls(
         Seed of the perturbations.
     callback : callable, optional
         Receives a :class:`Completion`, marked unconverged, after every step: the iterate cut where its
-        spectrum falls most. (Exact refits that failed are not handed out; they may be far off.)
+        spectrum falls most. (Exact refits that failed are not passed on; they may be far off.)
 
     Returns
     -------
@@ -93,7 +91,7 @@ def irls(
     ----------
     C. Kümmerle, J. Sigl (2018), *Harmonic mean iteratively reweighted least squares for low-rank matrix
     recovery*, JMLR 19; C. Kümmerle, C. M. Verdun (2021), *A scalable second order method for ill-conditioned
-    matrix completion from few samples*, ICML (smoothing rule, told rank).
+    matrix completion from few samples*, ICML (smoothing rule, known rank).
 
     Examples
     --------
@@ -183,7 +181,7 @@ class _Search:
         return self._finish(fit, converged=len(self.history) < self.max_iter, message=message)
 
     def _record(self, iterate: Iterate, **how: Any) -> None:
-        """Note an iterate, and hand it out as the matrix of low rank that it is on the way to."""
+        """Note an iterate, and pass on the matrix of low rank that it is on the way to."""
         step = len(self.history) + 1
         self.history.append({"step": step, **how, **iterate.row()})
         if self.callback is not None:
@@ -198,7 +196,7 @@ class _Search:
         return self._finish(fit, converged=True, message=f"exact at rank {fit.rank}")
 
     def _spectral(self) -> Completion | None:
-        """Exact refit from the spectrum of the data alone, where it shows a gap and data is plenty."""
+        """Exact refit from the spectrum of the data alone, where it shows a gap and data is plentiful."""
         engine = self.engine
         start = engine.start(None, min(*engine.shape, self.limit + 1, _SPECTRAL))
         s = start[1]

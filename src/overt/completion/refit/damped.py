@@ -1,9 +1,8 @@
-"""Damped Gauss–Newton steps on low-rank factors (Levenberg 1944, Marquardt 1963), whatever is measured."""
+"""Damped Gauss–Newton steps on low-rank factors (Levenberg 1944, Marquardt 1963), for any measurements."""
 
 from __future__ import annotations
 
 import math
-import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -49,7 +48,7 @@ class Fit(ABC):
     def relaxed(self, damping: float, ratio: float) -> float:
         """The damping after a step that kept the share ``ratio`` of its promise."""
 
-    def descend(self, at: Point, size: float, limits: Limits, began: float) -> Completion:
+    def descend(self, at: Point, size: float, limits: Limits) -> Completion:
         """Step until the misfit is at rounding, relative to the ``size`` of y, or stalls."""
         damping, n_iter, history = self.damping, 0, [{"step": 0, "residual": float(at.misfit.norm()) / size}]
         while n_iter < limits.max_iter and not _done(history, limits):
@@ -64,18 +63,16 @@ class Fit(ABC):
             damping = self.relaxed(damping, (at.value - following.value) / max(promised, 1e-300))
             at, n_iter = following, n_iter + 1
             history.append({"step": n_iter, "residual": float(at.misfit.norm()) / size})
-        relative = history[-1]["residual"]
+        relative, rank = history[-1]["residual"], at.U.shape[1]
         exact = relative <= limits.tolerance
         message = f"the residual reached {relative:.1e}"
         if not exact:
             message = (
-                f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank "
-                f"{at.U.shape[1]}, or the start lies outside the basin of the solution; try another rank or "
-                "start"
+                f"the misfit stalled at {relative:.1e} of ‖y‖: the data is not exactly of rank {rank}, or "
+                "the start lies outside the basin of the solution; try another rank or start"
             )
         converged = exact or (limits.ridge > 0 and n_iter < limits.max_iter)
-        seconds = time.perf_counter() - began
-        return Completion(*balanced(at.U, at.V), converged, n_iter, relative, seconds, history, message)
+        return Completion(*balanced(at.U, at.V), converged, n_iter, relative, 0.0, history, message)
 
 
 def _done(history: list[dict[str, float]], limits: Limits) -> bool:

@@ -57,16 +57,10 @@ def solve_rows(entries: Entries, z: Tensor, V: Tensor, ridge: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class ReducedSystem:
-    """``S + metric``: what is left in V of a least-squares problem when U is eliminated row by row.
+    """``S + metric``: the normal equations in V once U is eliminated row by row.
 
-    Attributes
-    ----------
-    entries : Entries
-    U, V : Tensor, shapes (m, r) and (n, r)
-    rows : Tensor, shape (m, r, r)
-        Cholesky factors of the row Grams, with whatever ridge they carry.
-    metric : Tensor, shape (r, r)
-        Added to each diagonal block.
+    U is (m, r) and V (n, r); ``rows`` (m, r, r) are Cholesky factors of the row Grams with any ridge, and
+    ``metric`` (r, r) is added to each diagonal block.
     """
 
     entries: Entries
@@ -77,7 +71,7 @@ class ReducedSystem:
 
     @cached_property
     def blocks(self) -> Tensor:
-        """Column Grams plus the metric (n, r, r): the diagonal blocks, but for what U's elimination takes."""
+        """Column Grams plus the metric (n, r, r): the diagonal blocks before U is eliminated."""
         return self.entries.col_grams(self.U) + self.metric
 
     def apply(self, D: Tensor) -> Tensor:
