@@ -13,6 +13,8 @@ from torch.nn import functional as tf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from overt.networks.guard import evaluated
+
 MIXING = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd, nn.MultiheadAttention)
 
@@ -55,11 +57,10 @@ def deterministic(*models: nn.Module, seed: int = 0, device: torch.device | None
     recurrent = [(module, module.dropout) for module in modules if isinstance(module, nn.RNNBase)]
     changed = bool(layers) or any(module.training and rate > 0 for module, rate in recurrent)
     try:
-        for layer in layers:
-            layer.training = False
         for module, _ in recurrent:
             module.dropout = 0.0
         with ExitStack() as stack:
+            stack.enter_context(evaluated(*layers))
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if recurrent:
@@ -75,8 +76,6 @@ def deterministic(*models: nn.Module, seed: int = 0, device: torch.device | None
             raise ValueError(_CHECKPOINTED) from error
         raise
     finally:
-        for layer in layers:
-            layer.training = True
         for module, rate in recurrent:
             module.dropout = rate
 
