@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from overt._utils.checks import check_flag
 from overt.integrations.spectra import Recorder, missing, scalars_of
 from overt.measures import SpectrumTracker
 
@@ -56,7 +57,7 @@ class LightningSpectra(Recorder, Callback):  # type: ignore[misc,unused-ignore]
         name: str = "",
     ) -> None:
         super().__init__(tracker, select)
-        self._log = log
+        self._log = check_flag(log, "log")
         self._name = name
 
     @property

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from overt import functional as F
+from overt._utils.checks import check_flag
 from overt.linalg import Basis, make_basis, rank_tolerance, svd
 from overt.linalg.bases import is_eigen
 from overt.measures.methods.moments import Moments
@@ -128,6 +129,7 @@ def compare(spectrum: Measured, inputs: Inputs, *, center: bool = True) -> Compa
 
 def data_rows(inputs: Inputs, *, center: bool, max_samples: int | None = None) -> tuple[Tensor, torch.dtype]:
     """All inputs in the dtype in which sums are kept, less their mean if ``center``; and their own dtype."""
+    check_flag(center, "center")
     batches = list(differentiable_batches(inputs, max_samples=max_samples))
     if not batches:
         raise ValueError("inputs: there is no batch; give at least one")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from overt._utils.checks import check_choice, check_integer, check_number, check_seed, optional
+from overt._utils.checks import check_choice, check_flag, check_integer, check_number, check_seed, optional
 from overt._utils.tensors import compute_dtype
 from overt.linalg import make_basis
 from overt.linalg.bases import is_eigen
@@ -149,6 +149,7 @@ def measure(
     tolerance = check_number(tolerance, "tolerance", least=0, below=1)
     seed = check_seed(seed)
     target = Target(model, outputs, layer, forward)
+    check_flag(train, "train")
     with measuring(target.model, train=train), twice_differentiable() if lanczos else nullcontext():
         passes = Passes(
             target,

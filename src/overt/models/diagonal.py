@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from overt._utils.checks import check_integer
+from overt._utils.checks import check_flag, check_integer
 from overt.models.base import check_scale, parameters_of
 
 
@@ -62,7 +62,7 @@ class DeepDiagonal(nn.Module):
         self.dim = check_integer(dim, "dim", least=1)
         self.depth = check_integer(depth, "depth", least=1)
         self.scale = check_scale(scale)
-        self.signed = bool(signed)
+        self.signed = check_flag(signed, "signed")
         root = torch.full((self.dim,), self.scale ** (1 / self.depth), dtype=torch.float64)
         self.u: nn.Parameter = parameters_of([root], self.scale, dtype, device)[0]
         self.v = nn.Parameter(self.u.detach().clone()) if signed else None

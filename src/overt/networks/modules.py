@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from overt._utils.checks import message
+
 Model = nn.Module | Callable[[Any], Any]
 Forward = Callable[[Any, Any], Any]
 """How a model is called: ``forward(model, x)``."""
@@ -35,7 +37,7 @@ def unwrapped(model: Any) -> Any:
 def check_module(model: object, name: str = "model") -> nn.Module:
     """`model` without its wrappers, see `unwrapped`; TypeError if it is no ``torch.nn.Module``."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{name} must be a torch.nn.Module, got a {type(model).__name__}")
+        raise TypeError(message(name, "a torch.nn.Module", model))
     found: nn.Module = unwrapped(model)
     return found
 

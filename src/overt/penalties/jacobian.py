@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from overt._utils.checks import check_integer, check_number, check_seed
+from overt._utils.checks import check_flag, check_integer, check_number, check_seed
 from overt.linalg import Basis, make_basis
 from overt.linalg.decompositions import full_precision
 from overt.networks.batches import check_inputs
@@ -144,9 +144,9 @@ class JacobianPenalty(Penalty):
     ) -> None:
         super().__init__(model, weight)
         self.p = check_number(p, "p", above=0, most=2)
-        if normalized and self.p == 2:
+        self.normalized = check_flag(normalized, "normalized")
+        if self.normalized and self.p == 2:
             raise ValueError("normalized with p=2 is the constant 1; choose p < 2")
-        self.normalized = bool(normalized)
         self.share = check_number(share, "share", above=0, most=1)
         self.momentum = check_number(momentum, "momentum", least=0, below=1)
         self.floor = check_number(floor, "floor", above=0, most=1)

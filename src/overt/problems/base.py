@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as nnf
 
-from overt._utils.checks import check_integer, check_sizes, message
+from overt._utils.checks import check_integer, check_number, check_sizes, message, optional
 from overt._utils.tensors import check_dtype, check_float_tensor, check_same_kind, require_finite
 from overt.linalg import Factored
 
@@ -62,13 +62,16 @@ class Problem(ABC):
     name: str = "problem"
 
     def __post_init__(self) -> None:
-        """Check `y`, `shape` and `truth`."""
+        """Check `y`, `shape`, `truth`, and what else a problem may know of its truth."""
         set_field(self, "shape", check_sizes(self.shape, "shape", shortest=1))
         check_values(self.y, "y", ("k",))
         if self.y.numel() == 0:
             raise ValueError("y: no entry is observed; give at least one observation")
         if self.truth is not None:
             check_values(self.truth, "truth", self.shape, like=self.y)
+        for name in ("true_rank", "n_nonzero"):
+            optional(check_integer, getattr(self, name, None), name, least=0)
+        optional(check_number, getattr(self, "noise_std", None), "noise_std", least=0)
 
     @property
     def n_observed(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from overt._utils.checks import check_integer, message, optional
+from overt._utils.checks import check_integer, check_seed, message, optional
 from overt._utils.seeds import seeded
 from overt.problems.fetch import FASHION_MNIST, fetch
 
@@ -100,6 +100,7 @@ def image_classification(
     n_train = check_integer(n_train, "n_train", least=1)
     n_validation = check_integer(n_validation, "n_validation", least=0)
     n_test = optional(check_integer, n_test, "n_test", least=1)
+    seed = check_seed(seed)
     name, paths = _files(source)
     train, test = _load(paths[:2]), _load(paths[2:])
     if train.images.shape[1:] != test.images.shape[1:]:

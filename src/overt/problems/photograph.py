@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as nnf
 
-from overt._utils.checks import check_choice, check_number, check_sizes
+from overt._utils.checks import check_choice, check_flag, check_number, check_sizes
 from overt._utils.seeds import seeded
 from overt.problems.completion import CompletionProblem
 from overt.problems.sampling import sample_entries
@@ -66,6 +66,7 @@ def photograph(
     generator = seeded(seed)
     kept = check_number(kept, "kept", above=0, most=1)
     picture = _load(image, size)
+    gray = check_flag(gray, "gray")
     _, h, w = picture.shape
     count = round(kept * h * w)
     if count == 0:

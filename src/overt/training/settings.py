@@ -13,7 +13,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from overt._utils.checks import check_callable, check_integer, check_number, check_numbers, message, optional
+from overt._utils.checks import (
+    check_callable,
+    check_flag,
+    check_integer,
+    check_number,
+    check_numbers,
+    message,
+    optional,
+)
 from overt.penalties import Penalty
 from overt.training.checkpoint import feed_tensor
 from overt.training.schedules import Schedule
@@ -116,6 +124,7 @@ class Settings:
     def __post_init__(self) -> None:
         optional(check_callable, self.lr_schedule, "lr_schedule")
         optional(check_callable, self.callback, "callback")
+        check_flag(self.progress, "progress")
         for name, kind in (("stopping", Stopping), ("recording", Recording)):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(message(name, f"an overt.training.{kind.__name__}", getattr(self, name)))

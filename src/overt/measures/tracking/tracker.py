@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from overt._utils.checks import check_callable, check_integer, message, optional
+from overt._utils.checks import check_callable, check_flag, check_integer, message, optional
 from overt._utils.console import LiveLine
 from overt._utils.files import write_whole
 from overt.measures.tracking.pace import DEFAULT_CLOCK, Pace, check_step
@@ -117,7 +117,7 @@ class SpectrumTracker:
         self._leading = check_integer(leading, "leading", least=1)
         self._pace = Pace(per_decade, at, budget, check_callable(clock, "clock"))
         self._on_record = optional(check_callable, on_record, "on_record")
-        self._line = LiveLine() if display else None
+        self._line = LiveLine() if check_flag(display, "display") else None
         self.rows: list[dict[str, Any]] = []
         self.skipped: list[dict[str, Any]] = []
 

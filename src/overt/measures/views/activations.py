@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from overt._utils.checks import check_callable, check_choice, message, optional
+from overt._utils.checks import check_callable, check_choice, check_flag, message, optional
 from overt._utils.tensors import compute_dtype, is_finite
 from overt.linalg import eigh
 from overt.measures.spectrum import Spectrum
@@ -81,6 +81,7 @@ def activation_spectra(
     """
     model = check_module(model)
     check_choice(features, "features", Features)
+    check_flag(center, "center")
     forward = optional(check_callable, forward, "forward")
     modules = dict(model.named_modules())
     runs: dict[str, list[_Moments]] = {name: [] for name in _chosen(model, layers)}

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from overt._utils.checks import check_choice, message
+from overt._utils.checks import check_choice, check_flag, message
 from overt._utils.tensors import compute_dtype
 from overt.linalg import Factored, singular_values
 from overt.measures.spectrum import Spectrum
@@ -133,6 +133,7 @@ def product_spectra(model: nn.Module, *, through_activations: bool = False) -> d
     {'0 … 1': 4}
     """
     model = check_module(model)
+    check_flag(through_activations, "through_activations")
     spectra: dict[str, Spectrum] = {}
     for prefix, module in model.named_modules():
         if isinstance(module, nn.Sequential):
