@@ -1,4 +1,4 @@
-"""Rate and picture of a convergence."""
+"""Rate of convergence of a sketch, and a picture of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def slopes(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Slope of log error over log probes, by least squares: −½ is their root."""
+    """Slope of log error over log probes, by least squares; −½ means error ∝ probes^−½."""
     found = {}
     for name in {row["candidate"] for row in rows}:
         points = [(math.log(r["probes"]), math.log(r["error"])) for r in rows if r["candidate"] == name]
@@ -19,7 +19,7 @@ def slopes(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """The convergence of the sketch as a picture."""
+    """Draw the error over the number of probes."""
     import matplotlib
 
     matplotlib.use("Agg")

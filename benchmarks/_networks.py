@@ -36,8 +36,13 @@ def resnet18(classes: int) -> nn.Module:
 
 
 def small_cnn(outputs: int = 10) -> nn.Module:
-    """For 16×16 images of one channel."""
+    """Two convolutions and a linear layer for 16×16 images of one channel."""
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.Tanh(),
-        nn.Flatten(), nn.Linear(1024, outputs),
-    )  # fmt: skip
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(1024, outputs),
+    )

@@ -1,4 +1,4 @@
-"""What all benchmarks share: repeats in turn, a table, and a JSON file that tells where they came from."""
+"""What all benchmarks share: interleaved timing, a table, and a JSON file with the machine and commit."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Time the candidates in turn, ``repeats`` rounds after one that is not counted; seconds, in order.
 
-    Taking turns lets slow spells of the machine fall on all candidates alike. The order rotates, so that none
-    always follows the same one.
+    Because the candidates take turns, slow periods of the machine affect all of them alike. The order
+    rotates, so that no candidate always follows the same one.
     """
     names = list(candidates)
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -128,7 +128,7 @@ def _commit() -> dict[str, Any]:
 
 
 def write_json(path: Path | None, name: str, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
-    """Write rows, settings and environment to ``path``; do nothing where it is None."""
+    """Write rows, settings and environment to ``path``; do nothing if it is None."""
     if path is None:
         return
     content = {

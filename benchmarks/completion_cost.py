@@ -2,16 +2,16 @@
 
     python benchmarks/completion_cost.py [--quick] [--threads N] [--out F.json] [--picture F.svg]
 
-Products of Gaussian factors of rank 10, entries uniformly at oversampling ρ = 2, so that rows, columns and
-entries grow together. Timed at the same kind of state at every size (the truth, perturbed):
+The matrices are products of Gaussian factors of rank 10. Entries are drawn uniformly at oversampling ρ = 2,
+so that rows, columns and entries grow together. At every size the start is the perturbed truth. Timed are:
 
 * `cg`: one conjugate-gradient step of the reduced system, which both solvers share;
 * `irls`: one reweighted step of `irls`, its singular triplets included;
-* `refit`: one Gauss–Newton step of the refit, the step of which `factored` is made;
+* `refit`: one Gauss–Newton step of the refit, which is also the step of `factored`;
 * `irls rest` and `refit rest`: the same without their conjugate-gradient steps, whose number is reported.
 
 The exponent is the slope of log(seconds) over log(entries) with its 95 % interval from the residuals; 1 is
-linear. Seconds are processor time of the fastest of the repeats, which other processes disturb least.
+linear. Seconds are processor time of the fastest repeat, which other processes disturb least.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ class State:
         self.right = entries.times_t(y, self.U)
 
     def irls(self) -> int:
-        """One reweighted step; its conjugate-gradient steps."""
+        """Make one reweighted step; return its number of conjugate-gradient steps."""
         before = self.engine.solver.iterations
         self.engine.step((self.U, self.s, self.V.mT), 0.1 * float(self.s[-1]), 0.0, KEPT)
         return self.engine.solver.iterations - before
 
     def refit(self) -> int:
-        """One Gauss–Newton step with the rows that follow from it; its conjugate-gradient steps."""
+        """Make one Gauss–Newton step, solve for the rows; return the number of conjugate-gradient steps."""
         entries, y, solver = self.engine.entries, self.engine.y, ReducedSolver()
         U = self.U * self.s
         misfit = entries.predict(U, self.V) - y

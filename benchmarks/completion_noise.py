@@ -2,19 +2,19 @@
 
     python benchmarks/completion_noise.py [--quick] [--seeds N] [--out F.json] [--threads N]
 
-Gaussian 100×100 matrices of rank 5, round(ρ r (2n − r)) entries uniformly without replacement, at least 5 in
-each row and column, Gaussian noise of 10^(−dB/20) times the RMS entry. Errors are ‖X − W‖_F / ‖W‖_F of the
-whole matrix, truth without noise. Compared:
+Gaussian 100×100 matrices of rank 5; round(ρ r (2n − r)) entries uniformly without replacement, at least 5 in
+each row and column; Gaussian noise of 10^(−dB/20) times the RMS entry. Errors are ‖X − W‖_F / ‖W‖_F over the
+whole matrix, W being the truth without noise. Compared are:
 
-* ``MatrixCompletion()`` without an argument, its model's own values at every position;
+* ``MatrixCompletion()`` without arguments, with its model's values at every position;
 * the oracle: the same ridge-regularized factors at the true rank, started at the truth, with the ridge of the
   smallest true error over a grid of 14 in steps of √2, and 0;
 * the floor: noise · √(dof / |Ω|), dof = r (2n − r), the error of least squares on the tangent space at the
   truth for entries spread evenly. A ridge may fall below it where the noise is as large as the signal.
 
 The bar: median ratio to the oracle at most 1.25. Intervals are 95 % bootstrap intervals of the median over
-seeds. Seconds are wall time of ``fit``, cpu its processor time, the fairer one on a
-machine that does other work too.
+seeds. `seconds` is the wall time of ``fit`` and `cpu` its processor time, which is
+fairer on a machine that does other work too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from overt.completion import refit
 from overt.completion.estimator import MatrixCompletion
 from overt.completion.result import Completion
 from overt.problems import CompletionProblem, matrix_completion
-from overt.studies.statistics import bootstrap
+from overt.studies.claims.statistics import bootstrap
 
 N, RANK = 100, 5
 DECIBELS = (5, 10, 20, 30, 40)
@@ -76,11 +76,21 @@ def judged(rho: float, decibel: float, seed: int) -> dict[str, Any]:
     best, multiple = oracle(problem, noise)
     floor = noise * math.sqrt(RANK * (2 * N - RANK) / problem.n_observed)
     return {
-        "rho": rho, "dB": decibel, "seed": seed, "error": error, "oracle": best, "floor": floor,
-        "to_oracle": error / best, "to_floor": error / floor, "oracle_multiple": multiple,
-        "rank": found.rank_, "solver": found.solver_, "seconds": seconds, "cpu": cpu,
+        "rho": rho,
+        "dB": decibel,
+        "seed": seed,
+        "error": error,
+        "oracle": best,
+        "floor": floor,
+        "to_oracle": error / best,
+        "to_floor": error / floor,
+        "oracle_multiple": multiple,
+        "rank": found.rank_,
+        "solver": found.solver_,
+        "seconds": seconds,
+        "cpu": cpu,
         "noise_estimate": found.noise_std_ / noise,
-    }  # fmt: skip
+    }
 
 
 def summary_row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -97,13 +107,22 @@ def summary_row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return float(np.median([run[name] for run in runs]))
 
     return {
-        "rho": runs[0]["rho"], "dB": runs[0]["dB"], "error": middle("error"), "oracle": middle("oracle"),
-        "floor": middle("floor"), "error/oracle": to_oracle, "interval": oracle_spread,
-        "worst": max(run["to_oracle"] for run in runs), "within bar": to_oracle <= BAR,
-        "error/floor": to_floor, "floor interval": floor_spread,
-        "ranks": ",".join(str(run["rank"]) for run in runs), "noise est.": middle("noise_estimate"),
-        "seconds": middle("seconds"), "cpu": middle("cpu"),
-    }  # fmt: skip
+        "rho": runs[0]["rho"],
+        "dB": runs[0]["dB"],
+        "error": middle("error"),
+        "oracle": middle("oracle"),
+        "floor": middle("floor"),
+        "error/oracle": to_oracle,
+        "interval": oracle_spread,
+        "worst": max(run["to_oracle"] for run in runs),
+        "within bar": to_oracle <= BAR,
+        "error/floor": to_floor,
+        "floor interval": floor_spread,
+        "ranks": ",".join(str(run["rank"]) for run in runs),
+        "noise est.": middle("noise_estimate"),
+        "seconds": middle("seconds"),
+        "cpu": middle("cpu"),
+    }
 
 
 def main() -> None:

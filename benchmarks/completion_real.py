@@ -3,17 +3,17 @@
     python benchmarks/completion_real.py [--quick] [--seeds N] [--out F.json] [--threads N]
 
 Photograph: scikit-learn's china.jpg, gray, averaged down to 214×320, of which 20, 30 or 50 % of the pixels
-are kept; peak signal-to-noise ratio (PSNR) of the whole picture, kept pixels as observed, values clipped to
-[0, 1] for every method. scikit-learn's imputers run with their defaults, except that `IterativeImputer`,
-which regresses each of 320 columns on all others, is bounded to 20 other columns, drawn by correlation
-(n_nearest_features=20), and 3 rounds (max_iter=3).
+are kept. Reported is the peak signal-to-noise ratio (PSNR) of the whole picture, with kept pixels as observed
+and values clipped to [0, 1] for every method. scikit-learn's imputers run with their defaults, except that
+`IterativeImputer`, which regresses each of 320 columns on all others, is bounded to 20 other columns, drawn
+by correlation (n_nearest_features=20), and 3 rounds (max_iter=3).
 
-Ratings: MovieLens 100K, published split u1, root mean square error on the 20 000 test ratings; beside the
-user and film biases (ridge 5, the library's default) and SoftImpute on what these leave. Needs the data: see
-`overt.problems.fetch`; skipped where it cannot be had.
+Ratings: MovieLens 100K, published split u1, root mean square error on the 20 000 test ratings. Baselines are
+the user and film biases (ridge 5, the library's default), and SoftImpute on their residuals. This part needs
+the data (see `overt.problems.fetch`) and is skipped without it.
 
-Seconds are wall time of fit and completion, cpu its processor time, the fairer one on a machine that does
-other work too.
+`seconds` is the wall time of fit and completion and `cpu` their processor time, which is fairer on a machine
+that does other work too.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _matrix(problem: CompletionProblem) -> Matrix:
 
 
 def photograph_rows(kept: float, seeds: Sequence[int], methods: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One row a method."""
+    """One row for each method."""
     for name in methods:
         results = []
         for seed in seeds:
@@ -92,18 +92,20 @@ def photograph_rows(kept: float, seeds: Sequence[int], methods: Sequence[str]) -
             X = _matrix(problem)
             started, cpu = time.perf_counter(), time.process_time()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of convergence and of the certificate
+                warnings.simplefilter("ignore")  # about convergence and the certificate
                 W, remark = PHOTOGRAPH[name](problem, X)
             seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
             filled = np.where(np.isnan(X), W.clip(0, 1), X)
             results.append((psnr_of(torch.as_tensor(filled), problem.truth), seconds, remark, cpu))
         yield {
-            "data": f"photograph {kept:.0%} kept", "method": name,
+            "data": f"photograph {kept:.0%} kept",
+            "method": name,
             "PSNR dB": float(np.mean([one[0] for one in results])),
             "spread dB": float(np.ptp([one[0] for one in results])),
             "seconds": float(np.median([one[1] for one in results])),
-            "cpu": float(np.median([one[3] for one in results])), "remark": results[0][2],
-        }  # fmt: skip
+            "cpu": float(np.median([one[3] for one in results])),
+            "remark": results[0][2],
+        }
 
 
 def _ratings_estimator(problem: CompletionProblem, clip: str | None) -> tuple[NDArray[Any], str]:
@@ -137,7 +139,7 @@ RATINGS: dict[str, Callable[[CompletionProblem], tuple[NDArray[Any], str]]] = {
 
 
 def ratings_rows() -> Iterator[dict[str, Any]]:
-    """One row a method; none where the data cannot be had."""
+    """One row for each method; none if the data are not available."""
     try:
         problem = movielens_100k("u1")
     except DataUnavailableError as error:
@@ -153,9 +155,13 @@ def ratings_rows() -> Iterator[dict[str, Any]]:
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         error = float(np.sqrt(np.mean((predicted - values) ** 2)))
         yield {
-            "data": "MovieLens 100K u1", "method": name, "RMSE": error, "seconds": seconds, "cpu": cpu,
+            "data": "MovieLens 100K u1",
+            "method": name,
+            "RMSE": error,
+            "seconds": seconds,
+            "cpu": cpu,
             "remark": remark,
-        }  # fmt: skip
+        }
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
     python benchmarks/completion_scale.py [--quick] [--full] [--solver irls|factored] [--out F.json]
     [--threads N] [--picture F.svg]
 
-Rank-10 products of Gaussian factors without noise; entries uniformly. Each size runs in a process of its
-own, so that `peak MiB` is its own peak resident memory, torch included. The error is estimated on 100 000
-unseen random positions. `per entry` is seconds per step and observed entry: constant where the cost is
-linear in the number of entries; --picture draws it. --full adds 20 000 × 20 000 with 8 million entries (some
-minutes).
+The matrices are rank-10 products of Gaussian factors without noise, observed at uniform positions. Each size
+runs in a process of its own, so that `peak MiB` is its own peak resident memory, torch included. The error is
+estimated on 100 000 random positions. `per entry` is seconds per step and observed entry, which is constant
+if the cost is linear in the number of entries. --picture draws the seconds per step. --full adds
+20 000 × 20 000 with 8 million entries (some minutes).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FULL = (20_000, 8_000_000 / (RANK * (40_000 - RANK)))
 
 
 def one(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
-    """Complete one matrix and report."""
+    """Complete one matrix; return its row of the table."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     U = torch.randn(n, RANK, generator=generator, dtype=torch.float64)
@@ -53,15 +53,21 @@ def one(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
     rows, cols = (torch.randint(n, (100_000,), generator=generator) for _ in range(2))
     truth = (U[rows] * V[cols]).sum(1)
     return {
-        "n": n, "entries": len(y), "solver": solver, "rank": found.rank, "converged": found.converged,
+        "n": n,
+        "entries": len(y),
+        "solver": solver,
+        "rank": found.rank,
+        "converged": found.converged,
         "error": float((found.at(rows, cols) - truth).norm() / truth.norm()),
-        "steps": found.n_iter, "seconds": seconds, "per entry": seconds / max(1, found.n_iter) / len(y),
+        "steps": found.n_iter,
+        "seconds": seconds,
+        "per entry": seconds / max(1, found.n_iter) / len(y),
         "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }  # fmt: skip
+    }
 
 
 def apart(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
-    """:func:`one` in a fresh process."""
+    """Run :func:`one` in a fresh process."""
     command = [sys.executable, __file__, "--one", json.dumps([n, rho, solver, threads])]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     row: dict[str, Any] = json.loads(answer.splitlines()[-1])

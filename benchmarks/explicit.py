@@ -1,9 +1,9 @@
 """The explicit route over the number of observations: success, exact rank, largest entry, steps and seconds.
 
 Completion of a 100×100 matrix of rank 5 with default settings, ten seeds a row. Masks that leave a row or
-column with fewer entries than the rank are redrawn where the number of entries allows it (from 1250 on):
-nothing could complete them. The physical limit stands beside each row: the oversampling ratio
-ρ = |Ω| / (r (2n − r)), 1 at as many numbers as degrees of freedom. An Adam step costs one 100×100 singular
+column with fewer entries than the rank are redrawn if the number of entries allows it (from 1250 on), because
+no method could complete them. Each row gives the oversampling ratio ρ = |Ω| / (r (2n − r)); ρ = 1 means as
+many entries as degrees of freedom. An Adam step costs one 100×100 singular
 value decomposition, about 20 n³ = 2e7 flops.
 """
 
@@ -22,7 +22,7 @@ COUNTS = (975, 1000, 1100, 1250, 1500, 2000, 3000, 5000)
 
 
 def judged(found: Completion, problem: CompletionProblem) -> dict[str, float | bool]:
-    """What one run is judged by."""
+    """Error, largest entry and cost of one run, and whether it recovered the matrix."""
     W = found.W
     error = problem.error(W)
     return {

@@ -2,18 +2,18 @@
 
     python benchmarks/functional.py [--quick] [--max-size N] [--threads N] [--out FILE.json]
 
-Candidates, in turn on the same matrix:
+Candidates take turns on the same matrix:
 
 overt     overt.functional.normalized_nuclear_norm(W), then its gradient
 svdvals   automatic differentiation through torch.linalg.svdvals
 svd       automatic differentiation through torch.linalg.svd
 
-Torch differentiates svdvals by the same U diag(g) Vᵀ, so a square matrix costs all three one SVD; what can
-differ there is the work around it. Elongated matrices are where the algorithms differ.
+Torch differentiates svdvals by the same U diag(g) Vᵀ. So all three need one SVD of a square matrix, and only
+the work around it can differ. The algorithms differ for elongated matrices.
 
-The counts of floating-point operations are those of the textbook algorithms, to compare rows, not exact:
-min(14 m n² + 8 n³, 6 m n² + 20 n³) for a thin SVD of an m×n matrix, m ≥ n, with both factors (Golub & Van
-Loan 2013, section 8.6), 2 m n² − ⅔ n³ for a QR decomposition without Q, 2 m n k for a product.
+The counts of floating-point operations are those of textbook algorithms. They serve to compare rows and are
+not exact: min(14 m n² + 8 n³, 6 m n² + 20 n³) for a thin SVD of an m×n matrix, m ≥ n, with both factors
+(Golub & Van Loan 2013, section 8.6), 2 m n² − ⅔ n³ for a QR decomposition without Q, 2 m n k for a product.
 """
 
 from __future__ import annotations
@@ -28,9 +28,19 @@ from _report import interleaved, parser, print_table, ratio, summary, write_json
 from overt import functional as F
 
 SHAPES = [
-    (100, 100), (128, 128), (256, 256), (512, 512), (1024, 1024), (2048, 2048), (4096, 4096),
-    (1000, 100), (2000, 20), (2048, 256), (4096, 512), (4096, 1024),
-]  # fmt: skip
+    (100, 100),
+    (128, 128),
+    (256, 256),
+    (512, 512),
+    (1024, 1024),
+    (2048, 2048),
+    (4096, 4096),
+    (1000, 100),
+    (2000, 20),
+    (2048, 256),
+    (4096, 512),
+    (4096, 1024),
+]
 QUICK = [(100, 100), (128, 128), (256, 256), (1000, 100), (2000, 20)]
 
 
@@ -88,12 +98,10 @@ def measure(m: int, n: int, dtype: torch.dtype, device: str, repeats: int) -> di
         "device": device,
         "repeats": repeats,
         "seconds": {name: summary(values) for name, values in seconds.items()},
-        "ratios": {
-            name: ratio(seconds[name], seconds["overt"]) for name in CANDIDATES if name != "overt"
-        },
+        "ratios": {name: ratio(seconds[name], seconds["overt"]) for name in CANDIDATES if name != "overt"},
         "gflop": {name: number / 1e9 for name, number in count.items()},
         "largest_relative_difference_of_gradients": difference,
-    }  # fmt: skip
+    }
 
 
 def line(row: dict[str, object]) -> dict[str, object]:

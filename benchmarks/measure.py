@@ -4,17 +4,17 @@
 
 cost         A ResNet-18 for 32×32 images, 100 classes, and one batch of normal inputs. A pass is one
              forward and backward pass of the batch in training mode with the cross-entropy loss, gradients
-             of the parameters included. Measured are overt.measure(..., method="sketch", probes=16) in the
-             Fourier and the eigenbasis, and a second run of the pass itself. All in turn on the same
-             machine; the ratio is that of paired repeats.
-memory       Each candidate runs once in a process of its own that has made the model, the batch and, for
-             all alike, one forward pass of a single input. The peak is the largest resident size (Linux:
-             VmHWM; on a GPU the largest allocated size) minus the size before, so that libraries and
-             parameters count for nobody; the gradients of the parameters count for the pass. The ratio of
-             the total sizes is given too.
-jacobian     A small convolutional network: the exact measure against torch.func.vmap(torch.func.jacrev(f)),
-             M = mean of JᵀJ, and its eigenvalues or its Fourier diagonal. Times and peak memory as above,
-             and the largest relative difference.
+             of the parameters included. It is compared with overt.measure(..., method="sketch", probes=16)
+             in the Fourier basis and in the eigenbasis. All take turns on the same machine, and ratios are
+             those of paired repeats.
+memory       Each candidate runs once in a process of its own, which first makes the model, the batch and one
+             forward pass of a single input. The peak is the largest resident size (Linux: VmHWM; on a GPU the
+             largest allocated size) minus the size before. So libraries and parameters count for no
+             candidate, and the gradients of the parameters count for the pass. The ratio of the total sizes
+             is given too.
+jacobian     The exact measure of a small convolutional network is compared with the eigenvalues or the
+             Fourier diagonal of M = mean of JᵀJ from torch.func.vmap(torch.func.jacrev(f)). Times and peak
+             memory are as above, and the largest relative difference is given.
 convergence  Root mean square error of the sketch over the number of probes, relative to the norm of the exact
              values of the same inputs, over seeds; the mean of the errors that it reports; and the slope of
              the error on logarithmic axes.
@@ -96,7 +96,7 @@ def candidates(part: str, model: nn.Module, x: Tensor) -> dict[str, Callable[[],
         )
         for basis in ("eigen", "fourier")
         for who in ("overt", "torch.func")
-    }  # fmt: skip
+    }
 
 
 def synchronize(device: str) -> Callable[[], object]:
@@ -112,8 +112,7 @@ def resident(key: str) -> float:
 
 
 def peak_alone(part: str, name: str, batch: int, device: str) -> None:
-    """Run one candidate in this process and print its peak, above what was there before and in all, in "
-    "MiB."""
+    """Run one candidate in this process; print its peak memory in MiB, above the start and in total."""
     model, x = made(part, batch, device)
     run = candidates(part, model, x)[name]
     with torch.no_grad():
@@ -154,13 +153,22 @@ def cost_rows(batch: int, repeats: int, device: str) -> list[dict[str, Any]]:
     for name in runs:
         times = ratio(seconds[name], seconds["pass"])
         above = memory[name][0] / memory["pass"][0]
-        rows.append({
-            "part": "cost", "candidate": name, "device": device, "batch": batch, "probes": PROBES,
-            "seconds": summary(seconds[name]), "times_a_pass": times,
-            "peak_mib": memory[name][0], "peak_over_pass": above,
-            "total_mib": memory[name][1], "total_over_pass": memory[name][1] / memory["pass"][1],
-            "within_limits": bool(times["median"] <= COST_LIMIT and above <= MEMORY_LIMIT),
-        })  # fmt: skip
+        rows.append(
+            {
+                "part": "cost",
+                "candidate": name,
+                "device": device,
+                "batch": batch,
+                "probes": PROBES,
+                "seconds": summary(seconds[name]),
+                "times_a_pass": times,
+                "peak_mib": memory[name][0],
+                "peak_over_pass": above,
+                "total_mib": memory[name][1],
+                "total_over_pass": memory[name][1] / memory["pass"][1],
+                "within_limits": bool(times["median"] <= COST_LIMIT and above <= MEMORY_LIMIT),
+            }
+        )
     return rows
 
 
@@ -173,13 +181,20 @@ def jacobian_rows(batch: int, repeats: int, device: str) -> list[dict[str, Any]]
     for basis in ("eigen", "fourier"):
         ours, theirs = f"overt {basis}", f"torch.func {basis}"
         values, expected = runs[ours]().values, runs[theirs]()
-        rows.append({
-            "part": "jacobian", "candidate": basis, "device": device, "batch": batch,
-            "seconds": summary(seconds[ours]), "seconds_torch_func": summary(seconds[theirs]),
-            "torch_func_over_overt": ratio(seconds[theirs], seconds[ours]),
-            "peak_mib": memory[ours][0], "peak_mib_torch_func": memory[theirs][0],
-            "largest_relative_difference": ((values - expected).abs().max() / expected.max()).item(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "part": "jacobian",
+                "candidate": basis,
+                "device": device,
+                "batch": batch,
+                "seconds": summary(seconds[ours]),
+                "seconds_torch_func": summary(seconds[theirs]),
+                "torch_func_over_overt": ratio(seconds[theirs], seconds[ours]),
+                "peak_mib": memory[ours][0],
+                "peak_mib_torch_func": memory[theirs][0],
+                "largest_relative_difference": ((values - expected).abs().max() / expected.max()).item(),
+            }
+        )
     return rows
 
 
@@ -206,12 +221,17 @@ def convergence_rows(seeds: int, largest: int) -> list[dict[str, Any]]:
                 norm = torch.linalg.vector_norm(exact[:k])
                 told = [torch.linalg.vector_norm(s.stderr[:k]) for s in sketches if s.stderr is not None]
                 reported = (torch.stack(told).mean() / norm).item() if told and kind == "values" else None
-                rows.append({
-                    "part": "convergence", "candidate": f"{basis} {kind}", "probes": probes, "seeds": seeds,
-                    "error": (errors.square().sum(1).mean().sqrt() / norm).item(),
-                    "bias": (torch.linalg.vector_norm(errors.mean(0)) / norm).item(),
-                    "reported": reported,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "part": "convergence",
+                        "candidate": f"{basis} {kind}",
+                        "probes": probes,
+                        "seeds": seeds,
+                        "error": (errors.square().sum(1).mean().sqrt() / norm).item(),
+                        "bias": (torch.linalg.vector_norm(errors.mean(0)) / norm).item(),
+                        "reported": reported,
+                    }
+                )
             probes *= 2
     return rows
 
@@ -259,10 +279,15 @@ def main() -> None:
     rows += convergence_rows(seeds, largest)
     show(rows)
     settings = {
-        "quick": arguments.quick, "batch": batch, "repeats": repeats, "probes": PROBES,
-        "cost_limit": COST_LIMIT, "memory_limit": MEMORY_LIMIT, "threads": torch.get_num_threads(),
+        "quick": arguments.quick,
+        "batch": batch,
+        "repeats": repeats,
+        "probes": PROBES,
+        "cost_limit": COST_LIMIT,
+        "memory_limit": MEMORY_LIMIT,
+        "threads": torch.get_num_threads(),
         "slopes": slopes([row for row in rows if row["part"] == "convergence"]),
-    }  # fmt: skip
+    }
     write_json(arguments.out, "measure", rows, settings)
     if arguments.plot is not None:
         draw([row for row in rows if row["part"] == "convergence"], arguments.plot)

@@ -1,4 +1,4 @@
-"""Explicit penalties: value and gradient beside automatic differentiation, and what a training step pays.
+"""Explicit penalties: value and gradient beside automatic differentiation, and the cost in a training step.
 
     python benchmarks/penalty.py [--quick] [--max-size N] [--threads N] [--parts NAME …] [--out FILE.json]
 
@@ -9,21 +9,22 @@ svd, gram      SpectralPenalty(method=…), exact
 polar          SpectralPenalty(method="polar"), six steps, in bfloat16 and in float32
 polar, 5 steps the same with polar_steps=5, in bfloat16
 
-Errors are against float64: of the value, relative; of the gradient, one minus the cosine. They are also given
-for a matrix of the same size with singular values 1, 1/2, 1/3, …, which has more small ones. Beside each
-stand the floating-point operations of the textbook and the least time that they, and one reading of all
-operands, can take: at the rate of a matrix product, and of a copy, measured in the same run.
+Errors are relative to float64: the relative error of the value, and one minus the cosine for the gradient.
+They are also given for a matrix of the same size with singular values 1, 1/2, 1/3, …, which has more small
+ones. Each row also has the floating-point operations of the textbook algorithm, the least time that they can
+take at the rate of a matrix product, and the least time for one reading of all operands at the rate of a
+copy. Both rates are measured in the same run.
 
-Part ``step``: a training step without and with SpectralPenalty on all matrices, every=10: ten steps in turn
-with ten of the other, so that each has one decomposition. A convolutional network of ResNet-18's layers (no
-pretrained weights, 32×32 images) and a small transformer.
+Part ``step``: a training step without and with SpectralPenalty on all matrices, every=10. Ten steps of the
+one alternate with ten of the other, so that ten penalized steps have one decomposition. The models are a
+convolutional network with ResNet-18's layers (no pretrained weights, 32×32 images) and a small transformer.
 
-Part ``jacobian``: the same for JacobianPenalty (p = 1) on the inputs: on the whole batch in the Fourier and
-in the eigen basis, with the outputs of the step's own forward pass where that is possible, at every tenth
-step, and on a tenth of the batch. What the whole batch costs at least, in units of a forward pass, a plain
-step having 3: a forward pass, a backward pass to the inputs, and the backward pass of both, 1 + 1 + 4 more,
-hence 3 plain steps; with rectifiers alone, whose second derivative is left out, 1 + 1 + 2, hence 2.33; and
-with the outputs given 1 + 2, hence 2.
+Part ``jacobian``: the same for JacobianPenalty (p = 1) on the inputs. It runs on the whole batch in the
+Fourier basis and in the eigenbasis, with the outputs of the step's own forward pass if possible, at every
+tenth step, and on a tenth of the batch. The least cost of the whole batch follows from counting forward
+passes. A plain step costs 3. The penalty adds a forward pass, a backward pass to the inputs, and the backward
+pass of both: 1 + 1 + 4 more, hence 3 plain steps in total. With rectifiers alone, whose second derivative is
+left out, it adds 1 + 1 + 2, hence 2.33. With the outputs given it adds 1 + 2, hence 2.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def kernel(n: int, device: str, repeats: int) -> dict[str, object]:
     wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     seconds = interleaved(runs, repeats, synchronize=wait)
     rate = rates(n, device, max(3, repeats))
-    # In single precision; what is done in others goes by their rates.
+    # Rates are those of float32, except for methods that compute in another precision.
     kind = {"gram": "float64", "polar bfloat16": "bfloat16", "polar bfloat16, 5 steps": "bfloat16"}
     least = {name: gflop_of(name, n, device) / rate[kind.get(name, "float32")] for name in runs}
     small = n <= 2048
@@ -249,7 +250,7 @@ def jacobian(name: str, device: str, rounds: int) -> dict[str, object]:
 
     def steps(penalty: JacobianPenalty | None, given: bool = False) -> Callable[[], None]:
         inputs = x.clone().requires_grad_(given)
-        # Fused attention cannot be differentiated twice, so a step that gives its outputs does without.
+        # Fused attention cannot be differentiated twice, so a step that gives its outputs does not use it.
 
         def run() -> None:
             for _ in range(EVERY):
@@ -356,7 +357,7 @@ def jacobian_rows(arguments: argparse.Namespace, device: str) -> list[dict[str, 
     return rows
 
 
-# Each makes and prints its rows. Lines of further penalties are added here.
+# Each part makes and prints its rows.
 PARTS: dict[str, Callable[[argparse.Namespace, str], list[dict[str, Any]]]] = {
     "kernel": kernel_rows,
     "step": step_rows,

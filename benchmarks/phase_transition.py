@@ -4,24 +4,26 @@
                                           [--seeds N] [--solvers A,B] [--records F.jsonl] [--picture F.png]
                                           [--out F.json] [--threads N]
 
-Ground truth: U, V from the QR factors of Gaussian matrices, singular values geomspace(κ, 1, r); round(ρ r
-(2n − r)) entries uniformly without replacement, redrawn until each row and column holds at least r. A run
-succeeds when ‖X − W‖_F < 1e-3 ‖W‖_F. Without --grid the cells are those of the table below, whose reference
-rates were published solvers' *told the rank* (MatrixIRLS, Kümmerle & Verdun 2021, and alternating
-minimization with an annealed ridge); with --grid they cover (ρ, r) at --size and κ = 1 and are drawn as a
-picture. --arora runs the instance of Arora, Cohen, Hu & Luo 2019 instead: a product of Gaussian factors, n =
-100, r = 10, 2000 entries uniformly (ρ = 1.05), once redrawn as above and once as drawn, where many a
-mask leaves some row or column with fewer entries than the rank.
+Ground truth: U, V from the QR factors of Gaussian matrices, singular values geomspace(κ, 1, r). The
+round(ρ r (2n − r)) entries are uniform without replacement, redrawn until each row and column holds at least
+r. A run succeeds if ‖X − W‖_F < 1e-3 ‖W‖_F. Without --grid the cells are those of the table below. Its
+reference rates are those of published solvers that are *told the rank* (MatrixIRLS, Kümmerle & Verdun 2021,
+and alternating minimization with an annealed ridge). With --grid the cells cover (ρ, r) at --size and κ = 1,
+and --picture draws them. --arora runs the instance of Arora, Cohen, Hu & Luo 2019 instead: a product of
+Gaussian factors, n = 100, r = 10, 2000 entries uniformly (ρ = 1.05). It runs once with masks redrawn as
+above, and once with masks as they are drawn. Many of these leave some row or column with fewer entries than
+the rank.
 
-Not every mask above ρ = 1 determines the matrix: `identifiable` counts the masks that do, by the rank of the
+Not every mask above ρ = 1 determines the matrix. `identifiable` counts the masks that do, by the rank of the
 measurement map on the tangent space at the truth. Finished runs are appended to --records and not repeated.
 
-Solvers: MatrixCompletion (no argument), irls (rank-blind), irls:PROXY (the same, driven by another continuous
-rank: participation_ratio is the squared normalized nuclear norm), told (irls told the rank), nuclear,
-soft_impute, deep (deep linear network, depth 3, Adam). irls falls back on further attempts that do not depend
-on the proxy; `first` counts the runs solved by its first attempt, and `solved at` is the step at which the
-solved ones ended. Where several proxies run, each is compared with the first named over the same masks:
-`better` and `worse` count the masks solved by one of the two only, `p` is the exact two-sided sign test.
+Solvers: MatrixCompletion (without arguments), irls (rank-blind), irls:PROXY (the same, driven by another
+continuous rank: participation_ratio is the squared normalized nuclear norm), told (irls told the rank),
+nuclear, soft_impute, deep (deep linear network, depth 3, Adam). If its first attempt fails, irls makes
+further ones that do not depend on the proxy. `first` counts the runs solved by the first attempt, and `solved
+at` is the median step at which solved runs ended. If several solvers run, each is compared with the first one
+over the same masks: `better` and `worse` count the masks solved by only one of the two, and `p` is the
+p-value of the exact two-sided sign test.
 """
 
 from __future__ import annotations
@@ -69,19 +71,36 @@ class Cell(NamedTuple):
 
 
 CELLS = [
-    Cell(100, 5, 1, 1.05, "0/4"), Cell(100, 5, 1, 1.1, "3/10"), Cell(100, 5, 1, 1.2, "8/10", 0.3),
-    Cell(100, 5, 1, 1.5, "10/10"), Cell(100, 5, 1, 2.0, "", 0.1),
-    Cell(100, 5, 10, 1.1, "0/4"), Cell(100, 5, 10, 1.2, "6/10", 4.7), Cell(100, 5, 10, 1.5, "10/10"),
+    Cell(100, 5, 1, 1.05, "0/4"),
+    Cell(100, 5, 1, 1.1, "3/10"),
+    Cell(100, 5, 1, 1.2, "8/10", 0.3),
+    Cell(100, 5, 1, 1.5, "10/10"),
+    Cell(100, 5, 1, 2.0, "", 0.1),
+    Cell(100, 5, 10, 1.1, "0/4"),
+    Cell(100, 5, 10, 1.2, "6/10", 4.7),
+    Cell(100, 5, 10, 1.5, "10/10"),
     Cell(100, 5, 10, 2.0, "", 0.1),
-    Cell(100, 10, 1, 1.05, "7/10"), Cell(100, 10, 1, 1.1, "10/10"), Cell(100, 10, 1, 1.2, "10/10", 0.4),
-    Cell(100, 10, 1, 1.5, "10/10"), Cell(100, 10, 1, 2.0, "", 0.1),
-    Cell(100, 10, 10, 1.05, "2/10"), Cell(100, 10, 10, 1.1, "5/10"), Cell(100, 10, 10, 1.2, "10/10", 0.6),
-    Cell(100, 10, 10, 1.5, "10/10"), Cell(100, 10, 10, 2.0, "", 0.1),
-    Cell(300, 10, 1, 1.05, "1/3"), Cell(300, 10, 1, 1.1, "3/3"), Cell(300, 10, 1, 1.2, "3/3", 4.9),
-    Cell(300, 10, 1, 1.5, "3/3"), Cell(300, 10, 1, 2.0, "", 0.5),
-    Cell(300, 10, 10, 1.05), Cell(300, 10, 10, 1.1, "0/3"), Cell(300, 10, 10, 1.2, "3/3", 3.8),
-    Cell(300, 10, 10, 1.5, "3/3"), Cell(300, 10, 10, 2.0, "", 0.7),
-]  # fmt: skip
+    Cell(100, 10, 1, 1.05, "7/10"),
+    Cell(100, 10, 1, 1.1, "10/10"),
+    Cell(100, 10, 1, 1.2, "10/10", 0.4),
+    Cell(100, 10, 1, 1.5, "10/10"),
+    Cell(100, 10, 1, 2.0, "", 0.1),
+    Cell(100, 10, 10, 1.05, "2/10"),
+    Cell(100, 10, 10, 1.1, "5/10"),
+    Cell(100, 10, 10, 1.2, "10/10", 0.6),
+    Cell(100, 10, 10, 1.5, "10/10"),
+    Cell(100, 10, 10, 2.0, "", 0.1),
+    Cell(300, 10, 1, 1.05, "1/3"),
+    Cell(300, 10, 1, 1.1, "3/3"),
+    Cell(300, 10, 1, 1.2, "3/3", 4.9),
+    Cell(300, 10, 1, 1.5, "3/3"),
+    Cell(300, 10, 1, 2.0, "", 0.5),
+    Cell(300, 10, 10, 1.05),
+    Cell(300, 10, 10, 1.1, "0/3"),
+    Cell(300, 10, 10, 1.2, "3/3", 3.8),
+    Cell(300, 10, 10, 1.5, "3/3"),
+    Cell(300, 10, 10, 2.0, "", 0.7),
+]
 QUICK = [
     Cell(100, 5, 1, 1.2, "8/10", 0.3),
     Cell(100, 5, 10, 1.2, "6/10", 4.7),
@@ -103,7 +122,7 @@ def _estimator(problem: CompletionProblem, _rank: int) -> Answer:
     X = torch.full(problem.shape, torch.nan, dtype=problem.y.dtype)
     X[problem.rows, problem.cols] = problem.y
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # unidentifiable masks warn; they are counted apart
+        warnings.simplefilter("ignore")  # unidentifiable masks warn; they are counted separately
         found = MatrixCompletion().fit(X.numpy())
     return torch.as_tensor(found.transform(X.numpy())), int(found.rank_), {}
 
@@ -164,9 +183,15 @@ def judged(cell: Cell, seed: int, solver: str) -> dict[str, Any]:
     known = certificate(problem, Completion.from_dense(truth, rank_tolerance=1e-9)).identifiable
     success = error < SUCCESS
     return {
-        "error": error, "success": success, "rank": rank, "exact_rank": success and rank == cell.rank,
-        "seconds": wall, "cpu_seconds": cpu, "identifiable": known, **more,
-    }  # fmt: skip
+        "error": error,
+        "success": success,
+        "rank": rank,
+        "exact_rank": success and rank == cell.rank,
+        "seconds": wall,
+        "cpu_seconds": cpu,
+        "identifiable": known,
+        **more,
+    }
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -198,13 +223,18 @@ def runs(cells: list[Cell], solvers: list[str], seeds: int, records: Path | None
 
 
 def summary_row(cell: Cell, solver: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """One line of the table."""
+    """One row of the table."""
     successes = sum(row["success"] for row in rows)
     share = proportion(successes, len(rows))
     return {
-        "n": cell.n, "r": cell.rank, "kappa": "Gaussian" if cell.kappa is None else cell.kappa,
-        "rho": round(cell.rho, 4), "redrawn": cell.redrawn, "solver": solver,
-        "success": f"{successes}/{len(rows)}", "interval": f"{share.low:.2f}–{share.high:.2f}",
+        "n": cell.n,
+        "r": cell.rank,
+        "kappa": "Gaussian" if cell.kappa is None else cell.kappa,
+        "rho": round(cell.rho, 4),
+        "redrawn": cell.redrawn,
+        "solver": solver,
+        "success": f"{successes}/{len(rows)}",
+        "interval": f"{share.low:.2f}–{share.high:.2f}",
         "identifiable": sum(row["identifiable"] is True for row in rows),
         "exact rank": sum(row["exact_rank"] for row in rows),
         "median error": statistics.median(row["error"] for row in rows),
@@ -213,7 +243,7 @@ def summary_row(cell: Cell, solver: str, rows: list[dict[str, Any]]) -> dict[str
         "cpu": statistics.median(row["cpu_seconds"] for row in rows),
         "reference s": "" if cell.seconds is None else cell.seconds,
         **_first_attempts(rows),
-    }  # fmt: skip
+    }
 
 
 def _first_attempts(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -234,15 +264,24 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     table = []
     for name in names[1:]:
         for what in ("all", "first"):
-            won = {which: {_key(row)[1:]: _won(row, what) for row in rows if row["solver"] == which}
-                   for which in (names[0], name)}  # fmt: skip
+            won = {
+                which: {_key(row)[1:]: _won(row, what) for row in rows if row["solver"] == which}
+                for which in (names[0], name)
+            }
             shared = sorted(set(won[name]) & set(won[names[0]]), key=str)
             better = sum(won[name][key] and not won[names[0]][key] for key in shared)
             worse = sum(won[names[0]][key] and not won[name][key] for key in shared)
             table.append(
-                {"solver": name, "against": names[0], "attempts": what, "masks": len(shared),
-                 "better": better, "worse": worse, "p": sign_test(better, worse)}
-            )  # fmt: skip
+                {
+                    "solver": name,
+                    "against": names[0],
+                    "attempts": what,
+                    "masks": len(shared),
+                    "better": better,
+                    "worse": worse,
+                    "p": sign_test(better, worse),
+                }
+            )
     return table
 
 
@@ -251,14 +290,14 @@ def _won(row: dict[str, Any], what: str) -> bool:
 
 
 def sign_test(better: int, worse: int) -> float:
-    """Exact two-sided p of ``better`` against ``worse`` under a fair coin; 1 where nothing differs."""
+    """Exact two-sided p-value of ``better`` against ``worse`` under a fair coin; 1 if both are 0."""
     n = better + worse
     tail = sum(comb(n, i) for i in range(min(better, worse) + 1)) / 2**n
     return min(1.0, 2 * tail)
 
 
 def picture(table: list[dict[str, Any]], path: Path) -> None:
-    """Success over (ρ, r), one panel a solver."""
+    """Success over (ρ, r), one panel for each solver."""
     import matplotlib
 
     matplotlib.use("Agg")

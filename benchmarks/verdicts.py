@@ -1,11 +1,11 @@
 """Write the verdicts of a folder of runs, with their provenance, as small reference results.
 
-overt run zhao2022 --preset full --out DIR
-python benchmarks/verdicts.py DIR
+    overt run zhao2022 --preset full --out DIR
+    python benchmarks/verdicts.py DIR
 
-writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR, and renews the table of
-verdicts in the README, which is made from these files alone. Runs with changed settings, or a report that
-lacks a figure or a damaged run, are refused: they are no reference.
+The script writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR, and renews the
+table of verdicts in the README, which is made from these files alone. It refuses runs with changed settings,
+damaged runs, and reports that lack a figure: they cannot serve as a reference.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def summary(section: StudySection, folder: Path) -> dict[str, Any]:
 
 
 def unfit(section: StudySection) -> str:
-    """Why a study's runs must not stand as its reference result; empty where they may."""
+    """Why a study's runs cannot be its reference result; empty if they can."""
     if not section.runs:
         return "no run is stored"
     if not section.preset:
@@ -66,7 +66,7 @@ def unfit(section: StudySection) -> str:
 
 
 def table(results: Path = RESULTS) -> str:
-    """The README's table: a row a study, from its fullest stored result; "skipped" only where a claim is."""
+    """The README's table: a row for each study, from its fullest stored result; "skipped" only if needed."""
     contents = {}
     for name in registry.names():
         stored = [results / f"{name}-{preset}.json" for preset in ("full", "quick")]
@@ -99,7 +99,7 @@ def renewed(readme: str) -> str:
 
 
 def main() -> None:
-    """Judge the stored runs anew, write one JSON file a study, and renew the README's table."""
+    """Judge the stored runs again, write one JSON file for each study, and renew the README's table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("folders", nargs="*", type=Path, metavar="DIR")
     given = options.parse_args()

@@ -3,8 +3,8 @@
     pip install transformers peft accelerate
     python examples/huggingface_lora.py
 
-A tiny GPT-2 with random weights is made on the spot; nothing is downloaded. Its adapters have rank 8. The
-normalized nuclear norm of each product B A is added to the loss, and the ranks that are superfluous collapse.
+The script makes a tiny GPT-2 with random weights and downloads nothing. Its adapters have rank 8. The
+normalized nuclear norm of each product B A is added to the loss, and superfluous ranks collapse.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class PenalizedTrainer(Trainer):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
         if model.training:
             term = self.penalty.penalty()
-            # Several passes may be accumulated into one step, and the penalty counts once. A model that is
-            # told the number of items in the whole step has divided its loss itself, and the Trainer does not
-            # divide again; otherwise the Trainer divides all that is returned here.
+            # Several passes may be accumulated into one step, and the penalty must count once. If the model
+            # knows the number of items in the whole step, it has divided its loss itself and the Trainer does
+            # not divide again. Otherwise the Trainer divides all that is returned here.
             told = options.get("num_items_in_batch") is not None
             if told and (self.model_accepts_loss_kwargs or self.compute_loss_func):
                 term = term / self.current_gradient_accumulation_steps

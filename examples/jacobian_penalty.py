@@ -2,11 +2,11 @@
 
     python examples/jacobian_penalty.py
 
-The target is a function of 2 of 20 directions of the inputs, seen with a little noise. A network that fits
-the samples is sensitive to all 20; p = 1 prefers fewer. Then the same is done with targets in units
-a thousand times as large. The plain penalty, which grows with the units, would need another weight; the
-normalized one, a ratio of two norms of one spectrum, gives the same network. It says nothing about the size
-of the Jacobian: with five times the noise that is what has to be held, and the plain one is the better.
+The target is a function of 2 of 20 directions of the inputs, with a little noise. A network that fits the
+samples is sensitive to all 20 directions; p = 1 prefers fewer. Then the script repeats this with targets a
+thousand times as large. The plain penalty grows with the units and would need another weight. The normalized
+one is a ratio of two norms of one spectrum and gives the same network. It does not limit the size of the
+Jacobian. With five times the noise the size is what has to be limited, and the plain penalty is better.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def train(name: str, units: float, steps: int = 600) -> tuple[float, float]:
     x, clean = data(1, SAMPLES)
     noise = NOISE * torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
     y = units * (clean + noise)
-    x.requires_grad_()  # so that the penalty can use the outputs that the loss needs anyway
+    x.requires_grad_()  # lets the penalty use the outputs that the loss needs anyway
     for _ in range(steps):
         optimizer.zero_grad()
         outputs = model(x)

@@ -1,7 +1,9 @@
 """A penalty in Lightning: one line in ``training_step``, and its report in the log.
 
-pip install lightning
-python examples/lightning_module.py
+    pip install lightning
+    python examples/lightning_module.py
+
+A small classifier is trained twice, without the penalty and with it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from overt.penalties import SpectralPenalty
 
 
 class Classifier(lightning.LightningModule):
-    """Two convolutions and a linear layer; the convolutions are penalized as the operators that they are."""
+    """Two convolutions and a linear layer; the convolutions are penalized as linear operators."""
 
     def __init__(self, weight: float) -> None:
         super().__init__()
@@ -30,8 +32,8 @@ class Classifier(lightning.LightningModule):
             nn.Flatten(),
             nn.Linear(128, 4),
         )
-        # The penalty holds the network and has no parameters. What it keeps between two decompositions is
-        # part of the checkpoint, so that a resumed run goes on as it would have.
+        # The penalty refers to the network and has no parameters. What it keeps between two decompositions is
+        # part of the checkpoint, so a resumed run continues as an uninterrupted one would have.
         self.penalty = SpectralPenalty(self.net, weight=weight, conv="operator", grid=8, every=10)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002

@@ -1,11 +1,11 @@
-"""A penalty in a plain PyTorch loop: hold it until the ranks stand still, release it, refit at these ranks.
+"""A penalty in a plain PyTorch loop: hold it until the ranks settle, release it, refit at these ranks.
 
     python examples/plain_pytorch.py
 
 Two linear layers learn a map of rank 3 from noisy data, three times: without a penalty, with the normalized
 nuclear norm of their matrices to the end, and with the same penalty on a schedule. The schedule sets the
-weight to zero once the ranks stand still, and keeps the matrices at these ranks from then on: the noise
-cannot come back, and the penalty's own bias on what it kept can go.
+weight to zero once the ranks no longer change, and keeps the matrices at these ranks from then on. So the
+noise cannot come back, and the penalty's bias on what it kept disappears.
 """
 
 from __future__ import annotations
