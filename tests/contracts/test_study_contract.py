@@ -1,0 +1,267 @@
+"""What every study keeps. A new one needs one line in SMALLEST; a test fails while it has none."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from overt.studies import Run, RunContext, RunOutput, Study, StudyConfig, Verdict, registry
+from overt.studies.base import Outcome
+from overt.studies.claims.assess import Stored, assess
+from overt.studies.runs.identity import config_hash, run_name
+from overt.studies.runs.records import dump_lines, load_lines
+
+TINY = {"n": 8, "rank": 1, "n_observed": 40, "max_steps": 20}
+# A run of each study that takes a moment; IMAGES stands for a folder of small pictures.
+IMAGES = "a folder of small pictures"
+SMALLEST: dict[str, dict[str, Any]] = {
+    "story": {"group": "depths", "method": "deep", "depth": 2, "optimizer": "gd", "weight": 0.0, **TINY},
+    "arora2019": {"group": "completion", "depth": 2, **TINY},
+    "razin2020": {"group": "entry", "depth": 2, "loss_target": 1e-2},
+    "zhao2022": {"group": "depths", "method": "train", "depth": 1, **TINY},
+    "li2021": {
+        "group": "path",
+        "depth": 1,
+        "weights": (0.1,),
+        "n": 4,
+        "rank": 2,
+        "n_observed": 16,
+        "condition_number": 2.0,
+        "epsilon": 0.5,
+        "max_steps": 20,
+    },
+    "woodworth2020": {"group": "minimum", "n": 12, "n_observed": 5, "nonzeros": 2, "max_steps": 50},
+    "gunasekar2018": {
+        "group": "regress",
+        "n": 12,
+        "n_observed": 5,
+        "optimizer": "gd",
+        "lr": 1e-2,
+        "max_steps": 50,
+    },
+    "proxies": {"group": "inverse", **TINY, "references": 1},
+    "adam": {"group": "optimizers", **TINY},
+    "measure": {"group": "collapse", "model": "diagonal", "size": 6, "max_steps": 50, "points": 2},
+    "generalization": {
+        "source": IMAGES,
+        "method": "weight_decay",
+        "widths": (6,),
+        "n_train": 30,
+        "n_validation": 30,
+        "n_test": 40,
+        "max_steps": 5,
+    },
+    "predict": {
+        "source": IMAGES,
+        "depth": 1,
+        "width": 6,
+        "n_train": 40,
+        "n_test": 40,
+        "lr": 0.05,
+        "target_loss": 0.5,
+        "noise_draws": 1,
+    },
+}
+
+
+def test_every_study_is_here():
+    assert list(SMALLEST) == [name for name in registry.names() if name in registry._BUILT_IN]
+
+
+@pytest.fixture(params=SMALLEST, scope="module")
+def study(request: pytest.FixtureRequest) -> Study[Any]:
+    return registry.get(request.param)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four idx files of 8×8 pictures in two classes, which the brighter half tells apart."""
+    path = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 80), ("t10k", 60)):
+        labels = np.arange(count) % 2
+        pixels = rng.integers(0, 100, size=(count, 8, 8))
+        for image, label in zip(pixels, labels, strict=True):
+            image[4 * label : 4 * label + 4] += 100
+        head = struct.pack(">4B3I", 0, 0, 8, 3, count, 8, 8)
+        (path / f"{name}-images-idx3-ubyte").write_bytes(head + pixels.astype(np.uint8).tobytes())
+        head = struct.pack(">4BI", 0, 0, 8, 1, count)
+        (path / f"{name}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
+    return path
+
+
+# ---- claims and plans ------------------------------------------------------------------------------------
+
+
+def test_it_says_what_it_is(study: Study[Any]):
+    assert run_name(study.name, "0" * 12) == f"{study.name}-{'0' * 12}"
+    assert registry.get(study.name) is study
+    assert study.title
+    assert "\n" not in study.title
+    assert study.version >= 1
+    assert study.presets[:2] == ("quick", "full")
+
+
+def test_claims_are_told_apart_and_complete(study: Study[Any]):
+    ids = [claim.id for claim in study.claims]
+    assert ids
+    assert len(set(ids)) == len(ids)
+    for claim in study.claims:
+        assert all([claim.title, claim.statement, claim.source, claim.rule]), claim.id
+        for text in (claim.id, claim.title, claim.statement, claim.source, claim.rule):
+            assert text == text.strip()
+            assert "  " not in text, claim.id
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_planned_runs_are_valid_and_told_apart(study: Study[Any], preset: str):
+    plan = study.plan(preset, 7)
+    assert plan
+    assert len({config_hash(study.name, study.version, config) for config in plan}) == len(plan)
+    for config in plan:
+        assert isinstance(config, StudyConfig)
+        assert config.seed >= 7
+        fields = config.model_dump(mode="json")
+        assert type(config)(**fields) == config
+        stored = json.loads(json.dumps(fields, allow_nan=False))
+        assert config_hash(study.name, study.version, stored) == config_hash(
+            study.name, study.version, config
+        )
+        words = study.label(config)
+        assert words
+        assert "\n" not in words
+
+
+def test_a_plan_is_the_same_again_and_another_seed_gives_other_runs(study: Study[Any]):
+    assert study.plan("quick", 3) == study.plan("quick", 3)
+    assert not set(study.plan("quick", 0)) & set(study.plan("quick", 1000))
+
+
+def test_the_fullest_plan_has_runs_for_each_claim(study: Study[Any]):
+    plan = [config.model_dump(mode="json") for config in study.plan(study.presets[-1], 0)]
+    needless = [
+        claim.id for claim in study.claims if not any(study.concerns(config, claim.id) for config in plan)
+    ]
+    assert needless == []
+
+
+def test_unknown_settings_are_refused(study: Study[Any]):
+    config = study.plan("quick", 0)[0]
+    with pytest.raises(ValueError, match="no_such_field"):
+        type(config)(**{**config.model_dump(), "no_such_field": 1})
+    with pytest.raises(ValueError, match="seed"):
+        type(config)(**{**config.model_dump(), "seed": -1})
+
+
+# ---- the smallest run ------------------------------------------------------------------------------------
+
+
+def smallest(study: Study[Any], images: Path) -> StudyConfig:
+    """The study's smallest run, of the configuration that takes its fields."""
+    fields = {name: str(images) if value == IMAGES else value for name, value in SMALLEST[study.name].items()}
+    planned = study.plan("quick", 0)
+    kinds = {
+        type(config): None for config in planned if getattr(config, "group", None) == fields.get("group")
+    }
+    (kind, *_) = kinds or {type(planned[0]): None}
+    return kind(seed=0, **fields)
+
+
+@pytest.fixture(scope="module")
+def config(study: Study[Any], images: Path) -> StudyConfig:
+    return smallest(study, images)
+
+
+@pytest.fixture(scope="module")
+def output(
+    study: Study[Any], config: StudyConfig, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunOutput, list[str]]:
+    said: list[str] = []
+    return study.execute(config, RunContext(tmp_path_factory.mktemp(study.name), said.append)), said
+
+
+@pytest.fixture(scope="module")
+def run(study: Study[Any], config: StudyConfig, output: tuple[RunOutput, list[str]]) -> Run:
+    """The run as it comes back from the store."""
+    found, _ = output
+    hash_ = config_hash(study.name, study.version, config)
+    records = load_lines(dump_lines(found.records))
+    meta = {"status": "done", "study_version": study.version, "seconds": 0.1}
+    return Run(study.name, hash_, config.model_dump(mode="json"), records, found.arrays, meta)
+
+
+def test_records_and_arrays_can_be_stored(output: tuple[RunOutput, list[str]]):
+    found, said = output
+    assert found.records
+    again = load_lines(dump_lines(found.records))
+    assert dump_lines(again) == dump_lines(found.records)
+    for name, array in found.arrays.items():
+        assert np.asarray(array).dtype.kind in "biuf", name
+    assert all(isinstance(line, str) and "\n" not in line for line in said)
+
+
+@pytest.mark.slow
+def test_a_run_depends_on_its_configuration_alone(
+    study: Study[Any], config: StudyConfig, output: tuple[RunOutput, list[str]], tmp_path: Path
+):
+    np.random.seed(1)  # noqa: NPY002  (the global state must not matter)
+    again = study.execute(config, RunContext(tmp_path, lambda line: None))
+    first, _ = output
+    assert again.arrays.keys() == first.arrays.keys()
+    for name in first.arrays:
+        np.testing.assert_array_equal(again.arrays[name], first.arrays[name])
+    assert dump_lines(untimed(again.records)) == dump_lines(untimed(first.records))
+
+
+def untimed(value: Any) -> Any:
+    """Records without what a clock says."""
+    if isinstance(value, list):
+        return [untimed(one) for one in value]
+    if isinstance(value, dict):
+        return {name: untimed(one) for name, one in value.items() if "second" not in name}
+    return value
+
+
+def test_its_rules_judge_one_run(study: Study[Any], run: Run):
+    verdicts = study.judge([run])
+    assert [verdict.claim for verdict in verdicts] == [claim.id for claim in study.claims]
+    for verdict in verdicts:
+        check_verdict(verdict)
+    assert study.judge([run]) == verdicts
+
+
+def check_verdict(verdict: Verdict) -> None:
+    assert verdict.outcome in get_args(Outcome)
+    assert verdict.reason
+    assert "\n" not in verdict.reason
+    for estimate in verdict.estimates:
+        assert estimate.label
+        assert math.isfinite(estimate.value)
+        assert estimate.n >= 1
+        if estimate.low is not None and estimate.high is not None:
+            assert estimate.low <= estimate.value <= estimate.high
+
+
+@pytest.mark.slow
+def test_its_report_takes_one_run(study: Study[Any], run: Run):
+    section = assess(study, Stored(None, [run]))
+    assert section.notes == []
+    assert [verdict.claim for verdict in section.verdicts] == [claim.id for claim in study.claims]
+    names = [figure.id for figure in section.figures]
+    assert len(set(names)) == len(names)
+    for figure in section.figures:
+        assert figure.title
+        assert figure.svg or figure.table or figure.images, figure.id
+
+
+def test_its_report_takes_a_run_that_was_skipped(study: Study[Any], run: Run):
+    meta = {"status": "skipped", "reason": "there is no data here", "study_version": study.version}
+    section = assess(study, Stored(None, [Run(run.study, run.hash, run.config, [], {}, meta)]))
+    assert section.notes == []
+    assert not {verdict.outcome for verdict in section.verdicts} & {"reproduced", "not reproduced"}
