@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 
-import overt
-
-SOURCE = Path(overt.__file__).parent
+import source_tree as tree
+from source_tree import circles, edges, files, is_init, nodes, room
 
 # A room may import rooms of its own floor and below.
 FLOORS = {
@@ -36,59 +34,124 @@ LIBRARIES_OF_STUDIES = {"matplotlib", "click", "rich", "jinja2", "pydantic", "jo
 # They draw when asked to, on a terminal or as a chart, and import what it takes only then.
 DRAWING = {"_utils/console.py", "measures/plots.py"}
 MATRIX_FACTORIZATIONS = {"svd", "svdvals", "eigh", "eigvalsh", "eig", "eigvals", "qr"}
+WITHOUT_TORCH_LINALG = {"torch.svd", "torch.qr", "torch.svd_lowrank", "torch.pca_lowrank"}
+BELOW_STUDIES = [path for path in files() if FLOORS.get(room(path), STUDIES) < STUDIES]
 
 
-def files():
-    return sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+def test_every_file_is_in_a_known_room():
+    assert {room(path) for path in files()} == {*FLOORS, "__init__"}
 
 
-def room(path):
-    return path.split("/")[0].removesuffix(".py")
+def test_every_room_is_described():
+    page = (tree.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {name for name in FLOORS if not name.startswith("_")} | {"_utils"}
+    assert sorted(name for name in rooms if f"{name}/" not in page and f"{name}.py" not in page) == []
 
 
-def parsed(path):
-    return ast.parse((SOURCE / path).read_text(encoding="utf-8"))
+def test_what_is_imported_exists():
+    missing = [
+        f"{path} imports {module}"
+        for path in files()
+        for module, name in tree.imports(path)
+        if module.split(".")[0] == "overt" and tree.file_of(module, name) is None
+    ]
+    assert missing == []
 
 
-def imports(path, *, everywhere=True):
-    """The modules that a file imports; with ``everywhere=False`` those that its own import brings in."""
-    tree = parsed(path)
-    nodes = ast.walk(tree) if everywhere else _at_import(tree.body)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            assert node.module is not None
-            if node.module == "overt":  # names of the package itself: rooms, or what __init__ re-exports
-                yield from (f"overt.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+# ---- arrows ----------------------------------------------------------------------------------------------
 
 
-def _at_import(statements):
-    """Statements that run at import: not those in functions, nor those for type checkers alone."""
-    for node in statements:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            yield from _at_import(node.orelse)
-            continue
-        yield node
-        for field in ("body", "orelse", "finalbody"):
-            yield from _at_import(getattr(node, field, []))
-        for handler in getattr(node, "handlers", []):
-            yield from _at_import(handler.body)
+def targets(path):
+    """The files that a file imports, the re-exporting ``__init__`` files as sources, too."""
+    return {tree.file_of(*pair) for pair in tree.imports(path)} - {None, path}
+
+
+def test_arrows_point_downward():
+    upward = [
+        f"{path} imports {target}"
+        for path in files()
+        if path != "__init__.py"
+        for target in sorted(targets(path))
+        if FLOORS.get(room(target), 0) > FLOORS[room(path)]
+    ]
+    assert upward == []
+
+
+def test_rooms_of_one_floor_have_no_circle():
+    rooms: dict[str, set[str]] = {}
+    for path in files():
+        for target in targets(path):
+            if path != "__init__.py" and room(target) != room(path):
+                rooms.setdefault(room(path), set()).add(room(target))
+    assert circles(rooms) == []
+
+
+def test_no_two_files_import_each_other():
+    """Imports in functions and for type checkers count; only re-exporting ``__init__`` files do not."""
+    assert circles(edges()) == []
+
+
+def test_a_package_is_not_imported_through_its_front_from_inside():
+    inside = [
+        f"{path} imports {name} from {module}"
+        for path in files()
+        if not is_init(path)
+        for module, name in tree.imports(path)
+        if module.startswith("overt.")
+        and path.startswith(module.removeprefix("overt.").replace(".", "/") + "/")
+        and is_init(tree.file_of(module) or "")
+        and not _is_module(module, name)
+    ]
+    assert inside == []
+
+
+def _is_module(module, name):
+    """Whether a name that is imported from a package is a file or folder of it."""
+    return (tree.SOURCE / module.removeprefix("overt.").replace(".", "/") / f"{name}.py").exists() or (
+        tree.SOURCE / module.removeprefix("overt.").replace(".", "/") / name / "__init__.py"
+    ).exists()
+
+
+def test_packages_only_re_export():
+    """An ``__init__`` defines no class and no function but the two by which names are fetched late."""
+    allowed = {"__getattr__", "__dir__"}
+    # The way into the command line is the room's only public name.
+    defined = {
+        (path, node.name)
+        for path in files()
+        if is_init(path) and path != "cli/__init__.py"
+        for node in tree.parsed(path).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name not in allowed
+    }
+    assert defined == set()
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}) == [["a", "b", "c"]]
+
+
+# ---- what a room may use ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES_OF_STUDIES))
+def test_the_library_needs_no_command_line_or_plots(library):
+    assert [path for path in BELOW_STUDIES if library in tree.libraries(path, at_import=True)] == []
+    others = [path for path in BELOW_STUDIES if path not in DRAWING]
+    assert [path for path in others if library in tree.libraries(path)] == []
+
+
+def test_matplotlib_is_imported_only_where_something_is_drawn():
+    assert [path for path in files() if "matplotlib" in tree.libraries(path, at_import=True)] == []
 
 
 def names_of_torch_linalg(path):
     """The functions of torch.linalg that a file calls or imports, in code (docstrings are no code)."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Attribute):
             whole = ast.unparse(node)
             if whole.startswith("torch.linalg."):
                 yield whole.removeprefix("torch.linalg.")
-            elif whole in ("torch.svd", "torch.qr", "torch.svd_lowrank", "torch.pca_lowrank"):
+            elif whole in WITHOUT_TORCH_LINALG:
                 yield "svd"
         elif isinstance(node, ast.ImportFrom) and node.module == "torch.linalg":
             yield from (alias.name for alias in node.names)
@@ -96,95 +159,20 @@ def names_of_torch_linalg(path):
             assert "linalg" not in [alias.name for alias in node.names], path
 
 
-def test_every_file_is_in_a_known_room():
-    assert {room(path) for path in files()} == {*FLOORS, "__init__"}
-
-
-@pytest.mark.parametrize("path", [path for path in files() if path != "__init__.py"])
-def test_arrows_point_downward(path):
-    for module in imports(path):
-        if not module.startswith("overt."):
-            continue
-        target = module.split(".")[1]
-        if target not in FLOORS:
-            assert target in overt.__all__, f"{path} imports {module}"
-            target = room_of_name(target)
-        assert FLOORS[target] <= FLOORS[room(path)], f"{path} imports {module}"
-
-
-def room_of_name(name):
-    """The room of a name that the package re-exports."""
-    if name == "__version__":
-        return "_version"
-    return overt._HOMES[name].split(".")[1]
-
-
-def test_rooms_of_one_floor_have_no_cycle():
-    edges = {}
-    for path in files():
-        for module in imports(path, everywhere=False):
-            parts = module.split(".")
-            if parts[0] == "overt" and len(parts) > 1 and parts[1] in FLOORS and parts[1] != room(path):
-                edges.setdefault(room(path), set()).add(parts[1])
-
-    def reachable(start):
-        found, todo = set(), [start]
-        while todo:
-            for target in edges.get(todo.pop(), set()) - found:
-                found.add(target)
-                todo.append(target)
-        return found
-
-    for name in FLOORS:
-        assert name not in reachable(name), name
-
-
-@pytest.mark.parametrize("path", [path for path in files() if FLOORS.get(room(path), 0) < STUDIES])
-def test_the_library_needs_no_studies_command_line_or_plots(path):
-    for module in imports(path):
-        assert not module.startswith(("overt.studies", "overt.cli")), f"{path} imports {module}"
-        if path not in DRAWING:
-            assert module.split(".")[0] not in LIBRARIES_OF_STUDIES, f"{path} imports {module}"
-    for module in imports(path, everywhere=False):
-        assert module.split(".")[0] not in LIBRARIES_OF_STUDIES, f"{path} imports {module} when imported"
-
-
-def test_matplotlib_is_imported_only_where_something_is_drawn():
-    for path in files():
-        for module in imports(path, everywhere=False):
-            assert module.split(".")[0] != "matplotlib", path
-
-
 def test_only_linalg_decomposes():
-    found = {
-        path
-        for path in files()
-        if room(path) != "linalg" and MATRIX_FACTORIZATIONS & set(names_of_torch_linalg(path))
-    }
-    assert not found
-
-
-def test_the_room_of_decompositions_is_seen():
-    """That the search finds what it should is shown by the room that must have it."""
-    found = {name for path in files() if room(path) == "linalg" for name in names_of_torch_linalg(path)}
-    assert {"svd", "qr", "eigh"} <= found
-
-
-def calls():
-    """Every call in the source: the file, and what is called."""
-    for path in files():
-        for node in ast.walk(parsed(path)):
-            if isinstance(node, ast.Call):
-                yield path, ast.unparse(node.func)
+    found = {path for path in files() if MATRIX_FACTORIZATIONS & set(names_of_torch_linalg(path))}
+    assert {path for path in found if room(path) != "linalg"} == set()
+    # That the search finds what it should is shown by the room that must have it.
+    inside = {name for path in files() if room(path) == "linalg" for name in names_of_torch_linalg(path)}
+    assert {"svd", "qr", "eigh"} <= inside
 
 
 def test_nothing_is_unpickled_or_evaluated():
     forbidden = {"eval", "exec", "torch.load", "torch.save", "joblib.load"}
-    assert [call for call in calls() if call[1] in forbidden] == []
-    for path in files():
-        assert not {"pickle", "marshal", "shelve", "dill"} & {m.split(".")[0] for m in imports(path)}, path
+    assert [(path, called) for path, _, called in tree.calls() if called in forbidden] == []
+    assert [path for path in files() if {"pickle", "marshal", "shelve", "dill"} & tree.libraries(path)] == []
 
 
 def test_no_global_random_state():
     forbidden = {"torch.manual_seed", "np.random.seed", "random.seed"}
-    assert [call for call in calls() if call[1] in forbidden] == []
+    assert [(path, called) for path, _, called in tree.calls() if called in forbidden] == []

@@ -1,4 +1,4 @@
-"""The pages under docs/ are run as they stand, and their links lead somewhere."""
+"""The pages under docs/ run as they stand, links lead somewhere, and CONTRIBUTING.md names what there is."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(DOCS.glob("**/*.md"))
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [*sorted(DOCS.glob("**/*.md")), CONTRIBUTING]
 
 
 def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page, tmp_path):
     """In a process of its own, block after block, in an empty folder."""
@@ -52,3 +55,27 @@ def test_the_study_of_the_page_gives_a_verdict(tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith("reproduced; solved: nuclear norm 0%"), answer.stdout
+
+
+def test_the_way_from_a_clone_is_that_of_the_readme():
+    (setup, *_), readme = commands(CONTRIBUTING), (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"\n{setup} && .venv/bin/pytest -n 2\n" in readme
+
+
+def commands(page: Path) -> list[str]:
+    (block, *_) = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    return block.splitlines()
+
+
+def test_the_sessions_of_nox_are_described():
+    sessions = re.findall(
+        r"^@nox\.session\ndef (\w+)", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.M
+    )
+    described = re.findall(r"^\| `(\w+)` \|", CONTRIBUTING.read_text(encoding="utf-8"), re.M)
+    assert sorted(described) == sorted(sessions)
+
+
+def test_files_that_contributing_names_exist():
+    named = re.findall(r"`([\w./]+/[\w.]*)`", CONTRIBUTING.read_text(encoding="utf-8"))
+    missing = [name for name in named if not name.startswith(".venv") and not (ROOT / name).exists()]
+    assert missing == []

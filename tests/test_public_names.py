@@ -118,15 +118,18 @@ def test_importing_the_package_imports_nothing_heavy_not_even_torch():
     assert loaded("import overt; assert 'torch' not in sys.modules") == set()
 
 
+@pytest.mark.slow
 def test_functionals_penalties_and_training_need_torch_alone():
     code = "import overt; overt.functional, overt.SpectralPenalty, overt.DeepLinear, overt.train"
     assert loaded(code) == set()
 
 
+@pytest.mark.slow
 def test_problems_load_their_readers_only_when_asked():
     assert loaded("import overt.problems") == set()
 
 
+@pytest.mark.slow
 def test_completion_does_without_plots_and_tables():
     found = loaded("import overt.completion, overt.completion.explicit")
     assert not {"matplotlib", "pandas", "click", "jinja2"} & found
