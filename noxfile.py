@@ -1,0 +1,64 @@
+"""What must hold before a change lands, one session each: ``.venv/bin/nox`` or ``.venv/bin/nox -s fast``.
+
+Sessions run in the environment that nox itself is in. ``nox --force-venv-backend venv`` makes new ones, with
+the torch of constraints.txt. `.ci/run` calls the same sessions.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "fast"]
+
+
+def run(session: nox.Session, *command: str) -> None:
+    """Run a module's command line, after installing everything where the environment is a new one."""
+    own = session.virtualenv.venv_backend == "none"
+    if not own:
+        session.install("-c", "constraints.txt", "-e", ".[dev]")
+    session.run(sys.executable if own else "python", "-m", *command)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, or those named after ``--``."""
+    run(session, "pytest", *(session.posargs or ("-n", "2")))
+
+
+@nox.session
+def fast(session: nox.Session) -> None:
+    """The tests that take under a minute together."""
+    run(session, "pytest", "-n", "2", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Lint and format; nothing is changed."""
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of the whole package."""
+    run(session, "mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The Python of README, guides and docstrings, and their links."""
+    run(session, "pytest", "tests/test_readme.py", "tests/test_docs.py", "tests/test_docstrings.py")
+
+
+@nox.session
+def story(session: nox.Session) -> None:
+    """The quick story, from runs to its report."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(session, "overt", "run", "story", "--preset", "quick", "--jobs", "2", "--out", folder)
+        if not (Path(folder) / "report.html").is_file():
+            session.error("there is no report.html")
