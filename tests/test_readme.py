@@ -14,6 +14,7 @@ import torch
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_python_blocks_run_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     import overt
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import SkipTestWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from overt.completion.estimator import MatrixCompletion, selection
 from overt.completion.estimator.sensing import MatrixSensing
@@ -33,17 +34,33 @@ def shorter_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_ATTEMPTS", ())
 
 
-@pytest.mark.slow
+# They fit nothing, or next to nothing; the others are slow.
+QUICK = {
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_estimator_cloneable",
+    "check_estimators_unfitted",
+    "check_get_params_invariance",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_set_params",
+}
+
+
+def checks(estimator: BaseEstimator) -> Iterator[Any]:
+    for one, check in estimator_checks_generator(estimator, mark="skip"):
+        name = check.func.__name__ if isinstance(check, partial) else check.__name__
+        marks = [] if name in QUICK else [pytest.mark.slow]
+        yield pytest.param(one, check, id=f"{type(one).__name__} {name}", marks=marks)
+
+
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([MatrixCompletion()])
-def test_matrix_completion(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
+@pytest.mark.parametrize(("estimator", "check"), [*checks(MatrixCompletion()), *checks(RowSensing())])
+def test_estimators(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)
         check(estimator)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([RowSensing()])
-def test_matrix_sensing(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
-    check(estimator)
+def test_the_quick_checks_are_there() -> None:
+    names = {parameter.id.split()[1] for parameter in checks(MatrixCompletion())}
+    assert names >= QUICK

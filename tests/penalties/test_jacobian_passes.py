@@ -204,7 +204,7 @@ def test_outputs_that_cannot_be_meant_are_refused_with_a_remedy_that_there_is():
     x = inputs(4, 6)
     for form in (lambda y: (y, y), lambda y: {"a": y}):
         model = Several(form).double()
-        with pytest.raises(TypeError, match=r"pick the tensor with outputs=lambda y: y\[0\], or with forward="):
+        with pytest.raises(TypeError, match=r"pick the tensor with outputs=lambda y: y\[0\], or with"):
             JacobianPenalty(model).penalty(x)
         with pytest.raises(TypeError, match="inner: expected a module that returns a tensor"):
             CompositionPenalty(model, nn.Identity()).penalty(x)

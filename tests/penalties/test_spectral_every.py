@@ -146,12 +146,3 @@ def test_of_product_and_callables():
     fourth = SpectralPenalty(model, lambda W: (W**4).sum(), weight=1.0, every=2)
     for found, right in zip(gradients(fourth), [4 * p**3 for p in model.parameters()], strict=True):
         torch.testing.assert_close(found, right)
-
-
-def test_copies():
-    penalty = SpectralPenalty(net(), every=4, weight=1.0)
-    penalty.penalty()
-    twin = copy.deepcopy(penalty)
-    move(penalty.model, 0.1)
-    move(twin.model, 0.1)
-    torch.testing.assert_close(twin.penalty(), penalty.penalty())

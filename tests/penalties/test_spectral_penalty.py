@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import pickle
 
 import numpy as np
 import pytest
@@ -119,18 +117,6 @@ def test_weight_and_cap_may_be_changed():
     assert penalty.penalty().item() == 0.0  # switched off, the matrix is not looked at
 
 
-def test_model_is_held_but_not_registered():
-    model = deep_linear(4, 4, 4)
-    penalty = SpectralPenalty(model)
-    assert list(penalty.parameters()) == []
-    assert penalty.state_dict() == {}
-    assert penalty.model is model
-    both = nn.ModuleDict({"model": model, "penalty": penalty})
-    assert len(list(both.parameters())) == len(list(model.parameters()))
-    twin = copy.deepcopy(both)
-    assert twin["penalty"].model is twin["model"]
-
-
 def test_follows_the_dtype_of_the_model():
     model = deep_linear(4, 4)
     penalty = SpectralPenalty(model, of="product")
@@ -163,10 +149,6 @@ def test_describe_is_plain_and_repr_readable():
         ({"functional": "singular_values"}, ValueError, "unknown functional"),
         ({"functional": 3}, TypeError, "functional must be a name or a callable"),
         ({"of": "layers"}, ValueError, "of must be 'weights' or 'product'"),
-        ({"weight": -1.0}, ValueError, "weight must be a finite number ≥ 0, got -1"),
-        ({"weight": math.nan}, ValueError, "weight"),
-        ({"weight": "1"}, TypeError, "weight"),
-        ({"weight": True}, TypeError, "weight"),
         ({"norm_cap": 0.0}, ValueError, "norm_cap must be a finite number > 0"),
         ({"norm_cap": math.inf}, ValueError, "norm_cap"),
         ({"norm_cap": "big"}, TypeError, "norm_cap"),
@@ -202,15 +184,6 @@ def test_wrong_models_are_refused_in_words():
 def chain() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 3, bias=False), nn.Linear(3, 5, bias=False)).double()
-
-
-def test_copies_follow_the_copied_model():
-    penalty = SpectralPenalty(chain(), of="product")
-    for twin in (copy.deepcopy(penalty), pickle.loads(pickle.dumps(penalty))):  # noqa: S301
-        torch.testing.assert_close(twin.value(), penalty.value())
-        twin.value().backward()
-        assert all(p.grad is not None for p in twin.model.parameters())
-        assert all(p.grad is None for p in penalty.model.parameters())
 
 
 def test_a_replaced_layer_counts():

@@ -80,7 +80,6 @@ def test_gradient_through_a_deep_diagonal_network():
         ({"q": math.inf}, ValueError, "q must be"),
         ({"p": 2, "q": 1}, ValueError, "q must be larger than p"),
         ({"q": None, "norm_cap": 1.0}, ValueError, "norm_cap is for the ratio"),
-        ({"weight": -1}, ValueError, "weight"),
     ],
 )
 def test_wrong_arguments_are_refused_in_words(arguments, error, message):

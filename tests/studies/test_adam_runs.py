@@ -147,6 +147,7 @@ def test_a_run_of_each_kind(fields, tmp_path):
     assert again.records == out.records
 
 
+@pytest.mark.slow
 def test_rotating_does_not_change_what_is_invariant_to_it(tmp_path):
     context = RunContext(tmp_path, lambda line: None)
     for name, lr in (("gd", 2.0), ("muon", 1e-2)):

@@ -96,6 +96,7 @@ def test_a_chart_is_passive_accessible_and_scales(chart: Callable[[], str]) -> N
     assert description.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chart", CHARTS)
 def test_ink_follows_the_page(chart: Callable[[], str]) -> None:
     svg = chart()
@@ -179,6 +180,7 @@ def test_panels_of_a_spectrum_chart_share_their_axes() -> None:
     assert size(one) == size(two)
 
 
+@pytest.mark.slow
 def test_leading_singular_values_stand_out_as_far_as_the_true_rank() -> None:
     values = np.tile([3.0, 2.0, 0.1, 0.05], (5, 1))
     (svg,) = spectrum_chart([Spectra("depth 3", range(1, 6), values, truth=[3.0, 2.0, 0, 0])], title="t")
@@ -309,6 +311,7 @@ def test_ticks_of_a_narrow_axis_do_not_collide() -> None:
     assert 2 <= len(ticks) <= 4
 
 
+@pytest.mark.slow
 def test_long_names_still_give_a_drawing() -> None:
     interval_chart(
         [Interval("a long name " * 6, 1.0, note="a long note " * 6)], title="t", x_label="x", panel="p"

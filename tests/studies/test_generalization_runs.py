@@ -178,6 +178,7 @@ def test_a_training_that_diverges_is_not_chosen(folder, tmp_path):
     assert record["chosen"] == record["chosen_by_likelihood"] == 1e-2
 
 
+@pytest.mark.slow
 def test_units_change_nothing_but_the_penalty(folder, tmp_path):
     """Without a penalty and with a normalized one the units do not matter; with another one they do."""
 

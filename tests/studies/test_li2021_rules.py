@@ -182,6 +182,7 @@ def test_climbs_only_in_order():
     assert not climbs(weight_path(0, ranks=(9, 4, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ["L1", "L2", "L3"])
 def test_flows_that_were_stopped_are_no_evidence(claim):
     """At a saddle the distance is ideal; one in ten may be stopped, and then counts as the worst."""

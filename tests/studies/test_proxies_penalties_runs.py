@@ -160,6 +160,7 @@ def test_each_optimizer_runs(context, optimizer):
     assert output.records[0]["steps"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_tunes_judges_and_walks_along_its_windows(context):
     one = config(
         rates=(1e-2, 2e-2),

@@ -121,6 +121,7 @@ def test_bound_is_attained_by_no_smaller_entry():
     assert (np.abs(W[:, 0, 0]) >= bound(loss, config)).all()
 
 
+@pytest.mark.slow
 def test_tensor_rank():
     tensor = CPTensor((5, 6, 7), 2, 1.0, seed=3, dtype=torch.float64).product().detach()
     rank, residuals = tensor_rank(tensor, limit=3, seed=0)

@@ -223,6 +223,7 @@ def test_a_study_without_runs_still_has_a_page() -> None:
     assert page.text.count("not recorded") == 5
 
 
+@pytest.mark.slow
 def test_several_studies_share_a_page(section: StudySection) -> None:
     other = small(name="other", figures=[dataclasses.replace(section.figures[0], id="spectra")])
     page = Page(render_report([section, other]))

@@ -32,6 +32,7 @@ def test_percentile_interval_is_that_of_the_resampled_medians():
     assert estimate.low < estimate.value < estimate.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["percentile", "BCa"])
 def test_interval_of_the_mean_covers_it_about_as_often_as_it_says(method):
     rng = np.random.default_rng(1)
