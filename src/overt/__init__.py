@@ -37,9 +37,11 @@ _HOMES = {
 _ROOMS = {
     "completion",
     "functional",
+    "integrations",
     "linalg",
     "measures",
     "models",
+    "networks",
     "penalties",
     "problems",
     "studies",

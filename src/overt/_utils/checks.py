@@ -43,7 +43,7 @@ def is_number(value: object) -> TypeGuard[float]:
 def message(name: str, expected: str, value: object, remedy: str = "") -> str:
     """The line of a refusal: ``name must be expected, got value; remedy``."""
     text = repr(value)
-    if len(text) > 80 or "\n" in text:
+    if len(text) > 80 or "\n" in text or " at 0x" in text:
         kind = type(value).__name__
         text = f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
     return f"{name} must be {expected}, got {text}" + (f"; {remedy}" if remedy else "")
