@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from overt._utils.errors import OvertError
 from overt.cli import main, text_source
 from overt.cli.id_table import IdTable, reads_as_integer
 from overt.cli.opening import open_source
 from overt.cli.sources import Wanted
 from overt.cli.triplets import read_triplets
+from overt.studies import OvertError
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from overt.completion.certificate import certificate, krylov_null_space
-from overt.completion.result import Completion
+from overt.completion import Completion, certificate
+from overt.completion.certificate import krylov_null_space
 from overt.completion.tangent import Entries
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
 

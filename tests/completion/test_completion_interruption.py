@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from overt.completion import irls
-from overt.completion.estimator import MatrixCompletion, MatrixSensing
+from overt import MatrixCompletion, MatrixSensing
+from overt.completion import Completion, irls
 from overt.completion.estimator.selected import Incumbent, Selected, column_mean, no_offsets
 from overt.completion.irls import engine as irls_engine
-from overt.completion.result import Completion
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
 from overt.training import run
 

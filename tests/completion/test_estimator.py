@@ -18,8 +18,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from overt import functional
-from overt.completion.estimator import MatrixCompletion
+from overt import MatrixCompletion, functional
 from overt.completion.estimator.solvers import PENALTIES, SOLVERS
 from overt.problems import CompletionProblem, matrix_completion
 

@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from overt.completion.estimator import MatrixCompletion, selection
-from overt.completion.estimator.sensing import MatrixSensing
+from overt import MatrixCompletion, MatrixSensing
+from overt.completion.estimator import selection
 
 
 class RowSensing(MatrixSensing):

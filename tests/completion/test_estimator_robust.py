@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from overt.completion.estimator import MatrixCompletion, selection, solvers
+from overt import MatrixCompletion
+from overt.completion.estimator import selection, solvers
 
 Array = NDArray[np.float64]
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from overt.completion.factored import factored
+from overt.completion import Completion, factored, refit
 from overt.completion.factored.path import noise_norm, split_observations
-from overt.completion.refit import refit
-from overt.completion.result import Completion
 from overt.completion.tangent import Entries
 from overt.problems import CompletionProblem, matrix_completion
 

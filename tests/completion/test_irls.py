@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from overt.completion import irls
 from overt.completion.irls import engine as irls_engine
-from overt.completion.irls import irls
 from overt.completion.irls.engine import EntriesEngine, SensingEngine
 from overt.completion.irls.proxy import PROXIES, rank_proxy
 from overt.completion.irls.solver import _rules

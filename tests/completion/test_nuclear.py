@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from overt.completion.convex.nuclear import nuclear_norm_minimization
-from overt.completion.result import Completion
+from overt.completion import Completion, nuclear_norm_minimization
 from overt.problems import CompletionProblem, SensingProblem, matrix_completion, matrix_sensing
 
 FORMS: list[dict[str, float]] = [{}, {"noise_level": 0.4}, {"weight": 0.3}]

@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from overt.completion import Completion, refit
 from overt.completion.refit import normal as refit_normal
-from overt.completion.refit import refit
 from overt.completion.refit.normal import (
     ReducedSolver,
     ReducedSystem,
     factor_grams,
     solve_rows,
 )
-from overt.completion.result import Completion
 from overt.completion.tangent import Entries
 from overt.problems import matrix_completion, matrix_sensing
 

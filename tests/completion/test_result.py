@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from overt.completion.result import Completion
+from overt.completion import Completion
 
 
 def low_rank(m: int, n: int, r: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

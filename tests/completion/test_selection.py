@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from overt.completion import Completion
 from overt.completion.estimator import selection, solvers
 from overt.completion.estimator.selection import select_model
 from overt.completion.estimator.solvers import SolverOptions
-from overt.completion.result import Completion
 from overt.problems import matrix_completion
 
 

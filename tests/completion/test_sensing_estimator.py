@@ -10,8 +10,8 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from overt import MatrixSensing
 from overt.completion.estimator import sensing as sensing_estimator
-from overt.completion.estimator.sensing import MatrixSensing
 from overt.problems import matrix_sensing
 
 

@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 
+from overt.completion import Completion, nuclear_norm_minimization, soft_impute
 from overt.completion.convex import proximal_steps
-from overt.completion.convex.nuclear import nuclear_norm_minimization
-from overt.completion.convex.soft_impute import soft_impute, weight_max
-from overt.completion.result import Completion
+from overt.completion.convex.soft_impute import weight_max
 from overt.problems import CompletionProblem, matrix_completion
 
 

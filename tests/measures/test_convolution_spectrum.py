@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from overt.measures.views.convolution import convolution_spectrum
+from overt.measures import convolution_spectrum
 
 
 def matrix_of(conv, size):

@@ -8,8 +8,7 @@ import torch.nn.utils.prune
 from torch import nn
 
 import overt
-from overt.measures.views.convolution import convolution_spectrum
-from overt.measures.views.weights import product_spectra, weight_spectra
+from overt.measures import convolution_spectrum, product_spectra, weight_spectra
 
 
 def svdvals(W):

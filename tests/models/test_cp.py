@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from overt.models.cp import CPTensor
+from overt.models import CPTensor
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5), (2, 3, 4, 5), (2, 3, 2, 3, 2)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from overt.problems.tensor import TensorCompletionProblem, tensor_completion
+from overt.problems import TensorCompletionProblem, tensor_completion
 
 
 def test_measures_the_entries_that_the_indices_name():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.predict.config import PredictConfig
 from overt.studies.predict.measures import MEASURES
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from overt.studies.base import Claim, Estimate, Run, Verdict
+from overt.studies import Claim, Estimate, Run, Verdict
 from overt.studies.report.build import StudySection
 from overt.studies.report.charts import (
     Interval,

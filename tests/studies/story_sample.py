@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.runs.identity import config_hash
 from overt.studies.story.config import StoryConfig
 from overt.studies.story.plan import plan

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from overt.studies import Run
 from overt.studies.adam.claims import CLAIMS
 from overt.studies.adam.config import AdamConfig
 from overt.studies.adam.plan import SCALES, WEIGHTS
 from overt.studies.adam.rules import judge
-from overt.studies.base import Run
 from overt.studies.runs.identity import config_hash
 
 SEEDS = range(6)

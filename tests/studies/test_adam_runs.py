@@ -9,12 +9,12 @@ import torch
 from pydantic import ValidationError
 
 from overt.linalg import svd
+from overt.studies import Run, RunContext
 from overt.studies.adam import study
 from overt.studies.adam.config import AdamConfig
 from overt.studies.adam.execute import Parts, execute, gradient, instance, intervene, leaving
 from overt.studies.adam.plan import plan
 from overt.studies.adam.steps import Stepper
-from overt.studies.base import Run, RunContext
 from overt.studies.runs.identity import config_hash
 from overt.training import make_optimizer
 

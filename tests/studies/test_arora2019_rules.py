@@ -7,10 +7,10 @@ import math
 
 import pytest
 
+from overt.studies import Run
 from overt.studies.arora2019.claims import CLAIMS
 from overt.studies.arora2019.config import Arora2019Config
 from overt.studies.arora2019.rules import judge
-from overt.studies.base import Run
 from overt.studies.runs.identity import config_hash
 
 SEEDS = range(10)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from overt.studies import Run, RunContext, Skip
 from overt.studies.arora2019 import study
 from overt.studies.arora2019.config import Arora2019Config
 from overt.studies.arora2019.dynamics import compare
 from overt.studies.arora2019.plan import plan
-from overt.studies.base import Run, RunContext, Skip
 from overt.studies.runs.identity import config_hash
 
 TINY = {"n": 12, "rank": 1, "n_observed": 80, "seed": 0, "leading": 3}

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from tiny_study import Second, TinyConfig, altered, study
 
-from overt.studies import run_study
-from overt.studies.base import Claim, Estimate, Run, Verdict
+from overt.studies import Claim, Estimate, Run, Verdict, run_study
 from overt.studies.claims.assess import load_mixture
 from overt.studies.claims.statistics import bootstrap, paired_difference, paired_ratio, proportion
 from overt.studies.claims.verdicts import last_verdicts

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from tiny_study import TinyConfig, study
 
-from overt.studies.base import Verdict
+from overt.studies import Verdict
 from overt.studies.runs.identity import config_hash, run_name, split_run_name
 
 

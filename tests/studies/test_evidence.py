@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from overt.studies.base import Run, Verdict
+from overt.studies import Run, Verdict
 from overt.studies.claims import evidence as ev
 from overt.studies.claims.rule import Guard, ended, fitted, judged, unended
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.generalization.claims import CLAIMS
 from overt.studies.generalization.config import GeneralizationConfig
 from overt.studies.generalization.methods import key, label, settings_of

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from overt.studies.base import Run, RunContext, Skip
+from overt.studies import Run, RunContext, Skip
 from overt.studies.generalization import execute as E
 from overt.studies.generalization import study
 from overt.studies.generalization.config import GeneralizationConfig

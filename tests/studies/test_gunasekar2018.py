@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from overt.studies.base import Run, RunContext
+from overt.studies import Run, RunContext
 from overt.studies.gunasekar2018 import margins as mg
 from overt.studies.gunasekar2018.claims import CLAIMS, GROUPS
 from overt.studies.gunasekar2018.classification import FourierPenalty, SeparableProblem, separable

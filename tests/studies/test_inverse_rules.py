@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from overt.studies.base import Run, RunContext
+from overt.studies import Run, RunContext
 from overt.studies.proxies.inverse import InverseConfig, part
 from overt.studies.proxies.inverse_claims import CLAIMS, LARGE, SMALL, TINY
 from overt.studies.runs.identity import config_hash

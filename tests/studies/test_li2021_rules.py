@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.li2021.claims import CLAIMS
 from overt.studies.li2021.config import Li2021Config
 from overt.studies.li2021.rules import climbs, judge

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from overt.problems import CompletionProblem, matrix_completion
-from overt.studies.base import Run, RunContext
+from overt.studies import Run, RunContext
 from overt.studies.li2021 import study
 from overt.studies.li2021.config import Li2021Config
 from overt.studies.li2021.execute import plateau

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.measure.claims import CLAIMS
 from overt.studies.measure.config import MeasureConfig
 from overt.studies.measure.figures import figures

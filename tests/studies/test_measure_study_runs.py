@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from overt.measures import Spectrum
 from overt.problems import ImageSet, ImageSplit
-from overt.studies.base import RunContext, Skip
+from overt.studies import RunContext, Skip
 from overt.studies.measure import collapse, pictures
 from overt.studies.measure.claims import CLAIMS, GROUPS
 from overt.studies.measure.config import MeasureConfig

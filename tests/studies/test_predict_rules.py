@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from predict_sample import blind, truthful, wrong, zoo_runs
 
-from overt.studies.base import Run, Verdict
+from overt.studies import Run, Verdict
 from overt.studies.predict import study
 from overt.studies.predict.claims import CLAIMS, NORMS, OURS, RIVALS
 from overt.studies.predict.measures import MEASURES

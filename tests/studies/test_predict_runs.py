@@ -13,7 +13,7 @@ import torch
 from predict_sample import blind, truthful, zoo_runs
 
 from overt.problems import ImageSet
-from overt.studies.base import Run, RunContext, RunOutput, Skip
+from overt.studies import Run, RunContext, RunOutput, Skip
 from overt.studies.predict import study
 from overt.studies.predict.board import RANDOM, TWIN, board_of, twins
 from overt.studies.predict.claims import OURS

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.proxies.claims import CLAIMS
 from overt.studies.proxies.config import PenaltyConfig
 from overt.studies.proxies.functionals import PAIRS, PROXIES

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from overt import functional as F
 from overt.problems import matrix_completion
-from overt.studies.base import Run, RunContext, StudyConfig
+from overt.studies import Run, RunContext, StudyConfig
 from overt.studies.proxies import execute as trainings
 from overt.studies.proxies import study
 from overt.studies.proxies.config import PILOT, PenaltyConfig

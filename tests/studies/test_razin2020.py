@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from overt.models import DeepLinear
-from overt.models.cp import CPTensor
-from overt.studies.base import Run, RunContext
+from overt.models import CPTensor, DeepLinear
+from overt.studies import Run, RunContext
 from overt.studies.razin2020.claims import CLAIMS, GROUPS
 from overt.studies.razin2020.config import RazinConfig
 from overt.studies.razin2020.execute import bound, network

@@ -17,7 +17,7 @@ import pytest
 import report_sample
 
 from overt._utils.errors import StoreError
-from overt.studies.base import Claim, Estimate, Run, Verdict
+from overt.studies import Claim, Estimate, Run, Verdict
 from overt.studies.report.build import SHOWN_ROWS, StudySection, build_report, render_report
 from overt.studies.report.figures import Figure, Table, encode_png, format_number, png_size
 from overt.studies.report.provenance import duration, provenance, ranges

@@ -16,7 +16,7 @@ import pytest
 
 from overt._utils import files
 from overt._utils.errors import StoreError
-from overt.studies.base import RunOutput
+from overt.studies import RunOutput
 from overt.studies.runs import npz, records
 from overt.studies.runs.plans import Plan
 from overt.studies.runs.store import FORMAT, Store

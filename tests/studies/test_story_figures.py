@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from story_sample import sample
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.claims.numbers import errors, median, setting, short, values
 from overt.studies.report.build import StudySection, render_report
 from overt.studies.report.figures import Figure

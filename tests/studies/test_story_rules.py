@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.runs.identity import config_hash
 from overt.studies.story.claims import CLAIMS
 from overt.studies.story.config import StoryConfig

@@ -10,7 +10,7 @@ import pooch
 import pytest
 import requests
 
-from overt.studies.base import Run, RunContext, Skip
+from overt.studies import Run, RunContext, Skip
 from overt.studies.runs.identity import config_hash
 from overt.studies.runs.records import dump_lines, load_lines
 from overt.studies.story import cost

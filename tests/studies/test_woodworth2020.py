@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from overt.problems import linear_regression
-from overt.studies.base import Run, RunContext
+from overt.studies import Run, RunContext
 from overt.studies.runs.identity import config_hash
 from overt.studies.runs.records import dump_lines, load_lines
 from overt.studies.woodworth2020.bias import basis_pursuit, minimum_norm, q_minimizer, q_value

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from overt.studies.base import Run
+from overt.studies import Run
 from overt.studies.runs.identity import config_hash
 from overt.studies.zhao2022.claims import CLAIMS, GROUPS
 from overt.studies.zhao2022.config import ADAPTIVE, PENALTIES, ZhaoConfig

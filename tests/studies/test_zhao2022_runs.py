@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from overt.models import DeepLinear
 from overt.problems import matrix_completion
-from overt.studies.base import Run, RunContext, Skip
+from overt.studies import Run, RunContext, Skip
 from overt.studies.runs.identity import config_hash
 from overt.studies.shared.penalized import Penalized, ReluNetwork, network
 from overt.studies.zhao2022 import movielens, study

@@ -12,8 +12,7 @@ from torch import nn
 from overt.linalg import Factored
 from overt.models import DeepLinear
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
-from overt.training import Recording, train
-from overt.training.gradient_flow import gradient_flow, singular_value_velocity
+from overt.training import Recording, gradient_flow, singular_value_velocity, train
 
 F64 = torch.float64
 
