@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from functools import cache
 
 import pytest
 
@@ -42,10 +44,24 @@ def test_every_file_is_in_a_known_room():
     assert {room(path) for path in files()} == {*FLOORS, "__init__"}
 
 
-def test_every_room_is_described():
+@cache
+def described():
+    """The rows of the table in docs/architecture.md: for each room, the words on what it imports."""
     page = (tree.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
+    named = [row for row in rows if len(row) == 5 and row[1].startswith(" `")]
+    return {row[1].strip(" `").removesuffix(".py").rstrip("/"): row[4] for row in named}
+
+
+def test_every_room_is_described():
     rooms = {name for name in FLOORS if not name.startswith("_")} | {"_utils"}
-    assert sorted(name for name in rooms if f"{name}/" not in page and f"{name}.py" not in page) == []
+    assert sorted(rooms - described().keys()) == []
+    inner = {
+        f"measures/{path.split('/')[1]}"
+        for path in files()
+        if path.startswith("measures/") and path.count("/") > 1
+    }
+    assert sorted(inner - described().keys()) == []
 
 
 def test_what_is_imported_exists():
@@ -75,6 +91,39 @@ def test_arrows_point_downward():
         if FLOORS.get(room(target), 0) > FLOORS[room(path)]
     ]
     assert upward == []
+
+
+def _inner(path):
+    """The row of the table that a file belongs to."""
+    folder = path.rpartition("/")[0]
+    if folder in described():
+        return folder
+    return "functional" if room(path) in ("_rules", "_spectral") else room(path)
+
+
+@cache
+def _may_import(name):
+    """The rows that the last column of a row names; "and below" adds all lower floors."""
+    words = described()[name]
+    named = set(re.findall(r"`([^`]+)`", words))
+    assert named <= described().keys(), (name, named)
+    if "and below" in words:
+        top = max(FLOORS[item.split("/")[0]] for item in named)
+        named |= {item for item in described() if FLOORS[item.split("/")[0]] < top}
+    if "subfolders" in words:
+        named |= {item for item in described() if item.startswith(f"{name}/")}
+    return named
+
+
+def test_rooms_import_what_the_page_says():
+    others = [
+        f"{path} imports {target}"
+        for path in BELOW_STUDIES
+        if path != "_version.py"
+        for target in sorted(targets(path))
+        if _inner(target) not in {_inner(path), *_may_import(_inner(path))}
+    ]
+    assert others == []
 
 
 def test_rooms_of_one_floor_have_no_circle():
@@ -165,6 +214,14 @@ def test_only_linalg_decomposes():
     # That the search finds what it should is shown by the room that must have it.
     inside = {name for path in files() if room(path) == "linalg" for name in names_of_torch_linalg(path)}
     assert {"svd", "qr", "eigh"} <= inside
+
+
+def test_names_are_fetched_late_only_by_fronts():
+    """An import by name hides an arrow."""
+    late = {
+        path for path, _, called in tree.calls() if called.split(".")[-1] in ("import_module", "__import__")
+    }
+    assert [path for path in sorted(late) if room(path) != "studies" and not is_init(path)] == []
 
 
 def test_nothing_is_unpickled_or_evaluated():

@@ -95,7 +95,13 @@ def test_bools_are_told_from_numbers_in_one_place():
             kinds = {getattr(node, "id", "") for node in ast.walk(call.args[1])}
             if "bool" in kinds and "str" not in kinds:
                 found.add(path)
-    assert found == {"_utils/checks.py"}
+    compared = (
+        path
+        for path in files()
+        for node in tree.nodes(path)
+        if isinstance(node, ast.Compare) and "bool" in [getattr(side, "id", "") for side in node.comparators]
+    )
+    assert found | set(compared) == {"_utils/checks.py"}
 
 
 # ---- one writer of files, one live line ------------------------------------------------------------------
@@ -116,6 +122,24 @@ def test_files_are_written_in_one_place():
     found = {path for path, call, called in tree.calls() if writes_in_place(call, called)}
     assert "_utils/files.py" in found
     assert sorted(path for path in found - RENAMES_FOLDERS if room(path) != "_utils") == []
+
+
+def test_nothing_else_writes_text():
+    """Below the studies, ``whole_file`` and ``write_whole`` are the only way to a file."""
+    found = {
+        path
+        for path, call, called in tree.calls()
+        if called.split(".")[-1] in ("write_text", "write_bytes")
+        or (called.split(".")[-1] == "open" and _mode(call) & set("wxa+"))
+    }
+    assert sorted(found) == ["_utils/files.py", "studies/runs/worker.py"]  # a worker's line of progress
+
+
+def _mode(call):
+    """The letters of the mode in which a call of ``open`` opens a file."""
+    given = [*call.args, *(word.value for word in call.keywords if word.arg == "mode")]
+    words = [item.value for item in given if isinstance(item, ast.Constant) and isinstance(item.value, str)]
+    return {letter for word in words if len(word) < 4 for letter in word}
 
 
 def test_lines_are_live_in_one_place():
@@ -147,7 +171,7 @@ def test_the_formatter_is_switched_off_nowhere():
         f"{path.relative_to(tree.ROOT)}:{number}"
         for path in ALL
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if line.split("#")[-1].strip() in ("fmt: " + "skip", "fmt: " + "off")
+        if re.fullmatch(r"fmt: *(skip|off)", line.split("#")[-1].strip())
     ]
     assert found == []
 

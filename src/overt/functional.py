@@ -329,11 +329,11 @@ def _function(rule: _rules.Rule, degree: int | None, W: Matrix | None, given: Te
     """Evaluate a rule on the spectrum of W, or on the one given, in the dtype of the input."""
     if given is None:
         if W is None:
-            raise TypeError("W: it is missing; give a matrix W, or its spectrum as singular_values=")
+            raise TypeError("W is missing; give a matrix W, or its spectrum as singular_values=")
         if isinstance(W, Factored):
             return of_spectrum(spectrum(W, up_to_scale=degree == 0), rule, degree).to(W.dtype)
         return of_matrix(check_matrix(W), rule, degree).to(W.dtype)
     if W is not None:
-        raise TypeError("W: it is given together with singular_values; give one of them")
+        raise TypeError("W and singular_values are both given; give one of them")
     s = check_spectrum(given)
     return of_spectrum(widen(s), rule, degree).to(s.dtype)

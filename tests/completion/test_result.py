@@ -78,3 +78,17 @@ def test_bad_input_is_refused() -> None:
         Completion.from_dense(torch.full((2, 2), torch.nan))
     with pytest.raises(ValueError, match=r"\(m, r\), \(r,\) and \(r, n\)"):
         Completion(torch.zeros(3, 2), torch.zeros(1), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "error", "message"),
+    [
+        ([0], torch.tensor([0]), TypeError, "rows must be a torch.Tensor of integers"),
+        (torch.tensor([0.5]), torch.tensor([0]), TypeError, "rows must hold integers"),
+        (torch.tensor([0]), torch.tensor([3]), ValueError, "cols must lie in 0 … 2, got 3"),
+        (torch.tensor([0]), torch.tensor([0, 1]), ValueError, "cols must have shape"),
+    ],
+)
+def test_places_outside_the_matrix_are_refused(rows, cols, error, message) -> None:
+    with pytest.raises(error, match=message):
+        Completion.from_dense(low_rank(4, 3, 1)).at(rows, cols)

@@ -63,11 +63,11 @@ def test_wrong_kinds(functional: str) -> None:
 @pytest.mark.parametrize("functional", FUNCTIONALS)
 def test_one_of_matrix_and_spectrum(functional: str) -> None:
     case, W, s = FUNCTIONALS[functional], gaussian(3, 3), torch.ones(3)
-    with pytest.raises(TypeError, match="W: it is missing; give a matrix"):
+    with pytest.raises(TypeError, match="W is missing; give a matrix"):
         case()
-    with pytest.raises(TypeError, match="W: it is given together with singular_values"):
+    with pytest.raises(TypeError, match="W and singular_values are both given"):
         case(W, singular_values=s)
-    with pytest.raises(TypeError, match="W: it is given together with singular_values"):
+    with pytest.raises(TypeError, match="W and singular_values are both given"):
         case(Factored(W, W), singular_values=s)
 
 

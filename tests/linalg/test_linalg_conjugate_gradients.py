@@ -102,3 +102,8 @@ def test_single_precision_stays_single() -> None:
     found = conjugate_gradients(lambda v: A @ v, gaussian(10, dtype=torch.float32), tolerance=1e-5)
     assert found.converged
     assert found.x.dtype == torch.float32
+
+
+def test_a_matrix_in_place_of_a_map_is_refused():
+    with pytest.raises(TypeError, match="matrix must be callable"):
+        conjugate_gradients(torch.eye(3), torch.ones(3))

@@ -242,7 +242,7 @@ def test_forms_of_the_solution_and_the_table():
         ({"W": torch.full((8, 7), math.nan, dtype=torch.float64)}, ValueError, "NaN or infinite"),
         ({"W": torch.ones(3, 7)}, ValueError, "shape"),
         ({"W": [[1.0]]}, TypeError, r"^W\b"),
-        ({"problem": 3}, TypeError, "problem must have"),
+        ({"problem": 3}, TypeError, "problem must be a problem of overt.problems, with shape, y"),
         ({"zero": 0.0}, ValueError, "zero must be"),
         ({"references": -1}, ValueError, "references"),
         ({"exponents": (0.0, 1.0)}, ValueError, "exponents"),

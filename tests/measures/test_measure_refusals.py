@@ -47,7 +47,7 @@ WRONG = {
         gaussian(2, 3),
         {"basis": "wavelet"},
         ValueError,
-        "basis must be .identity., .fourier., .dct. or .haar.",
+        "basis must be 'identity', 'fourier', 'dct', 'haar' or, for measures and penalties, 'eigen'",
     ),
     "probes": (
         gaussian(2, 3),

@@ -180,7 +180,7 @@ def test_extreme_scales_and_depths_do_not_overflow():
         (
             {"seed": 1, "generator": torch.Generator()},
             ValueError,
-            "seed: it is given",
+            "seed and generator are both given",
         ),
         ({"generator": 3}, TypeError, "generator"),
         ({"dtype": torch.int64}, ValueError, "dtype"),

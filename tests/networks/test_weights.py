@@ -152,6 +152,46 @@ def test_a_callable_sees_the_block_diagonal():
     torch.testing.assert_close(penalty.value(), F.nuclear_norm(dense) + 58)
 
 
+def test_a_callable_of_groups_can_be_kept():
+    torch.manual_seed(9)
+    conv = nn.Conv2d(6, 4, 3, groups=2).double()
+    penalty = overt.SpectralPenalty(conv, lambda W: F.nuclear_norm(W) ** 2, weight=1.0, every=2)
+    expected = F.nuclear_norm(patch_operator(conv, conv.weight)) ** 2
+    for _ in range(2):  # decomposed, and by what is kept
+        value = penalty.penalty()
+        torch.testing.assert_close(value, expected)
+        (found,) = torch.autograd.grad(value, conv.weight)
+        (truth,) = torch.autograd.grad(expected, conv.weight, retain_graph=True)
+        torch.testing.assert_close(found, truth)
+
+
+def test_a_kernel_that_another_module_holds_first_is_still_a_kernel():
+    torch.manual_seed(10)
+    conv = nn.Conv1d(4, 6, 3, groups=2).double()
+    model = nn.Module()
+    model.kernel, model.conv = conv.weight, conv
+    expected = torch.linalg.svdvals(patch_operator(conv, conv.weight.detach()))
+    spectra = weight_spectra(model)
+    assert list(spectra) == ["kernel"]
+    torch.testing.assert_close(spectra["kernel"].values, expected)
+    torch.testing.assert_close(overt.SpectralPenalty(model, "nuclear_norm").value(), expected.sum())
+    whole = weight_spectra(model, input_sizes={"conv": 8})["kernel"].values
+    torch.testing.assert_close(whole, convolution_spectrum(conv, 8).values)
+
+
+def test_a_weight_that_is_shared_and_pruned_in_one_place_acts_as_two():
+    torch.manual_seed(11)
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 7), nn.Linear(4, 7)).double()
+    model[1].weight = model[2].weight = model[0].weight
+    pruned(model[0])
+    spectra = weight_spectra(model)
+    assert list(spectra) == ["0.weight", "1.weight"]
+    for name, layer in (("0.weight", model[0]), ("1.weight", model[2])):
+        torch.testing.assert_close(spectra[name].values, torch.linalg.svdvals(layer.weight.detach()))
+    total = sum(spectrum.values.sum() for spectrum in spectra.values())
+    torch.testing.assert_close(overt.SpectralPenalty(model, "nuclear_norm").value(), total)
+
+
 def circular_operator(conv: nn.Module, kernel: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """The dense matrix of the circular convolution that `conv` (or its transpose) stands for, tap by tap."""
     groups, (rows, columns) = conv.groups, (kernel.shape[0], kernel.shape[1] * conv.groups)
@@ -238,6 +278,16 @@ def test_an_adapter_is_its_product_and_one_that_is_switched_off_is_nothing():
     torch.testing.assert_close(weight_spectra(model)["on"].values, spectra["on"].values)
 
 
+def test_switched_off_factors_of_a_convolution_are_nothing():
+    model = Adapted()
+    model.base_layer = nn.Conv1d(6, 5, 3)
+    model.lora_A = nn.ModuleDict({name: nn.Conv1d(6, 2, 3, bias=False) for name in ("on", "off")})
+    model.lora_B = nn.ModuleDict({name: nn.Conv1d(2, 5, 1, bias=False) for name in ("on", "off")})
+    names = ["base_layer.weight", "lora_A.on.weight", "lora_B.on.weight"]
+    assert list(weight_spectra(model)) == names
+    assert [layer.name for layer in overt.SpectralPenalty(model).penalized()] == names
+
+
 def test_a_computed_weight_is_read_as_it_acts_now():
     torch.manual_seed(7)
     layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)).double()
@@ -278,3 +328,11 @@ def test_each_expert_is_released_and_refitted_at_its_own_rank():
     refit.step()
     for i, W in enumerate(model.up.detach()):
         assert torch.linalg.matrix_rank(W, rtol=1e-8, atol=1e-12) == (i + 1) % 2
+
+
+def test_one_expert_is_selected_by_the_name_that_is_reported():
+    model = Experts().double()
+    penalty = overt.SpectralPenalty(model, layers=["up[1]", "up[3]"], layer_weights={"up[3]": 2.0, "up": 0.5})
+    assert [(layer.name, layer.weight) for layer in penalty.penalized()] == [("up[1]", 0.5), ("up[3]", 2.0)]
+    with pytest.raises(ValueError, match=r"layers: 'up\[9\]' is no name or pattern"):
+        overt.SpectralPenalty(model, layers="up[9]")

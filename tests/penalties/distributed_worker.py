@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from overt.measures import weight_spectra
 from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
 from overt.training import HoldReleaseRefit
@@ -120,6 +121,46 @@ def check_product_and_release(mesh) -> None:
     assert "FSDP2" in message
 
 
+class Experts(nn.Module):
+    """A batch of three matrices, which two processes cannot share evenly, and a kernel with groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(3, 4, 6))
+        self.conv = nn.Conv1d(6, 6, 3, groups=3)
+
+    def forward(self, x):
+        return self.conv(x).sum() + self.up.sum()
+
+
+def experts() -> Experts:
+    torch.manual_seed(0)
+    return Experts().double()
+
+
+def check_experts(mesh) -> None:
+    """Measured and penalized as in one process; directions serve before and after the backward pass."""
+    alone, net = experts(), fully_shard(experts(), mesh=mesh)
+    for name, spectrum in weight_spectra(alone).items():
+        torch.testing.assert_close(weight_spectra(net)[name].values, spectrum.values)
+    expected = SpectralPenalty(alone, weight=1.0).penalty()
+    expected.backward()
+    penalty = SpectralPenalty(net, weight=1.0, every=4)
+    loss = net(torch.ones(2, 6, 5, dtype=torch.float64))
+    gathered = penalty.penalty()  # the root keeps its parameters whole until the backward pass
+    (gathered + 0 * loss).backward()
+    for p, truth in zip(net.parameters(), alone.parameters(), strict=True):
+        if truth.grad is not None:
+            torch.testing.assert_close(whole(p.grad), truth.grad)
+    restored = SpectralPenalty(net, weight=1.0, every=4)
+    restored.load_state_dict(penalty.state_dict())
+    net(torch.ones(2, 6, 5, dtype=torch.float64))
+    for value in (gathered, restored.penalty()):
+        torch.testing.assert_close(value, expected)
+    net.reshard()
+    torch.testing.assert_close(penalty.penalty(), expected)
+
+
 def main() -> None:
     dist.init_process_group("gloo")
     rank, size = dist.get_rank(), dist.get_world_size()
@@ -144,6 +185,7 @@ def main() -> None:
                 found = steps(net, penalty_of(net, every), x[mine], y[mine], penalty_first=first)
                 same(found, expected)
     check_product_and_release(mesh)
+    check_experts(mesh)
     if rank == 0:
         print("same in", size, "processes")
     dist.destroy_process_group()

@@ -144,9 +144,9 @@ def test_describe_is_plain_and_repr_readable():
         (
             {"functional": "nuclear"},
             ValueError,
-            "unknown functional 'nuclear'; known: .*normalized_nuclear_norm",
+            "functional must be a callable or one of .*normalized_nuclear_norm.*, got 'nuclear'",
         ),
-        ({"functional": "singular_values"}, ValueError, "unknown functional"),
+        ({"functional": "singular_values"}, ValueError, "functional must be a callable or one of"),
         ({"functional": 3}, TypeError, "functional must be a name or a callable"),
         ({"of": "layers"}, ValueError, "of must be 'weights' or 'product'"),
         ({"norm_cap": 0.0}, ValueError, "norm_cap must be a finite number > 0"),

@@ -188,7 +188,7 @@ def test_random_split_is_seeded_and_a_partition(small):
     [
         ({"split": "u6"}, ValueError, "split must be 'u1', 'u2'"),
         ({"split": "../u1"}, ValueError, "split must be"),
-        ({"split": "random"}, TypeError, "seed must be .* got None"),
+        ({"split": "random"}, TypeError, "seed is missing; split='random' needs one"),
         ({"split": "u1", "seed": 3}, ValueError, "seed: the split 'u1' is published"),
         ({"split": "random", "seed": "x"}, TypeError, "seed"),
         ({"split": "random", "seed": 0, "test_share": 0}, ValueError, "test_share"),

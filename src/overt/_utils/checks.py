@@ -23,6 +23,7 @@ __all__ = [
     "check_sizes",
     "is_integer",
     "is_number",
+    "kind_of",
     "message",
     "optional",
 ]
@@ -40,12 +41,17 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def kind_of(value: object) -> str:
+    """The type of a value in words: ``an int``, ``a Tensor``."""
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
+
+
 def message(name: str, expected: str, value: object, remedy: str = "") -> str:
     """The line of a refusal: ``name must be expected, got value; remedy``."""
     text = repr(value)
     if len(text) > 80 or "\n" in text or " at 0x" in text:
-        kind = type(value).__name__
-        text = f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
+        text = kind_of(value)
     return f"{name} must be {expected}, got {text}" + (f"; {remedy}" if remedy else "")
 
 

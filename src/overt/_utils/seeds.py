@@ -19,7 +19,7 @@ def generator_from(seed: int | None, generator: torch.Generator | None = None) -
     """A new generator from `seed`, or the given CPU generator, or None for torch's own default."""
     if generator is not None:
         if seed is not None:
-            raise ValueError("seed: it is given together with a generator; give one of them")
+            raise ValueError("seed and generator are both given; give one of them")
         if not isinstance(generator, torch.Generator):
             raise TypeError(message("generator", "a torch.Generator", generator))
         if generator.device.type != "cpu":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overt._utils.tensors import require_finite
+from overt._utils.tensors import check_float_tensor, check_index, require_finite
 from overt.linalg import Factored, svd
 
 _CHUNK = 4096  # positions gathered at a time: so few stay in a core's cache
@@ -120,7 +120,7 @@ class Completion:
         -------
         Completion
         """
-        if W.ndim != 2:
+        if check_float_tensor(W, "W").ndim != 2:
             raise ValueError(f"W must have two dimensions, got the shape {tuple(W.shape)}")
         require_finite(W)
         scale = W.abs().max() if W.numel() else W.new_zeros(())
@@ -192,6 +192,9 @@ class Completion:
         -------
         Tensor, shape (k,)
         """
+        m, n = self.shape
+        rows = check_index(rows, "rows", m, like=rows)
+        cols = check_index(cols, "cols", n, like=rows)
         return entries_at(self.triplet, rows, cols)
 
     def cut(self, rank: int) -> Completion:

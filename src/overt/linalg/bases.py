@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from overt._utils.checks import check_choice, check_sizes, is_integer, message
+from overt._utils.checks import check_sizes, is_integer, message
 from overt._utils.tensors import compute_dtype
 
 
@@ -113,6 +113,10 @@ def make_basis(
         with channels, shape (channels, length), pass ``dims=[1]``; for a sequence of embeddings, shape
         (tokens, width), ``dims=[0]``.
 
+    Returns
+    -------
+    Basis
+
     Raises
     ------
     TypeError, ValueError
@@ -137,7 +141,9 @@ def make_basis(
         return Basis("matrix", shape, (), _orthonormal_rows(basis, math.prod(shape)))
     if not isinstance(basis, str):
         raise TypeError(message("basis", "a name, a matrix as a torch.Tensor or a Basis", basis))
-    check_choice(basis, "basis", BASES)
+    if basis not in BASES:
+        names = ", ".join(map(repr, BASES))
+        raise ValueError(message("basis", f"{names} or, for measures and penalties, 'eigen'", basis))
     chosen = _dims(shape, dims)
     if basis == "haar" and any(shape[d] & (shape[d] - 1) for d in chosen):
         raise ValueError(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_callable
+from overt._utils.tensors import check_float_tensor
 from overt.linalg.decompositions import eigh
 
 
@@ -97,6 +99,8 @@ def conjugate_gradients(
     >>> found.converged, found.n_iter, found.x.round(decimals=6).tolist()
     (True, 2, [1.0, 1.0])
     """
+    check_callable(matrix, "matrix", remedy="give v ↦ A v, for a matrix A as lambda v: A @ v")
+    check_float_tensor(b, "b")
     most = min(2 * b.numel(), 1000) if max_iter is None else max_iter
     found = LinearSolution(torch.zeros_like(b))
     r = b

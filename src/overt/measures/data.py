@@ -37,6 +37,10 @@ def data_spectrum(
     center : bool
         Subtract the mean; otherwise C is the matrix of second moments.
 
+    Returns
+    -------
+    Spectrum
+
     Raises
     ------
     TypeError, ValueError

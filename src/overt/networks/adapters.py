@@ -12,6 +12,8 @@ from overt._utils.checks import check_number
 from overt.linalg import Factored, svd
 from overt.networks.modules import named_modules
 
+_FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
+
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
@@ -114,13 +116,25 @@ def _check_apart(adapter: Adapter) -> None:
 
 
 def idle_factors(model: nn.Module) -> set[int]:
-    """The identities of the factors of adapters that are switched off, and so do not act."""
-    idle = {id(p) for adapter in _adapters(model, active=False) for p in adapter.parameters}
-    return idle - {id(p) for adapter in _adapters(model) for p in adapter.parameters}
+    """The identities of the factors of adapters that are switched off, and so do not act.
+
+    Those of convolutions and embeddings are among them.
+    """
+    idle: set[int] = set()
+    at_work: set[int] = set()
+    for _, module in named_modules(model):
+        for held in (getattr(module, name, None) for name in _FACTORS):
+            if not isinstance(held, (nn.ModuleDict, nn.ParameterDict)):
+                continue
+            switched_on = getattr(module, "active_adapters", list(held))
+            for key, part in held.items():
+                factors = part.parameters() if isinstance(part, nn.Module) else (part,)
+                (at_work if key in switched_on else idle).update(map(id, factors))
+    return idle - at_work
 
 
-def _adapters(model: nn.Module, *, active: bool = True) -> Iterator[Adapter]:
-    """The adapters that act, or those that do not; each layer once, under its first name."""
+def _adapters(model: nn.Module) -> Iterator[Adapter]:
+    """The adapters that act; each layer once, under its first name."""
     seen: set[int] = set()
     for path, module in named_modules(model):
         left, right = getattr(module, "lora_A", None), getattr(module, "lora_B", None)
@@ -128,13 +142,12 @@ def _adapters(model: nn.Module, *, active: bool = True) -> Iterator[Adapter]:
             continue
         seen.add(id(module))
         if not isinstance(left, nn.ModuleDict):
-            if active:
-                yield from _adapter(path, module, left, right, getattr(module, "scaling", 1.0))
+            yield from _adapter(path, module, left, right, getattr(module, "scaling", 1.0))
             continue
         switched_on = getattr(module, "active_adapters", list(left))
         scalings = getattr(module, "scaling", {})
         for key in left:
-            if (key in switched_on) == active and key in right:
+            if key in switched_on and key in right:
                 name = f"{path}.{key}" if path else key
                 yield from _adapter(name, module, left[key], right[key], scalings.get(key, 1.0))
 

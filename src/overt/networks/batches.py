@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overt._utils.checks import message
+from overt._utils.checks import kind_of, message
 
 Inputs = Tensor | Iterable[object]
 
@@ -30,7 +30,7 @@ def check_inputs(x: object, name: str = "x", hint: str = _PENALTY_HINT) -> Tenso
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         complex_valued = isinstance(x, Tensor) and x.is_complex()
-        kind = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+        kind = f"a tensor of {x.dtype}" if isinstance(x, Tensor) else kind_of(x)
         remedy = "complex inputs are not supported" if complex_valued else hint
         raise TypeError(f"{name} must be a floating-point tensor (n, …), got {kind}; {remedy}")
     if x.ndim < 2 or x.numel() == 0:
@@ -126,8 +126,7 @@ def _each(inputs: Any) -> Iterator[Any]:
         yield from inputs
     else:
         raise TypeError(
-            "inputs must be a tensor (n, …), a DataLoader or an iterable of batches, got "
-            f"a {type(inputs).__name__}"
+            f"inputs must be a tensor (n, …), a DataLoader or an iterable of batches, got {kind_of(inputs)}"
         )
 
 
@@ -145,4 +144,4 @@ def _first(batch: object) -> Tensor:
 def _word(batch: object) -> str:
     if isinstance(batch, (tuple, list)):
         return f"{type(batch).__name__} of {', '.join(type(item).__name__ for item in batch) or 'nothing'}"
-    return f"a {type(batch).__name__}"
+    return kind_of(batch)

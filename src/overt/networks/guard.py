@@ -86,12 +86,11 @@ def measuring(model: Any, *, train: bool = False) -> Iterator[None]:
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put all buffers back after a with block: the same tensor objects, with what they held."""
+    """Put all buffers back after a with block: the same tensor objects, with what they held, or None."""
     buffers = [
-        (module, name, b, b.detach().clone())
+        (module, name, b, None if b is None else b.detach().clone())
         for module in model.modules()
         for name, b in module._buffers.items()
-        if b is not None
     ]
     try:
         yield
@@ -99,6 +98,10 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for module, name, buffer, before in buffers:
                 module._buffers[name] = buffer
+                if buffer is None or before is None:
+                    continue
+                if buffer.shape != before.shape:
+                    buffer.resize_(before.shape)
                 if not _same(buffer, before):
                     buffer.copy_(before)
 

@@ -73,7 +73,8 @@ def _matches(owners: Owners, selector: Selector) -> bool:
 def _matches_one(name: str, module: nn.Module, selector: Selector) -> bool:
     if isinstance(selector, str):
         owner = name.rpartition(".")[0]
-        return fnmatch.fnmatchcase(name, selector) or fnmatch.fnmatchcase(owner, selector)
+        # A name itself comes first: in a pattern the brackets of "experts.up[1]" stand for a set of letters.
+        return name == selector or fnmatch.fnmatchcase(name, selector) or fnmatch.fnmatchcase(owner, selector)
     if isinstance(selector, type):
         return isinstance(module, selector)
     return bool(selector(name, module))

@@ -11,7 +11,8 @@ Measures and penalties both read a model's weights here, so that what is measure
 - A weight that is computed (``torch.nn.utils.parametrizations``, the older weight and spectral
   normalization, pruning) counts as its layer uses it in evaluation; what it is computed from does not.
 - The two factors of a low-rank adapter are one matrix, their product; see `overt.networks.adapters`.
-- A weight that is shared counts once, and answers to each of its names.
+- A weight that is shared counts once, and answers to each of its names; but not where one layer uses it
+  as it is and another computes its own from it, say by pruning.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from overt.linalg import Factored
 from overt.networks.adapters import Adapter, adapters_of, idle_factors
+from overt.networks.distributed import computed, whole
 from overt.networks.guard import evaluated, untouched
-from overt.networks.modules import named_modules
+from overt.networks.modules import check_module, named_modules
 from overt.networks.selection import Owners
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -68,22 +70,37 @@ class Weight:
     @property
     def convolution(self) -> Convolution | None:
         """The convolution whose kernel it is, if it is one."""
+        if self.adapter is not None:
+            return None
         kinds = (*CONVOLUTIONS, *TRANSPOSED)
-        found = next((module for _, module in self.owners if isinstance(module, kinds)), None)
-        return found if self.attribute == "weight" else None
+        # By each of its names: another module may hold the kernel first, under a name of its own.
+        held = (module for name, module in self.owners if name.rpartition(".")[2] == "weight")
+        return next((module for module in held if isinstance(module, kinds)), None)
 
     @property
     def groups(self) -> int:
         """Number of matrices that act side by side."""
         return 1 if self.convolution is None else int(self.convolution.groups)
 
+    def member_owners(self, member: int | None = None) -> Owners:
+        """As `owners`, of one matrix of a parameter that is a batch of them, or of all; else nothing."""
+        held = self.parameters[0] if len(self.parameters) == 1 else None
+        batch = held is not None and held.ndim == 3 and self.convolution is None and self.adapter is None
+        if held is None or not batch:
+            return ()
+        members = range(len(held)) if member is None else (member,)
+        return tuple((f"{name}[{i}]", module) for name, module in self.owners for i in members)
+
     def tensor(self) -> Tensor | Factored:
-        """Detached, as it acts in evaluation; the model is left as it is."""
-        if self.parameters and self.owners[0][1]._parameters.get(self.attribute) is self.parameters[0]:
-            return self.parameters[0].detach()
-        with torch.no_grad(), untouched(self.owners[0][1], "as is"):
-            W = self.compute()
-            return Factored(W.U.detach(), W.V.detach()) if isinstance(W, Factored) else W.detach()
+        """Detached, whole, as it acts in evaluation; the model is left as it is."""
+        module = self.owners[0][1]
+        if self.parameters and module._parameters.get(self.attribute) is self.parameters[0]:
+            return whole(self.parameters[0].detach())
+        with torch.no_grad(), untouched(module, "as is"):
+            if self.adapter is None:
+                return computed(module, cast(Callable[[], Tensor], self.compute)).detach()
+            W = self.adapter.matrix()
+            return Factored(whole(W.U.detach()), whole(W.V.detach()))
 
     def parts(self, W: Tensor) -> list[tuple[str, Tensor]]:
         """The matrices in a dense tensor, each with its name, in its own shape: one alone unless a batch.
@@ -112,9 +129,10 @@ def weights_of(model: nn.Module) -> list[Weight]:
 
     Raises
     ------
-    ValueError
-        A parameter is not initialized yet.
+    TypeError, ValueError
+        `model` is no module; a parameter is not initialized yet.
     """
+    model = check_module(model)
     adapters = adapters_of(model)
     found: dict[Hashable, Weight] = {a.name: _of_adapter(a) for a in adapters}
     factors = {id(p) for a in adapters for p in a.parameters} | idle_factors(model)
@@ -170,12 +188,14 @@ def _held_by(module: nn.Module, path: str) -> Iterator[tuple[Hashable, Weight]]:
         if p.ndim >= 2 and id(p) not in sources:
             yield (id(p),), Weight(((f"{path}{name}", module),), name, (p,), partial(getattr, module, name))
     for name, (parameters, compute) in hooked.items():
-        key = tuple(map(id, parameters)) or (id(module), name)
+        mask = getattr(module, f"{name}_mask", None)  # of pruning: other masks are other matrices
+        key = (*map(id, parameters), "hooked", id(mask)) if parameters else (id(module), name)
         yield key, Weight(((f"{path}{name}", module),), name, parameters, compute)
     if is_parametrized(module):
         for name, chain in cast(nn.ModuleDict, module.parametrizations).items():
             parameters = tuple(chain.parameters())
-            key = tuple(map(id, parameters)) or (id(chain),)
+            kinds = tuple(type(part) for part in cast(nn.ModuleList, chain))
+            key = (*map(id, parameters), *kinds) if parameters else (id(chain),)
             compute = partial(_parametrized, module, name)
             yield key, Weight(((f"{path}{name}", module),), name, parameters, compute)
 

@@ -97,9 +97,10 @@ def check_layers(
 
 def check_names(model: nn.Module, **selectors: Sequence[Selector] | Mapping[Selector, float] | None) -> None:
     """Refuse names of layers that there are not, in arguments of these names."""
-    owners = [weight.owners for weight in weights_of(model)]
+    weights = weights_of(model)
+    owners = [weight.owners for weight in weights]
     for argument, given in selectors.items():
-        unknown = unmatched(given or (), owners)
+        unknown = unmatched(given or (), [*owners, *(weight.member_owners() for weight in weights)])
         if unknown and owners:
             known = [of_one[0][0] for of_one in owners]
             listed = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")

@@ -11,7 +11,7 @@ from torch import Tensor
 from overt.linalg import Factored, require_finite
 from overt.linalg.decompositions import full_precision
 from overt.linalg.spectrum import widen
-from overt.penalties.kept import Kept, key_of, like, restored, stored
+from overt.penalties.kept import Kept, fitting, key_of, like, restored, stored
 from overt.penalties.layers import Layer
 from overt.penalties.methods import Solver
 from overt.penalties.tangent import FactoredTangent
@@ -46,6 +46,7 @@ class Evaluator:
         if self._calls % self.every == 0 or key != self._key:
             self._kept, self._key, self._calls = self.tangents(layers), key, 0
         self._calls += 1
+        self._kept = [fitting(kept, layer) for kept, layer in zip(self._kept, layers, strict=True)]
         return [
             cast(Any, tangent)(_argument(layer)) for tangent, layer in zip(self._kept, layers, strict=True)
         ]
@@ -106,7 +107,8 @@ class Evaluator:
             return self.solver.tangents(stacked)
         if self.solver.functional.named:
             return [self.solver.block_tangent(W, first.blocks, first.copies) for W in stacked]
-        raise ValueError("every > 1: a callable cannot be kept for grouped convolutions; name a functional")
+        # Only of groups: `check_settings` refuses a callable on operators.
+        return [self.solver.block_tangent_of_callable(W, first.blocks) for W in stacked]
 
 
 def _groups(layers: Sequence[Layer]) -> list[list[int]]:

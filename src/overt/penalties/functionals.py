@@ -14,6 +14,7 @@ from torch import Tensor
 
 from overt import _rules
 from overt import functional as F
+from overt._utils.checks import message
 
 SCALE_INVARIANT = frozenset(
     {
@@ -86,10 +87,10 @@ def resolve(functional: str | Callable[[Tensor], Tensor], options: Mapping[str, 
             )
         return Functional(_name_of(functional), functional)
     if not isinstance(functional, str):
-        raise TypeError(f"functional must be a name or a callable, got {type(functional).__name__}")
+        raise TypeError(message("functional", "a name or a callable", functional))
     known = sorted(name for name in F.__all__ if name != "singular_values")
     if functional not in known:
-        raise ValueError(f"unknown functional {functional!r}; known: {', '.join(known)}, or pass a callable")
+        raise ValueError(message("functional", f"a callable or one of {', '.join(known)}", functional))
     function = getattr(F, functional)
     try:
         inspect.signature(function).bind(None, **options)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from overt._utils.tensors import compute_dtype
-from overt.networks.distributed import is_sharded
+from overt.networks.distributed import is_sharded, whole
 from overt.penalties.functionals import Form
 from overt.penalties.layers import Layer
 from overt.penalties.tangent import FactoredTangent, Tangent
@@ -66,10 +66,18 @@ def split(state_dict: Mapping[str, Any], prefix: str) -> tuple[dict[str, Tensor]
     return {name.removeprefix(prefix): value for name, value in own.items()}, rest
 
 
+def fitting(kept: Kept, layer: Layer) -> Kept:
+    """What is kept, sharded as the parameter is now: FSDP2 gathers it from forward to backward pass."""
+    if isinstance(kept, FactoredTangent) or is_sharded(kept.direction) == is_sharded(layer.tensors[0]):
+        return kept
+    return like(kept, layer)
+
+
 def like(tangent: Tangent, layer: Layer) -> Tangent:
     """The direction in the shape of the parameter, and sharded as it is."""
     W = layer.tensors[0]
-    direction = tangent.direction.reshape(W.shape).contiguous()
+    direction = tangent.direction if is_sharded(W) else whole(tangent.direction)
+    direction = direction.reshape(W.shape).contiguous()
     if is_sharded(W) and not is_sharded(direction):
         from torch.distributed.tensor import distribute_tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -149,30 +149,31 @@ def layers_of(
 ) -> list[Layer]:
     """The layers of a model as it is now, in the order of its parameters, without those of weight 0."""
     layers = [
-        layer
+        replace(layer, weight=weight_of(owners, weights))
         for weight in weights_of(model)
-        if chosen(weight.owners, select)
-        for layer in _layers(weight, weight_of(weight.owners, weights), operators, grid)
+        if chosen([*weight.owners, *weight.member_owners()], select)
+        for layer in _layers(weight, operators, grid)
+        if chosen(owners := [*weight.owners, *weight.member_owners(layer.member)], select)
     ]
     # A frozen matrix cannot follow a penalty. All frozen, the value is still of interest.
     moving = [layer for layer in layers if layer.moves]
     return [layer for layer in (moving or layers) if layer.weight > 0]
 
 
-def _layers(weight: Weight, factor: float, operators: bool, grid: int | Sequence[int]) -> Iterator[Layer]:
-    """One layer for each matrix of a weight."""
+def _layers(weight: Weight, operators: bool, grid: int | Sequence[int]) -> Iterator[Layer]:
+    """One layer for each matrix of a weight, of factor 1."""
     if weight.adapter is not None:
         A, B = weight.parameters
         # W = scaling · B A = U Vᵀ with U = scaling · B and V = Aᵀ.
         U, V = widen(whole(B)) * weight.adapter.scaling, widen(whole(A)).mT
-        yield Layer(weight.name, factor, "factored", (U, V), weight.parameters)
+        yield Layer(weight.name, 1.0, "factored", (U, V), weight.parameters)
         return
     value = _value(weight)
     batch = value.ndim == 3 and weight.convolution is None and _is_held(weight)
     for i, (name, W) in enumerate(weight.parts(value)):
         kind, geometry, size = _geometry(weight, W, operators, grid)
         member = i if batch else None
-        yield Layer(name, factor, kind, (W,), weight.parameters, size, geometry, member)
+        yield Layer(name, 1.0, kind, (W,), weight.parameters, size, geometry, member)
 
 
 def _geometry(

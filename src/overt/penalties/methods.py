@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -133,6 +133,12 @@ class Solver:
             # ⟨D, blocks⟩ = ⟨pulled back, kernel⟩.
             pulled = torch.func.vjp(blocks_of, kernel)[1](direction)[0]
             return Tangent(pulled if form == "linear" else pulled / copies, offset, form)
+
+    def block_tangent_of_callable(self, kernel: Tensor, blocks_of: Callable[[Tensor], Tensor]) -> Tangent:
+        """As `block_tangent`, for a function of the block-diagonal matrix of blocks (groups, m, n)."""
+        return _tangent_of_callable(
+            lambda X: self.functional.of_matrix(cast(Any, torch).block_diag(*blocks_of(X))), kernel
+        )
 
     def _by_gram(self, W: Tensor) -> tuple[Tensor, Tensor]:
         # Where "auto" comes to a Gram matrix, bfloat16 was meant for the iteration.

@@ -159,6 +159,10 @@ def matrix_sensing(
     noise
         Standard deviation of the Gaussian noise relative to the root mean square of the clean measurements.
 
+    Returns
+    -------
+    SensingProblem
+
     Raises
     ------
     TypeError, ValueError
@@ -211,6 +215,10 @@ def linear_regression(
         (Woodworth et al. 2020, there without the signs).
     noise
         Standard deviation of the Gaussian noise relative to the root mean square of the clean targets.
+
+    Returns
+    -------
+    RegressionProblem
 
     Raises
     ------

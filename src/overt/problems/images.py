@@ -89,6 +89,10 @@ def image_classification(
     dtype
         Of the images.
 
+    Returns
+    -------
+    ImageSplit
+
     Raises
     ------
     DataUnavailableError

@@ -61,6 +61,8 @@ def movielens_100k(
     test_share = check_number(test_share, "test_share", above=0, below=1)
     if split != "random" and seed is not None:
         raise ValueError(f"seed: the split {split!r} is published; leave seed out or use split='random'")
+    if split == "random" and seed is None:
+        raise TypeError("seed is missing; split='random' needs one, such as seed=0")
     generator = seeded(cast(int, seed)) if split == "random" else None
     archive = fetch(MOVIELENS_100K)
     if generator is not None:

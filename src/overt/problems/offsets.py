@@ -77,6 +77,10 @@ def fit_offsets(problem: EntriesProblem, how: str = "biases", *, ridge: float = 
         Shrinks a line towards the mean as if it held so many more entries equal to the mean; 0 is plain least
         squares. A line without entries gets offset 0.
 
+    Returns
+    -------
+    Offsets
+
     Raises
     ------
     TypeError, ValueError

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from overt._utils.checks import kind_of
 from overt._utils.files import write_whole
 
 _KEY = "overt.checkpoint"
@@ -67,7 +68,7 @@ def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return {kind: [pack(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"plain": value}
-    raise TypeError(f"{name} holds a {type(value).__name__}, which has no place in a checkpoint")
+    raise TypeError(f"{name} holds {kind_of(value)}, which has no place in a checkpoint")
 
 
 def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:

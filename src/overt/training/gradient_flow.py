@@ -114,6 +114,10 @@ def gradient_flow(
     max_steps
         Budget of solver steps.
 
+    Returns
+    -------
+    Flow
+
     Raises
     ------
     TypeError

@@ -111,6 +111,10 @@ def train(
         exists, the run resumes from it: with a deterministic optimizer the trace (without seconds) ends the
         same bit for bit. A finished run is returned as it was.
 
+    Returns
+    -------
+    TrainResult
+
     Raises
     ------
     TypeError, ValueError

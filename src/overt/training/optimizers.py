@@ -74,6 +74,10 @@ def make_optimizer(name: str, params: Iterable[Tensor], lr: float | None = None,
         Passed on. The others keep torch's defaults (so the weight decay of AdamW and Muon is on), except that
         the fused kernel is used where there is one.
 
+    Returns
+    -------
+    torch.optim.Optimizer
+
     Raises
     ------
     TypeError, ValueError

@@ -214,7 +214,8 @@ def _checked(W: object, problem: Any) -> tuple[Tensor, MeasurementMap]:
     """W dense and the problem, both in double precision."""
     missing = [name for name in ("shape", "y", "measure", "adjoint") if not hasattr(problem, name)]
     if missing:
-        raise TypeError(f"problem must have {', '.join(missing)}, got a {type(problem).__name__}")
+        expected = f"a problem of overt.problems, with {', '.join(missing)}"
+        raise TypeError(message("problem", expected, problem))
     W = check_float_tensor(W.dense() if isinstance(W, Factored) else W, "W").detach().double()
     if W.ndim not in (1, 2) or tuple(W.shape) != tuple(problem.shape):
         raise ValueError(f"W must have the problem's shape {tuple(problem.shape)}, got {tuple(W.shape)}")

@@ -84,8 +84,9 @@ def weight_spectra(
             spectra[weight.name] = Spectrum(singular_values(W))
             continue
         for name, part in weight.parts(W):
-            layer = name.removesuffix(".weight")
-            if weight.convolution is not None and layer in sizes:
+            layers = [owner.removesuffix(".weight") for owner, _ in weight.owners]
+            layer = next((layer for layer in layers if layer in sizes), None)
+            if weight.convolution is not None and layer is not None:
                 spectra[name] = convolution_spectrum(weight.convolution, sizes.pop(layer), boundary=boundary)
             else:
                 spectra[name] = _of(weight.blocks(part))
