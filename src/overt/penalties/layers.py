@@ -148,13 +148,14 @@ def layers_of(
     grid: int | Sequence[int] = 16,
 ) -> list[Layer]:
     """The layers of a model as it is now, in the order of its parameters, without those of weight 0."""
-    layers = [
-        replace(layer, weight=weight_of(owners, weights))
-        for weight in weights_of(model)
-        if chosen([*weight.owners, *weight.member_owners()], select)
-        for layer in _layers(weight, operators, grid)
-        if chosen(owners := [*weight.owners, *weight.member_owners(layer.member)], select)
-    ]
+    layers = []
+    for weight in weights_of(model):
+        if not chosen([*weight.owners, *weight.member_owners()], select):
+            continue
+        for layer in _layers(weight, operators, grid):
+            owners = [*weight.owners, *weight.member_owners(layer.member)]
+            if chosen(owners, select):
+                layers.append(replace(layer, weight=weight_of(owners, weights)))
     # A frozen matrix cannot follow a penalty. All frozen, the value is still of interest.
     moving = [layer for layer in layers if layer.moves]
     return [layer for layer in (moving or layers) if layer.weight > 0]
