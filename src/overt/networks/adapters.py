@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +124,8 @@ def idle_factors(model: nn.Module) -> set[int]:
     idle: set[int] = set()
     at_work: set[int] = set()
     for _, module in named_modules(model):
-        for held in (getattr(module, name, None) for name in _FACTORS):
+        # Not by getattr, which is slow where a module has no such name: this runs at each step.
+        for held in map(module._modules.get, _FACTORS if module._modules else ()):
             if not isinstance(held, (nn.ModuleDict, nn.ParameterDict)):
                 continue
             switched_on = getattr(module, "active_adapters", list(held))
@@ -137,7 +139,7 @@ def _adapters(model: nn.Module) -> Iterator[Adapter]:
     """The adapters that act; each layer once, under its first name."""
     seen: set[int] = set()
     for path, module in named_modules(model):
-        left, right = getattr(module, "lora_A", None), getattr(module, "lora_B", None)
+        left, right = _held(module, "lora_A"), _held(module, "lora_B")
         if left is None or right is None or id(module) in seen:
             continue
         seen.add(id(module))
@@ -150,6 +152,12 @@ def _adapters(model: nn.Module) -> Iterator[Adapter]:
             if key in switched_on and key in right:
                 name = f"{path}.{key}" if path else key
                 yield from _adapter(name, module, left[key], right[key], scalings.get(key, 1.0))
+
+
+def _held(module: nn.Module, name: str) -> Any:
+    """A submodule, a parameter or another attribute of a module; None if it has none of that name."""
+    held = any(name in names for names in (module._modules, module._parameters, module.__dict__))
+    return getattr(module, name) if held or hasattr(type(module), name) else None
 
 
 def _adapter(name: str, module: nn.Module, left: object, right: object, scaling: object) -> Iterator[Adapter]:

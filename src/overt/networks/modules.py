@@ -67,6 +67,8 @@ def _walk(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
+    if not module._modules:
+        return None
     if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         inside: nn.Module = module.module
         return inside

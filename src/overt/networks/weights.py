@@ -171,7 +171,7 @@ def _each(model: nn.Module) -> Iterator[tuple[Hashable, Weight]]:
     for prefix, module in named_modules(model):
         if id(module) in inside:
             continue
-        if is_parametrized(module):
+        if "parametrizations" in module._modules and is_parametrized(module):
             inside.update(id(part) for part in cast(nn.ModuleDict, module.parametrizations).modules())
         yield from _held_by(module, f"{prefix}." if prefix else "")
 
@@ -180,7 +180,9 @@ def _held_by(module: nn.Module, path: str) -> Iterator[tuple[Hashable, Weight]]:
     """The weights that a module holds itself, each with what is the same for shared ones."""
     hooked = _hooked(module)
     sources = {id(p) for parameters, _ in hooked.values() for p in parameters}
-    for name, p in module.named_parameters(recurse=False):
+    for name, p in module._parameters.items():
+        if p is None:
+            continue
         if isinstance(p, UninitializedParameter):
             raise ValueError(
                 f"model: {path}{name} is not initialized (a lazy layer); run one forward pass first"
@@ -191,7 +193,7 @@ def _held_by(module: nn.Module, path: str) -> Iterator[tuple[Hashable, Weight]]:
         mask = getattr(module, f"{name}_mask", None)  # of pruning: other masks are other matrices
         key = (*map(id, parameters), "hooked", id(mask)) if parameters else (id(module), name)
         yield key, Weight(((f"{path}{name}", module),), name, parameters, compute)
-    if is_parametrized(module):
+    if "parametrizations" in module._modules and is_parametrized(module):
         for name, chain in cast(nn.ModuleDict, module.parametrizations).items():
             parameters = tuple(chain.parameters())
             kinds = tuple(type(part) for part in cast(nn.ModuleList, chain))

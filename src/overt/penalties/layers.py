@@ -155,7 +155,7 @@ def layers_of(
         for layer in _layers(weight, operators, grid):
             owners = [*weight.owners, *weight.member_owners(layer.member)]
             if chosen(owners, select):
-                layers.append(replace(layer, weight=weight_of(owners, weights)))
+                layers.append(replace(layer, weight=weight_of(owners, weights)) if weights else layer)
     # A frozen matrix cannot follow a penalty. All frozen, the value is still of interest.
     moving = [layer for layer in layers if layer.moves]
     return [layer for layer in (moving or layers) if layer.weight > 0]
