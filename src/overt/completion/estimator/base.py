@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from overt._utils.checks import is_number, message
+from overt.completion.estimator.inputs import check_device, seed_of
 from overt.completion.estimator.solvers import DEFAULT_PENALTY, PENALTIES, SolverOptions
 from overt.completion.irls.proxy import PROXIES
 from overt.completion.result import Completion, Triplet
@@ -37,8 +39,13 @@ class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
         "max_rank": [_COUNT, None],
         "max_iter": [_COUNT, None],
         "tolerance": [Interval(numbers.Real, 0, None, closed="neither"), None],
-        "random_state": [Interval(numbers.Integral, 0, None, closed="left")],
-        "device": [str, None],
+        "random_state": [
+            Interval(numbers.Integral, 0, 2**63 - 1, closed="both"),
+            np.random.RandomState,
+            np.random.Generator,
+            None,
+        ],
+        "device": [str, torch.device, None],
     }
 
     def __init__(
@@ -53,8 +60,8 @@ class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
         max_rank: int | None = None,
         max_iter: int | None = None,
         tolerance: float | None = None,
-        random_state: int = 0,
-        device: str | None = None,
+        random_state: Any = 0,
+        device: str | torch.device | None = None,
     ) -> None:
         self.solver = solver
         self.rank_proxy = rank_proxy
@@ -67,6 +74,16 @@ class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
         self.tolerance = tolerance
         self.random_state = random_state
         self.device = device
+
+    def _validate_params(self) -> None:
+        """Check the parameters; True and False are no numbers, and the device must be there."""
+        super()._validate_params()
+        for name, constraints in self._parameter_constraints.items():
+            value = getattr(self, name)
+            if "boolean" not in constraints and isinstance(value, numbers.Real) and not is_number(value):
+                raise TypeError(message(name, "a number or None", value))
+        if self.device is not None:
+            check_device(self.device)
 
     def _options(self, scale: float, stacklevel: int, rounding: float = 1e-8) -> SolverOptions:
         """What the parameters ask of a solver, for observations in units of ``scale``.
@@ -95,7 +112,7 @@ class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
             max_rank=self.max_rank,
             max_iter=self.max_iter,
             tolerance=self.tolerance,
-            seed=self.random_state,
+            seed=seed_of(self.random_state),
             rounding=rounding,
         )
 

@@ -1,7 +1,8 @@
-"""Observed entries from arrays with NaN, sparse matrices and triplets."""
+"""Observed entries from matrices with missing entries and from triplets, and the bounds of predictions."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,21 +11,30 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from overt._utils.checks import check_numbers, check_sizes, message
-from overt.problems import CompletionProblem
+from overt._utils.checks import check_number, check_sizes, is_integer, message
+from overt.completion.estimator.readers import as_array, is_frame, mask_of, read_numbers
+
+_LINES, _LINES_PER_ENTRY = 1_000_000, 100  # rows and columns that a fit is given room for
+_HEADROOM = 1e3  # room above the norm of the observations: predictions may exceed these, and are summed
+_FROM_IDS = "number raw ids from 0 with np.unique(ids, return_inverse=True)[1]"
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Observed entries of a matrix as vectors (k,), each position once; the values are finite."""
+    """Observed entries of a matrix as vectors (k,), each position once; the values are finite.
+
+    ``dtype`` is the precision in which they came and results are given, float32 or float64.
+    """
 
     rows: NDArray[np.int64]
     cols: NDArray[np.int64]
     values: NDArray[np.float64]
     shape: tuple[int, int]
+    dtype: Any = np.float64
 
     @property
     def n_observed(self) -> int:
@@ -46,78 +56,62 @@ class Observations:
         return rows, cols, values
 
 
-@dataclass(frozen=True)
-class Compressed:
-    """A completion problem over the rows and columns that hold an observation, in units of their RMS.
+def validated(estimator: BaseEstimator, X: Any, *, reset: bool, name: str = "X") -> Any:
+    """X as an array with NaN where an entry is missing, or as a sparse matrix; float32 or float64.
 
-    ``kept_rows[i]`` is the caller's row of the problem's row i; ``empty_rows`` are the others.
-    """
-
-    problem: CompletionProblem
-    scale: float
-    kept_rows: Tensor
-    kept_cols: Tensor
-    empty_rows: Tensor
-    empty_cols: Tensor
-    shape: tuple[int, int]
-
-
-def compress(observations: Observations, device: torch.device | str | None = None) -> Compressed:
-    """Leave out empty rows and columns and divide by the root mean square.
-
-    Raises
-    ------
-    ValueError
-        If nothing is observed.
-    """
-    if not observations.n_observed:
-        raise ValueError("X: no observed entry, every entry is missing; give at least one")
-    rows, cols, values = observations.tensors(device)
-    kept_rows, inner_rows = torch.unique(rows, return_inverse=True)
-    kept_cols, inner_cols = torch.unique(cols, return_inverse=True)
-    scale = observations.scale
-    y = values / scale if scale > 0 else values
-    inner = (kept_rows.numel(), kept_cols.numel())
-    problem = CompletionProblem(inner_rows, inner_cols, y, inner, name="estimator input")
-    m, n = observations.shape
-    empty_rows = (torch.bincount(rows, minlength=m) == 0).nonzero()[:, 0]
-    empty_cols = (torch.bincount(cols, minlength=n) == 0).nonzero()[:, 0]
-    return Compressed(problem, scale or 1.0, kept_rows, kept_cols, empty_rows, empty_cols, (m, n))
-
-
-def validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
-    """X, checked by scikit-learn for an estimator; ``reset`` says that this is a fit.
-
-    A fit refuses a tuple of three vectors: they are triplets, though they could be read as three rows.
+    Number and names of the columns are compared with the estimator's, or with ``reset``, in a fit, set. A fit
+    refuses a tuple of three vectors: they are triplets, though they could be read as three rows.
     """
     if reset and isinstance(X, tuple) and len(X) == 3 and all(np.ndim(part) == 1 for part in X):
         raise ValueError(
             "X is a tuple of three vectors; for triplets call fit_triplets(rows, cols, values, shape=(m, n)) "
             "and for a matrix of three rows pass np.stack(X)"
         )
-    return validate_data(
-        estimator,
-        X.detach().cpu().numpy() if isinstance(X, Tensor) else X,
-        reset=reset,
-        accept_sparse=["csr", "csc", "coo"],
-        dtype=[np.float64, np.float32],
-        ensure_all_finite="allow-nan",
-    )
+    numbers = read_numbers(X, name)
+    if numbers.ndim != 2:
+        remedy = "Reshape your data to rows and columns" + ("" if reset else ", or give cols to predict")
+        raise ValueError(f"{name} must be a matrix (2D array), got shape {numbers.shape}; {remedy}")
+    for size, what in zip(numbers.shape, ("sample", "feature"), strict=True):
+        if not size:
+            raise ValueError(
+                f"{name} has 0 {what}(s) (shape={numbers.shape}) while a minimum of 1 is required; pass more"
+            )
+    validate_data(estimator, X if is_frame(X) else numbers, reset=reset, skip_check_array=True)
+    with np.errstate(over="ignore"):  # of long double, to infinity
+        return check_array(
+            numbers,
+            accept_sparse=["csr", "csc", "coo"],
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+            input_name=name,
+        )
 
 
-def from_matrix(X: Any) -> Observations:
-    """Observations of a validated array (NaN: unobserved) or sparse matrix (stored entries are observed)."""
+def from_matrix(X: Any, *, fitting: bool = False) -> Observations:
+    """Observations of a validated array (NaN: unobserved) or sparse matrix (stored entries are observed).
+
+    Raises
+    ------
+    ValueError
+        If a sparse matrix stores a position twice or, where a model is to be fitted, its shape is too large
+        for so few entries, or the values are too large for their singular values.
+    """
+    shape = (int(X.shape[0]), int(X.shape[1]))
     if sparse.issparse(X):
         coo = X.tocoo()
         rows, cols, values = coo.row, coo.col, np.asarray(coo.data, dtype=np.float64)
+        if not getattr(X, "has_canonical_format", False):
+            _check_once(rows, cols, shape, "X: ", "call X.sum_duplicates() if their sum is meant")
         seen = ~np.isnan(values)
         rows, cols, values = rows[seen], cols[seen], values[seen]
     else:
         X = np.asarray(X)
         rows, cols = np.nonzero(~np.isnan(X))
         values = np.asarray(X[rows, cols], dtype=np.float64)
-    shape = (int(X.shape[0]), int(X.shape[1]))
-    return Observations(rows.astype(np.int64), cols.astype(np.int64), values, shape)
+    if fitting:
+        _check_lines(shape, values.size, ("X", "X"))
+        _check_size(values, shape, X.dtype, "X")
+    return Observations(rows.astype(np.int64), cols.astype(np.int64), values, shape, X.dtype)
 
 
 def from_triplets(rows: Any, cols: Any, values: Any, shape: tuple[int, int] | None = None) -> Observations:
@@ -128,46 +122,80 @@ def from_triplets(rows: Any, cols: Any, values: Any, shape: tuple[int, int] | No
     rows, cols : array-like of int
         Positions from 0; no position twice.
     values : array-like of float
-        NaN entries are left out.
+        Entries are left out whose value is NaN or None, or of which a mask covers any part.
     shape : (int, int), optional
         By default one more than the largest row and column.
 
     Raises
     ------
     TypeError
-        If the positions are not whole numbers, the values not real, or the shape is none.
+        If the positions are not whole numbers, the values no numbers, or the shape is none.
     ValueError
-        If lengths differ, a position lies outside ``shape`` or comes twice, or a value is infinite.
+        If lengths differ, a position lies outside ``shape`` or comes twice, a value is complex, infinite or
+        too large for the singular values, or the shape is too large for so few entries, as with raw ids.
     """
-    rows, cols = positions(rows, "rows"), positions(cols, "cols")
-    values = np.asarray(values)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"values must be real numbers, got dtype {values.dtype}")
-    values = values.astype(np.float64)
+    masks = mask_of(rows), mask_of(cols)
+    rows, cols = (part.filled(0) if isinstance(part, np.ma.MaskedArray) else part for part in (rows, cols))
+    rows, cols, values = positions(rows, "rows"), positions(cols, "cols"), read_numbers(values, "values")
     if not rows.shape == cols.shape == values.shape or rows.ndim != 1:
         raise ValueError(
             "rows, cols and values must be vectors of one length, got shapes "
             f"{rows.shape}, {cols.shape} and {values.shape}"
         )
+    dtype = np.dtype(np.float32 if values.dtype == np.float32 else np.float64)
+    values = values.astype(np.float64)
     if np.isinf(values).any():
         raise ValueError("values: infinity; leave unobserved entries out instead")
-    seen = ~np.isnan(values)
+    seen = ~(np.isnan(values) | masks[0] | masks[1])
     rows, cols, values = rows[seen], cols[seen], values[seen]
     if not values.size:
         raise ValueError("values: no entry is observed, they are empty or NaN throughout; give at least one")
+    names = ("rows", "cols") if shape is None else ("shape", "shape")
     if shape is None:
         shape = (int(rows.max()) + 1, int(cols.max()) + 1)
     m, n = check_sizes(shape, "shape", length=2)
     positions(rows, "rows", m), positions(cols, "cols", n)
-    flat = np.sort(rows * n + cols)
-    twice = flat[1:][flat[1:] == flat[:-1]]
+    _check_once(rows, cols, (m, n), "rows, cols: ", "merge them first")
+    _check_lines((m, n), values.size, names)
+    _check_size(values, (m, n), dtype, "values")
+    return Observations(rows, cols, values, (m, n), dtype)
+
+
+def _check_once(
+    rows: NDArray[Any], cols: NDArray[Any], shape: tuple[int, int], name: str, remedy: str
+) -> None:
+    """Refuse positions that come more than once."""
+    if shape[0] * shape[1] < 2**63:
+        flat = np.sort(rows.astype(np.int64) * shape[1] + cols)
+        again = flat[1:][flat[1:] == flat[:-1]]
+        twice = np.stack(np.divmod(np.unique(again), shape[1]))
+    else:
+        order = np.lexsort((cols, rows))
+        pairs = np.stack([rows[order], cols[order]])
+        twice = np.unique(pairs[:, 1:][:, (pairs[:, 1:] == pairs[:, :-1]).all(0)], axis=1)
     if twice.size:
-        first = divmod(int(twice[0]), n)
-        count = np.unique(twice).size
+        first = tuple(map(int, twice[:, 0]))
+        raise ValueError(f"{name}{twice.shape[1]} position(s) come more than once, first {first}; {remedy}")
+
+
+def _check_lines(shape: tuple[int, int], k: int, names: tuple[str, str]) -> None:
+    """Refuse a shape for whose rows or columns there is no memory to speak of, given so few entries."""
+    for size, name in zip(shape, names, strict=True):
+        if size > _LINES + _LINES_PER_ENTRY * k:
+            raise ValueError(
+                f"{name}: {shape[0]} × {shape[1]} is too large for {k} observed entries; {_FROM_IDS}"
+            )
+
+
+def _check_size(values: NDArray[np.float64], shape: tuple[int, int], dtype: Any, name: str) -> None:
+    """Refuse values whose singular values or predictions might overflow in the precision of the results."""
+    top = float(np.abs(values).max(initial=0.0))
+    if top / float(np.finfo(dtype).max) * _HEADROOM * math.sqrt(shape[0] * shape[1]) > 1:
+        wider = "pass float64, or " if dtype == np.float32 else ""
         raise ValueError(
-            f"rows, cols: {count} position(s) come more than once, first {first}; merge them first"
+            f"{name}: values up to {top:.3g} are too large for {dtype}, in which singular values of a "
+            f"{shape[0]} × {shape[1]} matrix may overflow; {wider}divide by a power of ten first"
         )
-    return Observations(rows, cols, values, (m, n))
 
 
 def positions(index: Any, name: str, size: int | None = None) -> NDArray[np.int64]:
@@ -178,25 +206,63 @@ def positions(index: Any, name: str, size: int | None = None) -> NDArray[np.int6
     TypeError
         If they are not whole numbers.
     ValueError
-        If one lies outside.
+        If one lies outside, or is masked.
     """
-    array = np.atleast_1d(np.asarray(index))
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be whole numbers, got dtype {array.dtype}; number other ids first")
-    if array.size and (array.min() < 0 or (size is not None and array.max() >= size)):
-        top = "" if size is None else f" {size - 1}"
-        raise ValueError(f"{name} must lie in 0 …{top}, got {array.min()} … {array.max()}")
+    if np.any(mask_of(index)):
+        raise ValueError(f"{name}: some positions are masked; leave them out")
+    if isinstance(index, Tensor):
+        index = read_numbers(index, name)
+    array = np.atleast_1d(as_array(index, name))
+    if array.dtype == object:
+        other = next((item for item in array.flat if not is_integer(item)), None)
+        if other is not None or None in array:
+            raise TypeError(message(name, "whole numbers", other, _FROM_IDS))
+    elif array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers, got dtype {array.dtype}; {_FROM_IDS}")
+    if array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= (2**63 if size is None else size):
+            top = "" if size is None else f" {size - 1}"
+            raise ValueError(f"{name} must lie in 0 …{top}, got {low} … {high}")
     return array.astype(np.int64)
 
 
 def clip_bounds(clip: Any, observations: Observations) -> tuple[float, float] | None:
-    """The bounds that an estimator's parameter ``clip`` asks for."""
+    """The bounds that an estimator's parameter ``clip`` asks for; infinite where it gives None for one."""
     if clip is None:
         return None
-    if clip == "observed":
+    if isinstance(clip, str):
         return float(observations.values.min()), float(observations.values.max())
-    expected = "(low, high) with low < high, 'observed' or None"
-    bounds = check_numbers(clip, "clip", finite=False, remedy=f"give {expected}")
-    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+    expected = "(low, high) with low < high, None for an end without bound, 'observed' or None"
+    if len(clip) != 2:
         raise ValueError(message("clip", expected, clip))
-    return bounds[0], bounds[1]
+    open_ends = zip(clip, (-math.inf, math.inf), strict=True)
+    low, high = (
+        end if bound is None else check_number(bound, "clip", finite=False, remedy=f"give {expected}")
+        for bound, end in open_ends
+    )
+    if not low < high:
+        raise ValueError(message("clip", expected, clip))
+    return low, high
+
+
+def seed_of(random_state: Any) -> int:
+    """A seed from what scikit-learn takes as ``random_state``, or from a NumPy ``Generator``.
+
+    None and generators give another seed each time, None from NumPy's global state, as in scikit-learn.
+    """
+    if is_integer(random_state):
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def check_device(device: Any) -> None:
+    """Refuse a device on which torch cannot compute here in double precision."""
+    try:
+        torch.ones(1, dtype=torch.float64, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        line = str(error).splitlines()[0].split(". ")[0]
+        expected = "a device on which torch computes in double precision here, such as 'cpu'"
+        raise ValueError(message("device", expected, device, f"torch says: {line:.120}")) from error
