@@ -1,0 +1,115 @@
+"""The data of a noisy matrix, and the units in which its model is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from overt.completion.bayes.lines import Lines
+from overt.completion.bayes.posterior import Draw, Posterior
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Observed entries (k,) with their positions, and features of rows and columns (lines, features)."""
+
+    rows: Array
+    cols: Array
+    values: Array
+    shape: tuple[int, int]
+    row_features: sparse.csr_matrix | None = None
+    column_features: sparse.csr_matrix | None = None
+
+    def subset(self, index: Array) -> Data:
+        """The data with some of the entries."""
+        return replace(self, rows=self.rows[index], cols=self.cols[index], values=self.values[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Centre and scale of each column (n,), the same for all unless ``by_column``."""
+
+    centre: Array
+    scale: Array
+    by_column: bool
+
+    @classmethod
+    def of(cls, data: Data, by_column: bool) -> Standard:
+        """Mean and standard deviation of the entries; a column without spread is measured by its own size."""
+        n, values, cols = data.shape[1], data.values, data.cols
+        centre, scale = np.full(n, values.mean()), np.full(n, values.std() or 1.0)
+        if by_column:
+            count = np.bincount(cols, minlength=n)
+            some = np.maximum(count, 1)
+            centre = np.where(count, np.bincount(cols, values, n) / some, centre)
+            spread = np.sqrt(np.bincount(cols, np.square(values - centre[cols]), n) / some)
+            scale = np.where(
+                spread > 1e-12 * np.abs(centre), spread, np.where(centre == 0, scale, np.abs(centre))
+            )
+        return cls(centre, scale, by_column)
+
+    def lines(self, data: Data) -> tuple[Lines, Lines]:
+        """The standardized entries by row and by column."""
+        z = (data.values - self.centre[data.cols]) / self.scale[data.cols]
+        m, n = data.shape
+        return Lines.of(data.rows, data.cols, z, (m, n)), Lines.of(data.cols, data.rows, z, (n, m))
+
+    def draw(self, rows: Array, cols: Array, row_std: Array, col_std: Array) -> Draw:
+        """A draw in the data's units, from coordinates ``[p, b]`` and ``[q, c]`` and factors of the noise."""
+        left, right = augmented(rows, cols)
+        right = right * self.scale[:, None]
+        right[:, -1] += self.centre
+        return Draw(left, right, row_std, self.scale * col_std).single()
+
+    def parts(self, rows: Array, cols: Array) -> tuple[Array, Array, Array, Array]:
+        """Factors of the low-rank part and offsets of both sides, from coordinates ``[p, b]`` and ``[q, c]``.
+
+        Where columns have units of their own, a row's bias is a direction like the others, not an offset.
+        """
+        q, c = cols[:, :-1], cols[:, -1]
+        if self.by_column:
+            return rows, np.concatenate([q, np.ones_like(cols[:, -1:])], 1), np.zeros(rows.shape[0]), c
+        return rows[:, :-1], q, rows[:, -1], c
+
+    def restored(self, found: Posterior, data: Data, watched_cols: Array) -> Posterior:
+        """A posterior in standard units (not its draws) in the data's; ``watched_cols`` are watched."""
+        scale, col_std = self.scale, self.scale * found.col_std
+        if self.by_column:
+            triplet, centre, row = rescaled(found.triplet, scale), 0.0, found.row
+            col = found.col * scale + self.centre
+        else:
+            U, s, Vt = found.triplet
+            triplet, centre = (U, s * scale[0], Vt), float(self.centre[0])
+            row, col = found.row * scale[0], found.col * scale[0]
+        return replace(
+            found,
+            triplet=triplet,
+            mean=centre,
+            row=row,
+            col=col,
+            noise_std=float(np.sqrt(np.mean(np.square(col_std)[data.cols]))),
+            col_std=col_std,
+            spectrum=found.triplet[1],
+            watched=found.watched * scale[watched_cols] + self.centre[watched_cols],
+        )
+
+
+def augmented(rows: Array, cols: Array) -> tuple[Array, Array]:
+    """Factors whose product is ``p·q + b + c``, from coordinates ``[p, b]`` and ``[q, c]``."""
+    left = np.concatenate([rows, np.ones((rows.shape[0], 1), rows.dtype)], 1)
+    right = np.concatenate([cols[:, :-1], np.ones((cols.shape[0], 1), cols.dtype), cols[:, -1:]], 1)
+    return left, right
+
+
+def rescaled(point: tuple[Array, Array, Array], scale: Array) -> tuple[Array, Array, Array]:
+    """Singular value decomposition of a matrix given by its own, with the columns multiplied by ``scale``."""
+    U, s, Vt = point
+    Q, R = np.linalg.qr(Vt.T * scale[:, None])
+    left, values, right = np.linalg.svd(s[:, None] * R.T)
+    return U @ left, values, right @ Q.T
