@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from overt.completion import Completion, certificate
-from overt.completion.certificate import krylov_null_space
+from overt.completion.null_space import Tangent, krylov_null_space
 from overt.completion.tangent import Entries
 from overt.problems import CompletionProblem, matrix_completion, matrix_sensing
 
-room = importlib.import_module("overt.completion.certificate")
+room = importlib.import_module("overt.completion.null_space")
 
 
 def free_directions(rows: Tensor, cols: Tensor, U: Tensor, V: Tensor) -> int:
@@ -109,7 +109,8 @@ def test_the_matrix_free_check_sees_a_free_direction() -> None:
         if free_directions(problem.rows, problem.cols, point.U, point.Vt.mT):
             break
     entries = Entries(problem.rows, problem.cols, problem.shape, torch.float64)
-    null = krylov_null_space(entries, point.U, point.Vt.mT.contiguous(), 1e-11, 400)
+    tangent = Tangent(entries, point.U, point.Vt.mT.contiguous(), 1e-11)
+    null = krylov_null_space(tangent, 400)
     assert null.dimension != 0
 
 

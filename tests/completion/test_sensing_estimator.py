@@ -126,3 +126,50 @@ def test_needs_no_gradient_and_leaves_its_input_alone() -> None:
     kept = A.detach().clone()
     MatrixSensing().fit(A, problem.y.numpy(), shape=(14, 10))
     assert torch.equal(A.detach(), kept)
+
+
+def test_matrices_of_another_shape_are_refused() -> None:
+    A = np.random.default_rng(0).normal(size=(40, 5, 4))
+    with pytest.raises(ValueError, match=r"A must hold matrices of the given shape \(4, 5\), got \(5, 4\)"):
+        MatrixSensing().fit(A, A.sum((1, 2)), shape=(4, 5))
+    est = MatrixSensing().fit(A, A.sum((1, 2)), shape=(5, 4))
+    with pytest.raises(ValueError, match="A must hold matrices of the given shape"):
+        est.predict(A.transpose(0, 2, 1))
+
+
+def test_measurements_that_determine_the_matrix_are_told_from_those_that_do_not() -> None:
+    problem = instance()
+    est = MatrixSensing().fit(problem.A.numpy(), problem.y.numpy(), shape=(14, 10))
+    assert est.identifiable_ is True
+    A = problem.A.reshape(100, 14, 10).clone()
+    A[:, 3] = 0.0  # nobody looks at row 3
+    with pytest.warns(UserWarning, match="do not determine"):
+        est = MatrixSensing().fit(A.numpy(), torch.einsum("kij,ij->k", A, problem.truth).numpy())
+    assert est.identifiable_ is False
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_too_few_measurements_are_not_called_converged(seed: int) -> None:
+    problem = matrix_sensing((10, 10), rank=2, n_measurements=20, seed=seed)
+    with pytest.warns(UserWarning, match="observe more|do not determine|no exact fit"):
+        est = MatrixSensing().fit(problem.A.numpy(), problem.y.numpy(), shape=(10, 10))
+    assert error(est, problem) > 0.1
+    assert not est.converged_
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "list", "frame", "tensor y"])
+def test_other_kinds_of_input(kind: str) -> None:
+    problem = matrix_sensing((4, 3), rank=1, n_measurements=30, seed=0)
+    A: Any = problem.A.numpy()
+    y: Any = problem.y.numpy()
+    if kind == "bfloat16":
+        A = torch.tensor(A).bfloat16()
+        y = (A.double() @ problem.truth.reshape(-1)).numpy()
+    elif kind == "list":
+        A, y = A.reshape(30, 4, 3).tolist(), y.tolist()
+    elif kind == "frame":
+        A, y = pytest.importorskip("pandas").DataFrame(A), pytest.importorskip("pandas").Series(y)
+    else:
+        y = problem.y
+    est = MatrixSensing().fit(A, y, shape=(4, 3))
+    assert error(est, problem) < 0.02

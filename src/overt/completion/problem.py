@@ -126,6 +126,15 @@ def widest_gap(s: Tensor, limit: int) -> tuple[int, float]:
     return rank, float(ratios[rank - 1])
 
 
+def split_observations(k: int, share: float, seed: int) -> tuple[Tensor, Tensor] | None:
+    """Indices kept and held out; None where too few observations exist to hold one out."""
+    n_out = min(max(1, round(share * k)), k - 1)
+    if n_out < 1:
+        return None
+    order = torch.randperm(k, generator=torch.Generator().manual_seed(seed))
+    return order[n_out:], order[:n_out]
+
+
 def is_exact(problem: Matrices, found: Completion, rounding: float = 1e-8) -> bool:
     """Whether all observations are met to rounding by fewer degrees of freedom than there are observations.
 

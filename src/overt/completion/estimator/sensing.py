@@ -15,12 +15,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from overt._utils.checks import check_sizes
+from overt.completion.certificate import certificate
 from overt.completion.estimator.base import LowRankEstimator
 from overt.completion.estimator.sensing_path import sensing_path
 from overt.completion.estimator.solvers import SolverOptions, solve
 from overt.completion.problem import is_exact
 from overt.completion.result import Completion
 from overt.problems import SensingProblem
+
+_CERTIFIED_NUMBERS = 20_000_000  # entries of the tangent map up to which it is decomposed
 
 
 class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
@@ -43,8 +46,14 @@ class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
     matrix_ : ndarray, shape (m, n)
     U_, singular_values_, Vt_ : ndarray
         Thin SVD of ``matrix_``.
-    rank_, effective_rank_, converged_, n_iter_, history_, solver_, message_
+    rank_, effective_rank_, n_iter_, history_, solver_, message_
         As for :class:`MatrixCompletion`.
+    converged_ : bool
+        Whether the solver's stopping rule was met and, for noisy data, held-out measurements bear the fit
+        out.
+    identifiable_ : bool or None
+        Whether the measurements determine the matrix among its neighbours of the same rank; None where that
+        was not computed: for the zero matrix, or very many numbers.
     heldout_error_ : float
         Root mean square error on held-out measurements; nan where the fit is exact or none could be spared.
     n_features_in_ : int
@@ -77,9 +86,15 @@ class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
         -------
         MatrixSensing
             The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, the sizes of A, y and the shape do not agree, or A is zero.
         """
         self._validate_params()
         A, shape = _flattened(A, shape)
+        y = _array(y)
         A, y = validate_data(self, A, y, dtype=[np.float64, np.float32], y_numeric=True)
         m, n = check_sizes(shape, "shape", length=2)
         if A.shape[1] != m * n:
@@ -93,7 +108,8 @@ class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
         tensors = [torch.as_tensor(part.astype(np.float64)).to(self.device) for part in (A / unit, y / scale)]
         problem = SensingProblem(tensors[0], tensors[1], (m, n), name="estimator input")
         search = _Search(problem, Completion.zero(problem.y, (m, n), converged=False, residual=1.0))
-        options, interrupted = self._options(scale, 2), False
+        rounding = 1e-6 if A.dtype == np.float32 else 1e-8
+        options, interrupted = self._options(scale, 2, rounding), False
         try:
             search.run(options, self.heldout)
         except KeyboardInterrupt:
@@ -102,6 +118,14 @@ class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
         found = search.best.scaled(scale / unit)
         self._record(found, found.triplet, search.solver, search.heldout_error * scale, interrupted)
         self.matrix_ = self._array(found.W)
+        self.identifiable_ = None if interrupted else _identifiable(problem, search.best)
+        if self.identifiable_ is False:
+            warnings.warn(
+                f"{problem.n_observed} measurements do not determine a {m}×{n} matrix of rank {found.rank} "
+                "among its neighbours: take more of them",
+                UserWarning,
+                stacklevel=2,
+            )
         if not self.converged_:
             warnings.warn(self.message_, ConvergenceWarning, stacklevel=2)
         return self
@@ -124,17 +148,37 @@ class MatrixSensing(RegressorMixin, LowRankEstimator):  # type: ignore[misc]
         return values
 
 
+def _array(values: Any) -> Any:
+    """Tensors and nested lists as arrays; all else as it is."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    return np.asarray(values) if isinstance(values, (list, tuple)) else values
+
+
 def _flattened(A: Any, shape: Any) -> tuple[Any, Any]:
     """Measurement matrices as rows, and their shape."""
-    if isinstance(A, torch.Tensor):
-        A = A.detach().cpu().numpy()
+    A = _array(A)
     if getattr(A, "ndim", 0) == 3:
         A = np.asarray(A)
-        shape = A.shape[1:] if shape is None else shape
+        if shape is not None and tuple(check_sizes(shape, "shape", length=2)) != A.shape[1:]:
+            raise ValueError(
+                f"A must hold matrices of the given shape {tuple(shape)}, got {A.shape[1:]}; transpose them "
+                "or leave the shape out"
+            )
+        shape = A.shape[1:]
         A = A.reshape(A.shape[0], -1)
     if shape is None:
         raise ValueError("shape=(m, n) is needed where A has two dimensions")
     return A, shape
+
+
+def _identifiable(problem: SensingProblem, found: Completion) -> bool | None:
+    """Whether the measurements determine a fit, where that can be computed."""
+    unknowns = found.rank * sum(found.shape)
+    if not 0 < unknowns * problem.n_observed <= _CERTIFIED_NUMBERS:
+        return None
+    return certificate(problem, found).identifiable
 
 
 @dataclass
@@ -158,7 +202,11 @@ class _Search:
             asked = exactly if options.solver == "auto" else options
             self.solver = asked.solver
             found = solve(problem, asked, self._offer)
-            if options.solver != "auto" or is_exact(problem, found) or options.noise_std == 0:
+            if (
+                options.solver != "auto"
+                or is_exact(problem, found, options.rounding)
+                or options.noise_std == 0
+            ):
                 self.best = found
                 return
         found, self.heldout_error = sensing_path(

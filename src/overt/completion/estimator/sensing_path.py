@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from overt.completion.convex.shrinkage import shrink_singular_values
-from overt.completion.factored.path import MULTIPLES, split_observations
-from overt.completion.problem import largest_rank
+from overt.completion.problem import largest_rank, split_observations
 from overt.completion.refit import refit
 from overt.completion.result import Completion, joined
 from overt.problems import SensingProblem
 
+_MULTIPLES = (0.05, 0.3, 1.0)  # of the noise's spectral norm; each has its own path over the ranks
+_MARGIN, _EXTRA = 1.5, 10.0  # standard errors that count as beyond doubt, and more by this over their number
 _PATIENCE = 2  # ranks in a row without a better held-out error
 
 
@@ -35,9 +36,8 @@ def sensing_path(
 ) -> tuple[Completion, float]:
     """Fit ranks 1, 2, 3, … with ridges that follow the held-out error; finish the best on all measurements.
 
-    The counterpart of :mod:`overt.completion.factored` for dense measurements: the ridge is a multiple of the
-    spectral norm to expect of ``A*(noise)``, that is ``error · ‖A‖_F/√(mn) · (√m + √n)``. ``on_better``
-    receives every improvement.
+    The ridge is a multiple of the spectral norm to expect of ``A*(noise)``, that is
+    ``error · ‖A‖_F/√(mn) · (√m + √n)``. ``on_better`` receives every improvement.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def sensing_path(
     test = SensingProblem(problem.A[out], problem.y[out], problem.shape)
     limit = min(largest_rank(problem.shape, train.n_observed), max_rank or min(m, n))
     best = _Best(zero, 0.0, _error(test, zero))
-    for multiple in MULTIPLES:
+    for multiple in _MULTIPLES:
         before = best.error
         best = _grow(train, test, multiple, limit, best, on_better)
         if best.found.rank and best.error == before:
@@ -64,7 +64,20 @@ def sensing_path(
         return replace(zero, message="no rank lowers the held-out error: the zero matrix"), best.error
     final = refit(problem, best.found, rank=best.found.rank, ridge=best.ridge)
     message = f"rank {final.rank} with ridge {best.ridge:.2e}, chosen on held-out measurements"
-    return replace(final, converged=True, message=message), best.error
+    borne_out = _beats_zero(test, best.found)
+    if not borne_out:
+        message += "; these do not bear it out beyond doubt: observe more"
+    return replace(final, converged=borne_out, message=message), best.error
+
+
+def _beats_zero(test: SensingProblem, found: Completion) -> bool:
+    """Whether held-out measurements are predicted better than by zero, beyond doubt; never on a few."""
+    gain = test.y.square() - (test.measure(found.W) - test.y).square()
+    count = gain.numel()
+    if count < 2:
+        return False
+    margin = (_MARGIN + _EXTRA / count) / math.sqrt(count)
+    return float(gain.mean()) > margin * float(gain.std())
 
 
 def _error(test: SensingProblem, found: Completion) -> float:

@@ -24,6 +24,11 @@ from overt.linalg import svd
 _SMALLEST = 1e-12  # ε relative to σ_1 below which an iterate is as exact as double precision makes it
 _BREADTH = 4  # q_k is at most this multiple of the limit rank: wider starts cost more and gain nothing
 _SETTLED = 1e-9  # relative change of X at which a run has settled
+_PATIENCE, _STALL = 12, 0.9  # a run whose ε keeps more than this share over so many steps has stalled
+_BEYOND, _BEYOND_GAP = (
+    3,
+    30.0,
+)  # steps with a fall by this factor behind a rank that any data meet: overfitted
 _SPARE = 5  # triplets kept beyond the widest q_k
 _DENSE_CELLS = 160_000  # m·n up to which iterates are formed and decomposed densely
 
@@ -85,12 +90,17 @@ class Engine(ABC):
         """The next iterate's leading triplets, and how far it moved."""
         before = self.previous
         triplets = self.solve(trusted, eps, nugget, keep)
+        if before.shape != self.previous.shape:  # a run that began elsewhere
+            return triplets, math.inf
         return triplets, float((self.previous - before).norm()) / max(float(self.previous.norm()), 1e-300)
 
-    def refit(self, start: Triplet, rank: int, tolerance: float, ridge: float = 0.0) -> Completion:
-        """Exact refit at ``rank``, on the scaled data."""
+    def refit(
+        self, start: Triplet, rank: int, tolerance: float, ridge: float = 0.0, *, thorough: bool = False
+    ) -> Completion:
+        """Exact refit at ``rank``, on the scaled data; ``thorough`` follows narrow valleys to their end."""
         U, s, Vt = start
-        return self.fit((U[:, :rank], s[:rank], Vt[:rank]), Limits(tolerance, 30, ridge, patience=4))
+        limits = Limits(tolerance, 100, ridge, 10) if thorough else Limits(tolerance, 30, ridge, 4)
+        return self.fit((U[:, :rank], s[:rank], Vt[:rank]), limits)
 
     def iterate(
         self,
@@ -101,16 +111,24 @@ class Engine(ABC):
         p: float = 0.0,
         seed: int | None = None,
         nugget: float = 0.0,
+        begin: tuple[Triplet, float] | None = None,
     ) -> Iterator[Iterate]:
         """Iterates under one smoothing rule, from the adjoint of the data or a perturbation of it.
 
+        ``begin`` gives triplets to start from instead, and ε as a share of the smallest of them.
         Weights of the Schatten-p surrogate are those of the log-det surrogate with ``ε (σ/ε)^{1−p/2}`` for σ.
         """
         keep = min(*self.shape, _BREADTH * limit + _SPARE)
-        U, s, Vt = self.start(seed, keep)
-        rank = self._trusted(s, rule, limit)
-        eps = float(s[min(rank, len(s) - 1)])
+        if begin is None:
+            U, s, Vt = self.start(seed, keep)
+            rank = self._trusted(s, rule, limit)
+            eps = float(s[min(rank, len(s) - 1)])
+        else:
+            (U, s, Vt), share = begin
+            rank, eps = len(s), share * float(s[-1])
         floor = math.sqrt(nugget / self.share) / 10
+        past: list[float] = []
+        beyond = 0
         for index in range(max_iter):
             eps = max(eps, _SMALLEST * float(s[0]), floor)
             t = max(1, int((s > eps * (1 + 1e-6)).sum()))
@@ -119,7 +137,16 @@ class Engine(ABC):
             rank = self._trusted(s, rule, limit)
             if rank < len(s):
                 eps = min(eps, float(s[rank]))
-            last = change < _SETTLED or eps <= 1e-9 * float(s[0]) or index == max_iter - 1
+            past.append(eps)
+            stalled = not nugget and len(past) > _PATIENCE and eps > _STALL * past[-1 - _PATIENCE]
+            overfitted = (
+                not nugget and limit < rank < len(s) and float(s[rank - 1]) > _BEYOND_GAP * float(s[rank])
+            )
+            beyond = beyond + 1 if overfitted else 0
+            if beyond == _BEYOND:
+                rule, rank, eps, beyond, past = "limit", limit, float(s[limit]), 0, []
+            settled = change < _SETTLED or eps <= 1e-9 * float(s[0])
+            last = settled or stalled or index == max_iter - 1
             yield Iterate(U, s, Vt, eps, rank, change, last)
             if last:
                 return

@@ -12,6 +12,7 @@ from overt._utils.checks import check_callable, check_integer, check_number, che
 from overt.completion.certificate import certificate
 from overt.completion.irls.engine import Engine, EntriesEngine, Iterate, SensingEngine
 from overt.completion.irls.proxy import check_proxy
+from overt.completion.peeling import Peeled, peel
 from overt.completion.problem import ZERO_MESSAGE, check_problem, largest_rank, widest_gap
 from overt.completion.result import Completion, degrees_of_freedom
 
@@ -20,8 +21,9 @@ _ZERO = 1e-12  # singular values below this share of the largest count as zero
 _SPECTRAL = 40  # singular values of the data looked at before the first step
 _SPECTRAL_GAP = 1.7  # a fall by this factor among them is worth an exact refit …
 _PLENTY = 5  # … where there are this many times more entries than degrees of freedom
+_SPARSE = 0.2  # limit rank over the number of lines up to which observations are sparse
 _EXPONENTS = (0.5, 0.65, 0.35, 0.8)  # Schatten exponents p of the weights, in the order tried
-Callback = Callable[[Completion], None]
+Callback = Callable[[Completion], Any]
 
 
 def irls(
@@ -45,8 +47,10 @@ def irls(
     the limit rank is nearly the true one; far above it the continuous rank falls early and the solver
     converges in a few steps. As soon as the spectrum shows a gap, an exact refit at that rank
     (:func:`overt.completion.refit`) is tried: if its residual reaches machine precision with fewer degrees
-    of freedom than data, that is the answer. Where one continuous rank ends in a spurious minimum the next
-    is tried, then randomly perturbed starts.
+    of freedom than data, that is the answer. A run ends where ε has stalled. Where one continuous rank ends
+    in a spurious minimum the next is tried, then randomly perturbed starts. Sparse observations are also
+    peeled: lines with at most as many entries as the limit rank are taken off in a cascade, the core is
+    solved, and they are put back (:mod:`overt.completion.peeling`).
 
     Parameters
     ----------
@@ -73,7 +77,8 @@ def irls(
         Seed of the perturbations.
     callback : callable, optional
         Receives a :class:`Completion`, marked unconverged, after every step: the iterate cut where its
-        spectrum falls most. (Exact refits that failed are not passed on; they may be far off.)
+        spectrum falls most. (Exact refits that failed are not passed on; they may be far off.) If it returns
+        True, the search ends with a refit.
 
     Returns
     -------
@@ -126,6 +131,25 @@ def irls(
     return search.noisy(noise_std / engine.scale) if noise_std else search.exact(attempts, seed)
 
 
+def sparse(shape: tuple[int, int], limit: int) -> bool:
+    """Whether observations whose limit rank this is are few: then runs end in spurious minima."""
+    return limit <= _SPARSE * min(shape)
+
+
+class _Core:
+    """The core of observations that were peeled, and how a fit of it becomes one of all."""
+
+    def __init__(self, peeled: Peeled, limit: int) -> None:
+        self._peeled = peeled
+        self.engine = EntriesEngine(peeled.core)
+        self.limit = min(limit, largest_rank(self.engine.shape, self.engine.k))
+
+    def finished(self, fit: Completion, engine: Engine, tolerance: float) -> Completion:
+        """A fit of the core, extended and polished on all observations."""
+        U, s, Vt = self._peeled.extended(fit.scaled(self.engine.scale))
+        return engine.refit((U, s / engine.scale, Vt), fit.rank, tolerance)
+
+
 @dataclass
 class _Search:
     """A search for the matrix behind the data of an engine, with its history."""
@@ -139,33 +163,57 @@ class _Search:
     began: float
     callback: Callback | None
     history: list[dict[str, Any]] = field(default_factory=list)
+    stopped: bool = False
 
     def exact(self, attempts: int, seed: int) -> Completion:
         """The exact fit that some rule leads to, or else the best fit, tamed."""
         fit = self._spectral()
         if fit is not None:
             return self._found(fit)
+        core = self._core()
         best: Completion | None = None
         for attempt, (rule, p, start) in enumerate(_rules(self.rule, attempts)):
-            tried: set[int] = set()
             perturbed = seed + start if start else None
-            for iterate in self.engine.iterate(rule, self.limit, self.max_iter, p=p, seed=perturbed):
-                self._record(iterate, attempt=attempt, rule=rule, p=p)
-                rank = _worth_refit(iterate, self.limit, rule, tried)
-                if rank is None:
-                    continue
-                fit = self.engine.refit(iterate.triplet, rank, self.tolerance)
+            for part in _parts(core, attempt):
+                fit = self._attempt(part, perturbed, attempt=attempt, rule=rule, p=p)
                 if fit.converged:
                     return self._found(self._lowest(fit))
                 if best is None or fit.residual < best.residual:
                     best = fit
-        assert best is not None  # a refit is tried where a run ends
+                if self.stopped:
+                    break
+            if self.stopped:
+                break
+        assert best is not None
         message = (
-            f"no exact fit of rank ≤ {self.limit} found in {attempts} attempts (best residual "
+            f"no exact fit of rank ≤ {self.limit} found in {attempt + 1} attempts (best residual "
             f"{best.residual:.1e}); if the data is noisy give noise_std, otherwise observe more entries or "
             "raise attempts"
         )
         return self._finish(self.engine.tame(best), converged=False, message=message)
+
+    def _attempt(self, core: _Core | None, seed: int | None, **how: Any) -> Completion:
+        """The best fit of one run, on all observations or on their core."""
+        tried: set[int] = set()
+        best: Completion | None = None
+        engine, limit = (self.engine, self.limit) if core is None else (core.engine, core.limit)
+        for iterate in engine.iterate(how["rule"], limit, self.max_iter, p=how["p"], seed=seed):
+            self._record(iterate, **how, peeled=core is not None)
+            iterate.last = iterate.last or self.stopped
+            ranks = _worth_refit(iterate, limit, how["rule"], tried, engine.shape)
+            for rank in ranks[:1] if self.stopped else ranks:
+                thorough = iterate.last and not self.stopped and sparse(engine.shape, limit)
+                fit = engine.refit(iterate.triplet, rank, self.tolerance, thorough=thorough)
+                if core is not None:
+                    fit = core.finished(fit, self.engine, self.tolerance)
+                if best is None or fit.residual < best.residual:
+                    best = fit
+                if fit.converged:
+                    return fit
+            if self.stopped:
+                break
+        assert best is not None  # a refit is tried where a run ends
+        return best
 
     def noisy(self, noise: float) -> Completion:
         """The stationary point at a noise level, refitted at the rank that stands out of the noise."""
@@ -184,9 +232,11 @@ class _Search:
         """Note an iterate, and pass on the matrix of low rank that it is on the way to."""
         step = len(self.history) + 1
         self.history.append({"step": step, **how, **iterate.row()})
-        if self.callback is not None:
-            found = Completion(*iterate.triplet, False, step, message="running")
-            self.callback(found.cut(widest_gap(iterate.s, self.limit)[0]).scaled(self.engine.scale))
+        if self.callback is None or how.get("peeled"):
+            return
+        found = Completion(*iterate.triplet, False, step, history=self.history, message="running")
+        told = self.callback(found.cut(widest_gap(iterate.s, self.limit)[0]).scaled(self.engine.scale))
+        self.stopped = told is True
 
     def _finish(self, fit: Completion, **fields: Any) -> Completion:
         steps, history = len(self.history), self.history or fit.history
@@ -194,6 +244,14 @@ class _Search:
 
     def _found(self, fit: Completion) -> Completion:
         return self._finish(fit, converged=True, message=f"exact at rank {fit.rank}")
+
+    def _core(self) -> _Core | None:
+        """What peeling leaves of sparse observations."""
+        rank = self.rule if isinstance(self.rule, int) else self.limit
+        if not isinstance(self.engine, EntriesEngine) or not sparse(self.engine.shape, rank):
+            return None
+        peeled = peel(self.problem, rank)
+        return None if peeled is None else _Core(peeled, self.limit)
 
     def _spectral(self) -> Completion | None:
         """Exact refit from the spectrum of the data alone, where it shows a gap and data is plentiful."""
@@ -240,8 +298,20 @@ def _rules(proxy: str | int, attempts: int) -> Iterator[tuple[str | int, float, 
         yield rule, p, attempt // len(plan)
 
 
-def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int]) -> int | None:
-    """The rank to refit at, if the spectrum shows a gap there or the run ends; each only once."""
+def _parts(core: _Core | None, attempt: int) -> list[_Core | None]:
+    """What an attempt runs on: all observations (None) and their core at first, then either in turn."""
+    if core is None:
+        return [None]
+    return [None, core] if attempt == 0 else [None] if attempt % 2 else [core]
+
+
+def _worth_refit(
+    iterate: Iterate, limit: int, rule: str | int, tried: set[int], shape: tuple[int, int]
+) -> list[int]:
+    """The ranks to refit at, if the spectrum shows a gap or the run ends; each only once.
+
+    Sparse observations are refitted at the limit rank, too, where a run ends.
+    """
     s = iterate.s
     if isinstance(rule, int):
         rank = min(rule, len(s))
@@ -249,9 +319,10 @@ def _worth_refit(iterate: Iterate, limit: int, rule: str | int, tried: set[int])
     else:
         rank, gap = widest_gap(s, limit)
     if not iterate.last and gap < _GAP:
-        return None
+        return []
     key = rank * 100 + (99 if iterate.last else int(math.log10(max(gap, 1.0)) / 2))
-    if key in tried:
-        return None
+    ranks = [] if key in tried else [rank]
     tried.add(key)
-    return rank
+    if iterate.last and not isinstance(rule, int) and limit not in (rank, 0) and sparse(shape, limit):
+        ranks.append(min(limit, len(s)))
+    return ranks
