@@ -1,7 +1,6 @@
 """Time and memory of large completions, and the cost of one iteration over the number of entries.
 
-    python benchmarks/completion_scale.py [--quick] [--full] [--solver irls|factored] [--out F.json]
-    [--threads N] [--picture F.svg]
+    python benchmarks/completion_scale.py [--quick] [--full] [--out F.json] [--threads N] [--picture F.svg]
 
 The matrices are rank-10 products of Gaussian factors without noise, observed at uniform positions. Each size
 runs in a process of its own, so that `peak MiB` is its own peak resident memory, torch included. The error is
@@ -24,7 +23,6 @@ import torch
 
 from _report import parser, print_table, write_json
 from overt.completion import irls
-from overt.completion.factored import factored
 from overt.problems import CompletionProblem
 
 RANK = 10
@@ -33,7 +31,7 @@ QUICK = [(300, 2.0), (600, 2.0), (1200, 2.0)]
 FULL = (20_000, 8_000_000 / (RANK * (40_000 - RANK)))
 
 
-def one(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
+def one(n: int, rho: float, threads: int) -> dict[str, Any]:
     """Complete one matrix; return its row of the table."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
@@ -48,14 +46,13 @@ def one(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
     )
     problem = CompletionProblem(rows=rows, cols=cols, y=y, shape=(n, n))
     began = time.perf_counter()
-    found = irls(problem, attempts=1) if solver == "irls" else factored(problem)
+    found = irls(problem, attempts=1)
     seconds = time.perf_counter() - began
     rows, cols = (torch.randint(n, (100_000,), generator=generator) for _ in range(2))
     truth = (U[rows] * V[cols]).sum(1)
     return {
         "n": n,
         "entries": len(y),
-        "solver": solver,
         "rank": found.rank,
         "converged": found.converged,
         "error": float((found.at(rows, cols) - truth).norm() / truth.norm()),
@@ -66,9 +63,9 @@ def one(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
     }
 
 
-def apart(n: int, rho: float, solver: str, threads: int) -> dict[str, Any]:
+def apart(n: int, rho: float, threads: int) -> dict[str, Any]:
     """Run :func:`one` in a fresh process."""
-    command = [sys.executable, __file__, "--one", json.dumps([n, rho, solver, threads])]
+    command = [sys.executable, __file__, "--one", json.dumps([n, rho, threads])]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     row: dict[str, Any] = json.loads(answer.splitlines()[-1])
     return row
@@ -85,7 +82,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     entries = [row["entries"] for row in stepped]
     seconds = [row["seconds"] / row["steps"] for row in stepped]
     figure, axis = plt.subplots(figsize=(4.5, 3.4))
-    axis.loglog(entries, seconds, "o-", label=f"{stepped[0]['solver']}, rank {RANK}")
+    axis.loglog(entries, seconds, "o-", label=f"irls, rank {RANK}")
     linear = [seconds[0] * k / entries[0] for k in entries]
     axis.loglog(entries, linear, "--", color="grey", label="linear")
     axis.set_xlabel("observed entries")
@@ -99,21 +96,20 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Run the sizes asked for."""
     options = parser(__doc__ or "")
-    options.add_argument("--solver", choices=("irls", "factored"), default="irls")
     options.add_argument("--full", action="store_true", help="add the largest size")
     options.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the cost of a step here")
-    options.add_argument("--one", help="internal: one run as JSON [n, rho, solver, threads]")
+    options.add_argument("--one", help="internal: one run as JSON [n, rho, threads]")
     arguments = options.parse_args()
     if arguments.one:
         print(json.dumps(one(*json.loads(arguments.one))))
         return
     threads = arguments.threads or torch.get_num_threads()
-    tasks = [(n, rho, arguments.solver) for n, rho in (QUICK if arguments.quick else SIZES)]
+    tasks = list(QUICK if arguments.quick else SIZES)
     if arguments.full:
-        tasks.append((*FULL, arguments.solver))
+        tasks.append(FULL)
     rows = []
-    for n, rho, solver in tasks:
-        rows.append(apart(n, rho, solver, threads))
+    for n, rho in tasks:
+        rows.append(apart(n, rho, threads))
         print_table(rows[-1:])
     print()
     print_table(rows)

@@ -64,7 +64,6 @@ CALLS = {
     ),
     completion.irls: lambda **more: completion.irls(instance(), **more),
     completion.explicit: lambda **more: completion.explicit(instance(), **more),
-    completion.factored: lambda **more: completion.factored(instance(), **more),
     completion.refit: lambda **more: completion.refit(instance(), FIT, **more),
     completion.soft_impute: lambda **more: completion.soft_impute(instance(), **more),
     completion.nuclear_norm_minimization: lambda **more: completion.nuclear_norm_minimization(

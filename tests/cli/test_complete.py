@@ -233,7 +233,7 @@ def test_blocks_do_not_matter(overt, ratings, monkeypatch):
 
 
 def test_ctrl_c_during_the_fit_writes_the_best_model_so_far(overt, ratings, monkeypatch):
-    def select(problem, options, *, offsets, heldout, incumbent):
+    def select(problem, options, *, offsets, heldout, incumbent, noisy):
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the signal comes first")
 
@@ -390,13 +390,13 @@ def test_movielens_beats_the_column_means(overt, data_folder):
         for name, kept in (("u1.base", "base.data"), ("u1.test", "test.data")):
             Path(kept).write_bytes(archive.read(f"ml-100k/{name}"))
     code, out, err = overt(
-        "base.data", "--out", "p.csv", "--ask", "test.data", "--clip", 1, 5, "--solver", "factored"
+        "base.data", "--out", "p.csv", "--ask", "test.data", "--clip", 1, 5, "--solver", "bayes"
     )
     assert code == 0
     asked = np.loadtxt("test.data")
     found = np.array([[float(field) for field in record] for record in read_csv("p.csv")[1:]])
     assert (found[:, :2] == asked[:, :2]).all()
     error = np.sqrt(np.mean((found[:, 2] - asked[:, 2]) ** 2))
-    assert error < 0.94  # user and item biases reach 0.96
+    assert error < 0.91  # user and item biases reach 0.95
     assert "80000 entries, 5.14 %" in out
     assert "32 asked pair(s)" in err

@@ -143,7 +143,7 @@ def test_the_incumbent_is_replaced_by_better_models_only() -> None:
     for found, winner in ((worse, worse), (wild, worse), (true, true), (worse, true)):
         incumbent.offer(found, "irls")
         assert incumbent.answer().completion is winner
-    incumbent(Selected(worse, no_offsets(problem), "factored", heldout_error=1.0))
+    incumbent(Selected(worse, no_offsets(problem), "bayes", heldout_error=1.0))
     assert incumbent.answer().completion is true
 
 

@@ -15,7 +15,6 @@ from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from overt import MatrixCompletion, MatrixSensing
-from overt.completion.estimator import selection
 
 
 class RowSensing(MatrixSensing):
@@ -26,12 +25,6 @@ class RowSensing(MatrixSensing):
         shape = np.shape(A if sparse.issparse(A) else np.asarray(A))
         super().fit(A, y, shape=(1, shape[-1] if len(shape) > 1 else 1))
         return self
-
-
-@pytest.fixture(autouse=True)
-def shorter_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One attempt at exact recovery: the checks' data are noise, on which further ones only take time."""
-    monkeypatch.setattr(selection, "_ATTEMPTS", ())
 
 
 # They fit nothing, or next to nothing; the others are slow.

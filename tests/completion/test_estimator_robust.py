@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from overt import MatrixCompletion
-from overt.completion.estimator import selection, solvers
+from overt.completion.bayes import Sampler
+from overt.completion.estimator import exact, selection
 
 Array = NDArray[np.float64]
 
@@ -76,14 +77,7 @@ HOSTILE: dict[str, Callable[[], Array]] = {
 }
 
 
-@pytest.fixture
-def shorter_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One attempt at exact recovery only."""
-    monkeypatch.setattr(selection, "_ATTEMPTS", ())
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("shorter_search")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_answers_within_bounds(name: str) -> None:
     X = HOSTILE[name]()
@@ -131,16 +125,8 @@ def fitted(
     return est, W, mask
 
 
-@pytest.fixture
-def without_long_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the attempts at exact recovery, which noise only makes slow."""
-    monkeypatch.setattr(selection, "_STEPS", ())
-    monkeypatch.setattr(selection, "_ATTEMPTS", ())
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_long_search")
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(
     st.integers(0, 10**6),
     st.sampled_from(range(len(KINDS))),
@@ -178,7 +164,6 @@ def on_fresh_entries(est: MatrixCompletion, W: Array, mask: Array) -> tuple[Arra
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_long_search")
 def test_on_average_no_worse_than_the_column_means_on_fresh_entries() -> None:
     ratios = []
     for seed in range(10):
@@ -195,11 +180,12 @@ def test_on_average_no_worse_than_the_column_means_on_fresh_entries() -> None:
     assert np.median(ratios) <= 1.0 + 1e-9
 
 
-def test_control_c_at_the_start_leaves_the_column_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*args: Any, **kwargs: Any) -> Any:
-        raise KeyboardInterrupt
+def interrupt(*args: Any, **kwargs: Any) -> Any:
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(solvers, "irls", interrupt)
+
+def test_control_c_at_the_start_leaves_the_column_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "irls", interrupt)
     X = holes(low_rank())
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         est = MatrixCompletion().fit(X)
@@ -209,22 +195,25 @@ def test_control_c_at_the_start_leaves_the_column_means(monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_control_c_during_the_search_keeps_the_best_model_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    from overt.completion.factored import path as factored_path
-
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_control_c_during_the_search_keeps_the_best_model_so_far(
+    runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     X = holes(low_rank(40, 30) + 0.05 * generator(5).normal(size=(40, 30)))
-    fits = {"count": 0}
-    original = factored_path.refit_entries
+    done, run = [], Sampler.run
 
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        fits["count"] += 1
-        if fits["count"] > 6:
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(done) == runs:
             raise KeyboardInterrupt
-        return original(*args, **kwargs)
+        done.append(1)
+        return run(self, *args, **kwargs)
 
-    monkeypatch.setattr(factored_path, "refit_entries", counting)
+    monkeypatch.setattr(Sampler, "run", counted)
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         est = MatrixCompletion().fit(X)
+    assert len(done) == runs
     assert est.converged_ is False
     assert est.rank_ >= 1
-    assert est.heldout_error_ < est.baseline_error_ or np.isnan(est.baseline_error_)
+    if runs:
+        assert est.solver_ == "bayes"
+        assert est.heldout_error_ < 0.2 * est.baseline_error_

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from overt.completion.estimator.inputs import Observations, compress, from_matrix
+from overt.completion import Completion
+from overt.completion.estimator.inputs import Observations, from_matrix
 from overt.completion.estimator.model import CompletionModel, expand
+from overt.completion.estimator.selected import Selected
+from overt.completion.estimator.units import compress
 from overt.problems import Offsets
 
 
@@ -83,8 +86,8 @@ def test_expansion_gives_empty_lines_the_mean_of_the_others() -> None:
     X = np.full((6, 5), np.nan)
     X[np.ix_([0, 1, 3, 5], [0, 2, 4])] = found.dense().numpy()
     compressed = compress(from_matrix(X))
-    point = (found.U, found.singular_values / compressed.scale, found.Vt)
-    whole = expand(point, found.offsets, compressed, 0.0).dense()
+    inner = Completion(found.U, found.singular_values / compressed.scale, found.Vt)
+    whole = expand(Selected(inner, found.offsets, "irls"), compressed).dense()
     dense = found.dense()
     torch.testing.assert_close(whole[[0, 1, 3, 5]][:, [0, 2, 4]], dense)
     torch.testing.assert_close(whole[2, [0, 2, 4]], dense.mean(0))

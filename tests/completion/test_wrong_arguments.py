@@ -15,7 +15,6 @@ from overt.completion import (
     Completion,
     certificate,
     explicit,
-    factored,
     irls,
     nuclear_norm_minimization,
     refit,
@@ -30,7 +29,6 @@ Solver = Callable[..., Any]
 SOLVERS: dict[str, Solver] = {
     "irls": irls,
     "explicit": explicit,
-    "factored": factored,
     "nuclear_norm_minimization": nuclear_norm_minimization,
     "soft_impute": soft_impute,
     "refit": partial(refit, start=TRUTH),
@@ -72,16 +70,6 @@ OPTIONS: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
         "early_refit": FLAG,
         "final_refit": FLAG,
         "schedule": ([], [3, "hold"]),
-        "callback": CALL,
-    },
-    "factored": {
-        "rank": ([0, 7], [1.5]),
-        "ridge": ([-1.0], ["0.1"]),
-        "heldout": SHARE,
-        "multiples": ([[-1.0], [0.0]], [["a"]]),
-        "max_rank": COUNT,
-        "max_iter": STEPS,
-        "seed": SEED,
         "callback": CALL,
     },
     "nuclear_norm_minimization": {
@@ -132,9 +120,6 @@ def test_options_are_refused_by_name(solver: str, option: str, value: Any, error
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="noise_level or weight, not both"):
         nuclear_norm_minimization(PROBLEM, weight=1.0, noise_level=1.0)
-    for option in ({"rank": 2}, {"ridge": 1.0}):
-        with pytest.raises(ValueError, match="rank and ridge must come together"):
-            factored(PROBLEM, **option)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("solver", [*SOLVERS.values(), weight_max], ids=[*SOLVERS, "weight_max"])
@@ -148,7 +133,7 @@ def test_other_things_than_matrix_problems_are_refused(solver: Solver, problem: 
         solver(problem)
 
 
-@pytest.mark.parametrize("solver", [factored, soft_impute, weight_max])
+@pytest.mark.parametrize("solver", [soft_impute, weight_max])
 def test_solvers_of_entries_refuse_measurements_with_the_way_out(solver: Solver) -> None:
     with pytest.raises(TypeError, match=r"got SensingProblem.*use irls or nuclear_norm_minimization"):
         solver(matrix_sensing((8, 6), rank=1, n_measurements=40, seed=0))

@@ -10,7 +10,7 @@ import click
 __all__ = ["complete"]
 
 _FILE = click.Path(path_type=Path)
-_SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
+_SOLVERS = ("auto", "irls", "bayes", "explicit", "nuclear", "soft_impute")
 
 
 @click.command()

@@ -68,7 +68,7 @@ def fit(triplets: Triplets, **parameters: Any) -> Fit:
                 raise
             raise OvertError(
                 f"memory does not suffice for {' × '.join(map(str, triplets.shape))} with this solver; "
-                "try --solver factored"
+                "try --solver bayes"
             ) from error
     return Fit(model, tuple(_lines(model, triplets, caught)), signals.signum)
 

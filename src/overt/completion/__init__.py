@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from overt.completion.certificate import Certificate, certificate
 from overt.completion.convex import nuclear_norm_minimization, soft_impute
 from overt.completion.explicit import ExplicitRun, explicit, explicit_run
-from overt.completion.factored import factored
 from overt.completion.irls import irls
 from overt.completion.refit import refit
 from overt.completion.result import Completion
@@ -25,7 +24,6 @@ __all__ = [
     "certificate",
     "explicit",
     "explicit_run",
-    "factored",
     "irls",
     "nuclear_norm_minimization",
     "refit",

@@ -4,48 +4,43 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
 
+from overt.completion.estimator.answers import Answers
 from overt.completion.estimator.base import LowRankEstimator
-from overt.completion.estimator.inputs import (
-    Compressed,
-    Observations,
-    clip_bounds,
-    compress,
-    from_matrix,
-    from_triplets,
-    positions,
-    validated,
-)
+from overt.completion.estimator.features import side_features
+from overt.completion.estimator.inputs import Observations, clip_bounds, from_matrix, from_triplets, validated
 from overt.completion.estimator.model import expand
+from overt.completion.estimator.noisy import NoisyOptions
 from overt.completion.estimator.selected import Incumbent, Selected, determined, warn_empty
 from overt.completion.estimator.selection import select_model
 from overt.completion.estimator.solvers import DEFAULT_PENALTY, SOLVERS
+from overt.completion.estimator.threads import few_threads
+from overt.completion.estimator.units import Compressed, compress
 
 _EXACT = 1e-8  # relative misfit below which a trained network fits exactly
 
 
-class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator):  # type: ignore[misc]
-    """Fill in the missing entries of a matrix that is, up to noise and offsets, of low rank.
+class MatrixCompletion(Answers):
+    """Fill in the missing entries of a matrix: exactly where the data determine it, well where they do not.
 
     No rank, penalty weight or stopping rule need be given. The data decide between an exact low-rank matrix,
-    a low-rank matrix with noise, one with row and column offsets, and the column means.
+    a Bayesian low-rank model with biases and noise levels, and the column means. Columns may have different
+    units: with another unit for a column, only that column's predictions change, in proportion.
 
     Parameters
     ----------
-    solver : {"auto", "irls", "explicit", "factored", "nuclear", "soft_impute"}, default="auto"
-        ``"auto"`` tries exact recovery by rank-blind reweighted least squares (``"irls"``) and, where the
-        data turns out not to be exactly of low rank, chooses rank and weight on held-out entries
-        (``"factored"``). ``"explicit"`` trains a full matrix with an explicit penalty; ``"nuclear"``
+    solver : {"auto", "irls", "bayes", "explicit", "nuclear", "soft_impute"}, default="auto"
+        ``"auto"`` tries exact recovery by rank-blind reweighted least squares (``"irls"``). Where the data
+        turns out not to be exactly of low rank, or leaves some rows or columns open, it takes the Bayesian
+        model (``"bayes"``). ``"explicit"`` trains a full matrix with an explicit penalty; ``"nuclear"``
         minimizes the nuclear norm; ``"soft_impute"`` shrinks singular values.
     rank_proxy : str, default="participation_ratio"
         Continuous rank that drives ``"irls"``: ``"participation_ratio"`` (the squared normalized nuclear
@@ -62,23 +57,39 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         certified.
     offsets : {"auto", "biases", "mean"} or None, default="auto"
         Subtract nothing (None), the mean, or regularized global, row and column offsets first. ``"auto"``
-        takes the offsets only if they lower the held-out error.
+        takes the offsets only if they lower the held-out error. The Bayesian model has biases of its own.
     noise : {"auto"} or float, default="auto"
         Standard deviation of the noise in units of X; 0 says that the data is exact.
     clip : tuple (low, high), "observed" or None, default=None
-        Bounds of the filled-in values; ``"observed"`` takes the smallest and largest observed value.
+        Bounds of the filled-in values, None for an end without bound, as in ``(0, None)``; ``"observed"``
+        takes the smallest and largest observed value.
     keep_observed : bool, default=True
         Whether ``transform`` returns observed entries unchanged, rather than the model's values.
+    implicit : bool or "auto", default=False
+        Whether the Bayesian model of sparse data takes which entries are there as side information, as in
+        SVD++ (Koren 2008): who rates a film says something about its rating. ``"auto"`` decides by held-out
+        error. It takes about eight times as long.
+    inference : {"sampling", "variational"}, default="sampling"
+        How the Bayesian model is fitted. ``"variational"`` approximates the posterior by independent
+        Gaussians of rows and columns, and finds the rank by a bound on the evidence. It takes no side
+        information, and its errors are larger on most tables.
+    quality : {"standard", "best"}, default="standard"
+        ``"best"`` adds up several members of the Bayesian family, with non-negative weights chosen on
+        held-out entries. It takes several times as long.
+    effort : {"normal", "high"}, default="normal"
+        How hard to look for an exact matrix; ``"high"`` adds basin hopping, for exact data near the
+        information limit.
     heldout : float, default=0.1
         Share of the observations held out to choose and to judge the model.
     max_rank, max_iter, tolerance : optional
         Limits for the solver; None takes its own defaults.
     certify : bool, default=True
         Whether to compute ``identifiable_`` for matrices of moderate size.
-    random_state : int, default=0
-        Seed of the held-out split and of random starts.
-    device : str or None, default=None
-        Where to compute, such as ``"cuda"``; the CPU by default.
+    random_state : int, RandomState, Generator or None, default=0
+        Seed of the held-out split and of random starts. None and NumPy's generators give another seed for
+        each fit, None from NumPy's global state.
+    device : str, torch.device or None, default=None
+        Where to compute, such as ``"cuda"``; the CPU by default. It must know double precision.
 
     Attributes
     ----------
@@ -102,9 +113,9 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
     identifiable_ : bool or None
         Whether the observed positions determine the matrix among its neighbours of the same rank: a property
         of the positions and the fitted matrix, not of the noise. True does not say that the error is small.
-        On noisy data such as ratings it is usually False, since some row or column holds fewer entries than
-        the rank; the ridge then sets those lines from the other ones, and the rest of the matrix may well be
-        determined. None where it was not computed (``certify=False``, very large matrices, networks).
+        False, too, if some lines of an exact matrix are not determined; the Bayesian model fills these. None
+        where it was not computed (``certify=False``, very large matrices, networks) and for the Bayesian
+        model alone, whose prior leaves nothing open.
     underdetermined_rows_, underdetermined_columns_ : list of int
         Where to observe more if not.
     solver_, message_, fit_seconds_ : str, str, float
@@ -114,13 +125,20 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
 
     Notes
     -----
+    The Bayesian model is ``X_ij = μ + b_i + c_j + p_i·q_j + ε``, ``ε ~ N(0, 1/(τ γ_i δ_j))``. Sparse
+    matrices in one unit, such as ratings, have Gaussian rows and columns with unknown mean and covariance
+    (Salakhutdinov & Mnih 2008). Tables are factor analysis on standardized columns: ``p_i ~ N(0, I)``, no
+    ``b_i``, ``γ_i = 1``. The posterior is averaged over draws. Predictions leave the
+    observed range by at most a quarter of it, where there is little noise by up to the whole of it, and where
+    the values are of few kinds, such as 0 and 1, not at all.
+
     An **empty row** gets the mean of the fitted rows, that is the completed column means; an **empty column**
     the mean of the fitted columns; both are warned about. The column means replace a model, with a
-    :class:`~sklearn.exceptions.ConvergenceWarning`, that does not beat them on held-out entries, that has
-    neither a low-rank part nor row and column offsets (as where one huge outlier hides everything else), or
-    that puts an entry above 100 times the largest observed one. Ctrl-C keeps the best model so far.
+    :class:`~sklearn.exceptions.ConvergenceWarning`, that is clearly worse on held-out entries. Ctrl-C keeps
+    the best model so far.
 
-    Computation is in double precision; results have the dtype of the input (float64 for integers).
+    Exact recovery computes in double precision, the model of large noisy data in single precision; results
+    have the dtype of the input (float64 for integers).
 
     Examples
     --------
@@ -141,6 +159,10 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         "offsets": [StrOptions({"auto", "biases", "mean"}), None],
         "clip": [StrOptions({"observed"}), tuple, list, None],
         "keep_observed": ["boolean"],
+        "implicit": ["boolean", StrOptions({"auto"})],
+        "inference": [StrOptions({"sampling", "variational"})],
+        "quality": [StrOptions({"standard", "best"})],
+        "effort": [StrOptions({"normal", "high"})],
         "certify": ["boolean"],
     }
 
@@ -153,15 +175,19 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         depth: int = 1,
         offsets: str | None = "auto",
         noise: str | float = "auto",
-        clip: tuple[float, float] | str | None = None,
+        clip: tuple[float | None, float | None] | str | None = None,
         keep_observed: bool = True,
+        implicit: bool | str = False,
+        inference: str = "sampling",
+        quality: str = "standard",
+        effort: str = "normal",
         heldout: float = 0.1,
         max_rank: int | None = None,
         max_iter: int | None = None,
         tolerance: float | None = None,
         certify: bool = True,
-        random_state: int = 0,
-        device: str | None = None,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
+        device: str | torch.device | None = None,
     ) -> None:
         super().__init__(
             solver,
@@ -179,45 +205,32 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         self.offsets = offsets
         self.clip = clip
         self.keep_observed = keep_observed
+        self.implicit = implicit
+        self.inference = inference
+        self.quality = quality
+        self.effort = effort
         self.certify = certify
 
-    def fit(self, X: Any, y: Any = None) -> MatrixCompletion:  # noqa: ARG002  (scikit-learn's signature)
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,  # noqa: ARG002  (scikit-learn's signature)
+        *,
+        row_features: Any = None,
+        column_features: Any = None,
+    ) -> MatrixCompletion:
         """Fit to a matrix with missing entries.
 
         Parameters
         ----------
-        X : array-like, DataFrame or sparse matrix, shape (m, n)
-            NaN marks a missing entry of a dense X; in a sparse X exactly the stored entries are
-            observed, zeros among them.
+        X : array-like, masked array, tensor, data frame or sparse matrix, shape (m, n)
+            Missing are NaN, None, ``pandas.NA``, null and what a mask covers. In a sparse matrix or tensor
+            exactly the stored entries are observed, zeros among them; so in a pandas frame of sparse columns
+            with fill value NaN. One that leaves out zeros is refused, for they may be values or missing.
         y : None
             Ignored.
-
-        Returns
-        -------
-        MatrixCompletion
-            The estimator itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is invalid, or X holds no entry, is a tuple of triplets or refused by scikit-learn.
-        """
-        self._validate_params()
-        X = validated(self, X, reset=True)
-        return self._fit(from_matrix(X), X.dtype)
-
-    def fit_triplets(
-        self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int] | None = None
-    ) -> MatrixCompletion:
-        """Fit to observed entries given as triplets.
-
-        Parameters
-        ----------
-        rows, cols : array-like of int, shape (k,)
-            Positions from 0, each at most once.
-        values : array-like of float, shape (k,)
-        shape : (int, int), optional
-            By default one more than the largest row and column.
+        row_features, column_features : array-like or sparse matrix, shapes (m, features) and (n, features)
+            Complete side information that the noisy model may use.
 
         Returns
         -------
@@ -227,53 +240,88 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         Raises
         ------
         TypeError
-            If positions or the shape are not whole numbers, or values not real.
+            If X holds something else than numbers.
         ValueError
-            If lengths differ, a position is out of range or repeated, or a value infinite; or none is given.
+            If a parameter is invalid, or X holds no entry, complex numbers, infinity, values so large that
+            singular values overflow, is no matrix or a tuple of triplets.
+        """
+        self._validate_params()
+        observations = from_matrix(validated(self, X, reset=True), fitting=True)
+        return self._fit(observations, row_features, column_features)
+
+    def fit_triplets(
+        self,
+        rows: ArrayLike,
+        cols: ArrayLike,
+        values: ArrayLike,
+        shape: tuple[int, int] | None = None,
+        *,
+        row_features: Any = None,
+        column_features: Any = None,
+    ) -> MatrixCompletion:
+        """Fit to observed entries given as triplets.
+
+        Parameters
+        ----------
+        rows, cols : array-like of int, shape (k,)
+            Positions from 0, each at most once. Memory grows with the largest one, so raw ids are numbered
+            first: ``np.unique(ids, return_inverse=True)[1]``.
+        values : array-like of float, shape (k,)
+            An entry is left out where it is missing, or where a mask covers it or its position.
+        shape : (int, int), optional
+            By default one more than the largest row and column.
+        row_features, column_features
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        MatrixCompletion
+            The estimator itself.
+
+        Raises
+        ------
+        TypeError
+            If positions or the shape are not whole numbers, or values no numbers.
+        ValueError
+            If lengths differ, a position is out of range or repeated, or a value infinite or so large that
+            singular values overflow; if none is given, or the shape is too large for so few.
         """
         self._validate_params()
         observations = from_triplets(rows, cols, values, shape)
         self.n_features_in_ = observations.shape[1]
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        return self._fit(observations, np.asarray(values).dtype)
+        return self._fit(observations, row_features, column_features)
 
-    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Fit to X and return it completed, by the fitted rows themselves rather than by folding them in.
-
-        Parameters
-        ----------
-        X, y
-            As for :meth:`fit`.
-        **fit_params
-            None are accepted.
-
-        Returns
-        -------
-        ndarray or DataFrame, shape (m, n)
-        """
-        self.fit(X, y, **fit_params)
-        return self._filled(self._model.dense(), from_matrix(validated(self, X, reset=False)))
-
-    def _fit(self, observations: Observations, dtype: Any) -> MatrixCompletion:
+    def _fit(self, observations: Observations, row_features: Any, column_features: Any) -> MatrixCompletion:
         started = time.perf_counter()
-        self._dtype = np.float32 if dtype == np.float32 else np.float64
+        self._dtype = np.float32 if observations.dtype == np.float32 else np.float64
         compressed = compress(observations, self.device)
-        self._bounds = clip_bounds(self.clip, observations)
+        features = side_features(compressed, row_features, column_features)
+        self._bounds, self._seen = clip_bounds(self.clip, observations), observations
         warn_empty(compressed, stacklevel=3)
         problem, incumbent = compressed.problem, Incumbent(compressed.problem)
         rounding = 1e-6 if self._dtype == np.float32 else 1e-8
         options, interrupted = self._options(compressed.scale, 3, rounding), False
+        options = replace(options, effort=self.effort)
+        noisy = NoisyOptions(self.implicit, self.quality, *features, self.inference)
         try:
-            offsets, heldout = self.offsets, self.heldout
-            chosen = select_model(problem, options, offsets=offsets, heldout=heldout, incumbent=incumbent)
+            with few_threads(problem.n_observed):
+                chosen = select_model(
+                    problem,
+                    options,
+                    offsets=self.offsets,
+                    heldout=self.heldout,
+                    incumbent=incumbent,
+                    noisy=noisy,
+                )
         except KeyboardInterrupt:
             chosen, interrupted = incumbent.answer(), True
         self._keep(chosen, compressed, interrupted)
         trained = self.depth > 1 and chosen.solver == "explicit" and chosen.completion.residual > _EXACT
         asked = self.certify and not (interrupted or trained)
         self.identifiable_, self.underdetermined_rows_, self.underdetermined_columns_ = determined(
-            compressed, chosen.completion if asked else None, stacklevel=3
+            compressed, chosen, asked, stacklevel=3
         )
         self.fit_seconds_ = time.perf_counter() - started
         if not self.converged_:
@@ -285,7 +333,7 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
     def _keep(self, chosen: Selected, compressed: Compressed, interrupted: bool) -> None:
         """Set the attributes, in the caller's units."""
         found, scale = chosen.completion, compressed.scale
-        self._model = model = expand(found.triplet, chosen.offsets, compressed, chosen.noise_std)
+        self._model = model = expand(chosen, compressed)
         point = model.U, model.singular_values, model.Vt
         self._record(found, point, chosen.solver, chosen.heldout_error * scale, interrupted)
         self.offset_ = float(model.offsets.mean)
@@ -295,71 +343,6 @@ class MatrixCompletion(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator)
         half = 1.96 * chosen.heldout_stderr * scale
         self.heldout_interval_ = (max(self.heldout_error_ - half, 0.0), self.heldout_error_ + half)
         self.baseline_error_ = chosen.baseline_error * scale
-
-    def transform(self, X: Any) -> Any:
-        """Complete rows, new ones or those of the fit, from their observed entries.
-
-        Each row is folded in by regularized least squares on the right singular vectors; the fitted rows'
-        mean and covariance and the noise level set the regularization.
-
-        Parameters
-        ----------
-        X : array-like, DataFrame or sparse matrix, shape (rows, n)
-
-        Returns
-        -------
-        ndarray or DataFrame, shape (rows, n)
-        """
-        check_is_fitted(self)
-        observations = from_matrix(validated(self, X, reset=False))
-        return self._filled(self._model.fold_in(observations), observations)
-
-    def predict(self, rows: Any, cols: ArrayLike | None = None) -> NDArray[np.floating[Any]]:
-        """Model values at positions of the fitted matrix, or of whole rows.
-
-        Parameters
-        ----------
-        rows : array-like of int, shape (k,), or matrix, shape (rows, n)
-            Row positions; without ``cols`` a matrix with missing entries as for :meth:`transform`.
-        cols : array-like of int, shape (k,), optional
-            Column positions.
-
-        Returns
-        -------
-        ndarray
-            The k values or, without ``cols``, the model's values of the given rows, at observed entries too.
-
-        Raises
-        ------
-        TypeError
-            If positions are not whole numbers.
-        ValueError
-            If they lie outside the fitted matrix or differ in shape.
-        """
-        check_is_fitted(self)
-        if cols is None:
-            if sparse.issparse(rows):
-                raise ValueError(
-                    "rows: predict without cols takes a dense matrix; for a sparse one use transform"
-                )
-            observations = from_matrix(validated(self, rows, reset=False))
-            return self._clipped(self._model.fold_in(observations))
-        m, n = self._model.shape
-        i, j = positions(rows, "rows", m), positions(cols, "cols", n)
-        if i.shape != j.shape:
-            raise ValueError(f"rows and cols must have one shape, got {i.shape} and {j.shape}")
-        where = [torch.as_tensor(index).to(self._model.U.device).reshape(-1) for index in (i, j)]
-        return self._clipped(self._model.at(*where)).reshape(i.shape)
-
-    def _filled(self, values: torch.Tensor, observations: Observations) -> NDArray[np.floating[Any]]:
-        out = self._clipped(values)
-        if self.keep_observed:
-            out[observations.rows, observations.cols] = observations.values
-        return out
-
-    def _clipped(self, values: torch.Tensor) -> NDArray[np.floating[Any]]:
-        array = self._array(values)
-        return array if self._bounds is None else np.clip(array, *self._bounds)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

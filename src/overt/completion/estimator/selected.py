@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from overt.completion.bayes import Predictive
 from overt.completion.certificate import certificate, names
-from overt.completion.estimator.inputs import Compressed
+from overt.completion.estimator.units import Compressed
 from overt.completion.problem import within_bounds
 from overt.completion.result import Completion
 from overt.problems import CompletionProblem, Offsets
 
 _CERTIFIED_UNKNOWNS = 200_000  # r (m + n) above which no certificate is computed
+_CHUNK = 1 << 16  # entries gathered at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,10 @@ class Selected:
 
     ``completion`` is the low-rank part, with the history and message of its making; ``solver`` names what
     produced it, such as ``"column_mean"``. The errors are root mean squares on held-out entries,
-    ``baseline_error`` is the one of the column means; nan where nothing could be held out.
+    ``baseline_error`` is the one of the column means; nan where nothing could be held out. ``predictive`` is
+    the distribution of entries where it is known; ``limits`` bound predictions: lower and upper ones, and
+    whether they belong to "rows" or "columns"; ``column_noise`` (n,) is the noise of each column. ``certain``
+    marks rows and columns whose entries are exact.
     """
 
     completion: Completion
@@ -34,6 +41,10 @@ class Selected:
     heldout_stderr: float = math.nan
     baseline_error: float = math.nan
     noise_std: float = 0.0
+    predictive: Predictive | None = None
+    limits: tuple[NDArray[Any], NDArray[Any], str] | None = None
+    column_noise: NDArray[Any] | None = None
+    certain: tuple[Tensor, Tensor] | None = None
 
     @property
     def estimate(self) -> float:
@@ -80,10 +91,29 @@ def column_mean_errors(problem: CompletionProblem, kept: Tensor, out: Tensor) ->
 
 
 def misfit_std(problem: CompletionProblem, found: Completion, offsets: Offsets, spent: int = 0) -> float:
-    """Standard deviation of the misfit, corrected for the degrees of freedom of the fit and `spent` ones."""
-    misfit = found.at(problem.rows, problem.cols) + offsets.at(problem.rows, problem.cols) - problem.y
-    left = max(problem.n_observed - found.freedom - spent, 0.1 * problem.n_observed)
-    return math.sqrt(float(misfit.square().sum()) / left)
+    """Standard deviation of the misfit, corrected for the degrees of freedom of the fit and `spent` ones.
+
+    A shrunk singular value σ spends the share σ/(σ + λ) of its degrees of freedom. Where the misfit R has a
+    part ``uᵀ P*(R) v`` left along its direction, this is λ times the share of entries observed.
+    """
+    misfit = problem.y - found.at(problem.rows, problem.cols) - offsets.at(problem.rows, problem.cols)
+    left = problem.n_observed - _degrees_spent(problem, found, misfit) - spent
+    return math.sqrt(float(misfit.square().sum()) / max(left, 0.1 * problem.n_observed))
+
+
+def _degrees_spent(problem: CompletionProblem, found: Completion, misfit: Tensor) -> float:
+    """Degrees of freedom of a fit whose singular values may be shrunk."""
+    (m, n), s = found.shape, found.singular_values
+    if not found.rank:
+        return 0.0
+    along = torch.zeros_like(s)
+    for start in range(0, problem.n_observed, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        left, right = found.U[problem.rows[part]], found.Vt.mT[problem.cols[part]]
+        along += (misfit[part, None] * left * right).sum(0)
+    shrunk = along.clamp_min(0) * (m * n / problem.n_observed)
+    kept = s / (s + shrunk).clamp_min(torch.finfo(s.dtype).tiny)
+    return float(kept.sum()) * found.freedom / found.rank
 
 
 def warn_empty(compressed: Compressed, stacklevel: int) -> None:
@@ -99,29 +129,42 @@ def warn_empty(compressed: Compressed, stacklevel: int) -> None:
 
 
 def determined(
-    compressed: Compressed, found: Completion | None, stacklevel: int
+    compressed: Compressed, chosen: Selected, asked: bool, stacklevel: int
 ) -> tuple[bool | None, list[int], list[int]]:
     """Whether the observed positions determine a fit, and the caller's rows and columns that they do not.
 
-    Empty rows and columns are among these. None where this is not computed: for no fit, one of rank 0 or a
-    very large one. Warns of a fit that is not determined.
+    Empty rows and columns are among these. None where this is not computed: where it is not asked, for rank
+    0, a very large matrix, and the noisy model, in which the prior leaves nothing open. Warns of a fit that
+    is not determined.
     """
     rows, cols = compressed.empty_rows.tolist(), compressed.empty_cols.tolist()
-    if found is None or not 0 < found.rank * sum(found.shape) <= _CERTIFIED_UNKNOWNS:
+    found, empty = chosen.completion, bool(rows or cols)
+    apart, answer = "", None
+    if chosen.certain is not None:
+        open_rows, open_cols = ((~mask).nonzero()[:, 0] for mask in chosen.certain)
+        if not asked and not len(open_rows) + len(open_cols):
+            return None, rows, cols
+    elif (
+        not asked or chosen.solver == "bayes" or not 0 < found.rank * sum(found.shape) <= _CERTIFIED_UNKNOWNS
+    ):
         return None, rows, cols
-    empty = bool(rows or cols)
-    answer = certificate(compressed.problem, found)
-    rows += compressed.kept_rows[list(answer.rows)].tolist()
-    cols += compressed.kept_cols[list(answer.cols)].tolist()
-    if answer.identifiable is False:
+    else:
+        answer = certificate(compressed.problem, found)
+        open_rows, open_cols = (
+            torch.as_tensor(lines, dtype=torch.long) for lines in (answer.rows, answer.cols)
+        )
         apart = f" (the observations fall into {answer.components} parts)" if answer.components > 1 else ""
+    rows += compressed.kept_rows[open_rows].tolist()
+    cols += compressed.kept_cols[open_cols].tolist()
+    identifiable = not len(open_rows) + len(open_cols) if answer is None else answer.identifiable
+    if identifiable is False:
         warnings.warn(
             f"the observed entries do not determine the completion at rank {found.rank}{apart}: observe more "
             f"in row(s) {names(rows)} and column(s) {names(cols)}",
             UserWarning,
             stacklevel=stacklevel + 1,
         )
-    return False if empty else answer.identifiable, rows, cols
+    return False if empty else identifiable, rows, cols
 
 
 class Incumbent:

@@ -13,7 +13,6 @@ from overt._utils.checks import message
 from overt.completion.convex.nuclear import nuclear_norm_minimization
 from overt.completion.convex.soft_impute import soft_impute
 from overt.completion.explicit import explicit
-from overt.completion.factored import factored
 from overt.completion.irls import irls
 from overt.completion.problem import ZERO_MESSAGE, Matrices, largest_rank, normalized_problem, widest_gap
 from overt.completion.result import Completion
@@ -22,7 +21,7 @@ from overt.penalties import SpectralPenalty
 from overt.problems import CompletionProblem
 from overt.training import State, train
 
-SOLVERS = ("auto", "irls", "explicit", "factored", "nuclear", "soft_impute")
+SOLVERS = ("auto", "irls", "bayes", "explicit", "nuclear", "soft_impute")
 DEFAULT_PENALTY = "normalized_nuclear_norm"
 # The functions of ``overt.functional`` that need no further argument.
 PENALTIES = (
@@ -53,6 +52,8 @@ class SolverOptions:
         Noise level of the problem's y; 0 for exact data; None where it is unknown.
     attempts, seed
         As for :func:`overt.completion.irls`.
+    effort : {"normal", "high"}
+        How long to look for an exact matrix.
     rounding : float
         Relative residual that counts as exact: the precision of the observations.
     """
@@ -68,6 +69,7 @@ class SolverOptions:
     attempts: int | None = None
     seed: int = 0
     rounding: float = 1e-8
+    effort: str = "normal"
 
     def given(self, *names: str) -> dict[str, Any]:
         """The named options that are not None, as keywords."""
@@ -92,13 +94,11 @@ def solve(problem: Matrices, options: SolverOptions, callback: Callback | None =
         return explicit(problem, functional=options.penalty, seed=options.seed, callback=tell, **steps)
     if options.solver == "nuclear":
         return _nuclear(problem, options, callback)
-    if isinstance(problem, CompletionProblem) and options.solver in ("factored", "soft_impute"):
-        function = factored if options.solver == "factored" else soft_impute
-        given = options.given("max_rank", "max_iter")
-        if options.solver == "soft_impute":
-            given |= options.given("tolerance")
-        return function(problem, seed=options.seed, callback=callback, **given)
-    allowed = SOLVERS[1:] if isinstance(problem, CompletionProblem) else ("irls", "explicit", "nuclear")
+    entries = isinstance(problem, CompletionProblem)
+    if options.solver == "soft_impute" and isinstance(problem, CompletionProblem):
+        given = options.given("max_rank", "max_iter", "tolerance")
+        return soft_impute(problem, seed=options.seed, callback=callback, **given)
+    allowed = ("irls", "explicit", "nuclear", "soft_impute")[: 4 if entries else 3]
     raise ValueError(message("solver", ", ".join(allowed), options.solver))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from overt.completion.estimator.selected import (
@@ -19,16 +18,13 @@ from overt.completion.estimator.selected import (
     subset,
 )
 from overt.completion.estimator.solvers import SolverOptions, solve
-from overt.completion.factored.path import FactoredPoint, factored_path, finish, split_observations
 from overt.completion.problem import is_exact, within_bounds
-from overt.completion.result import Completion, HistoryRow, entries_at
-from overt.completion.tangent import entries_of
+from overt.completion.result import Completion, HistoryRow
 from overt.problems import CompletionProblem, Offsets, fit_offsets
 
 _RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # of the offsets, in entries per line
 _MARGIN = 1.5  # standard errors by which a model must beat the column means, and more on few entries:
 _EXTRA = 30.0  # … by this over their number
-_CLEAR = 8.0  # standard errors that need no further splits
 _HELPFUL = 0.99  # share of the error of no offsets below which row and column offsets are worth a try
 
 
@@ -40,7 +36,6 @@ class Scored:
     ridge: float
     square: Tensor
     history: list[HistoryRow]
-    point: FactoredPoint | None = None
 
     @property
     def error(self) -> float:
@@ -58,7 +53,6 @@ class Trial:
     options: SolverOptions
     tell: Incumbent
     baseline_square: Tensor
-    repeated: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -85,30 +79,12 @@ class Trial:
         left = (offsets.at(rows, cols) - y).square().mean().sqrt()
         return [None, "biases"] if float(left) < _HELPFUL * float(y.square().mean().sqrt()) else [None]
 
-    def clear(self, best: Scored) -> bool:
-        """Whether a candidate beats the column means beyond any doubt on this split alone."""
-        difference = best.square - self.baseline_square
-        if difference.numel() < 2:
-            return False
-        doubt = float(difference.std()) / math.sqrt(difference.numel())
-        return float(difference.mean()) < -_CLEAR * doubt
-
-    def repeat(self, how: str | None, share: float, times: int = 2) -> None:
-        """Compare with the column means on further splits, since a few held-out entries decide little."""
-        for number in range(1, times + 1):
-            split = split_observations(self.problem.n_observed, share, self.options.seed + 7919 * number)
-            if split is not None:
-                again = Trial.of(self.problem, split, self.options, Incumbent(self.problem))
-                self.repeated.append(again._score(how).square - again.baseline_square)
-
     def _score(self, how: str | None) -> Scored:
         train = subset(self.problem, self.kept)
         rows, cols = self.problem.rows[self.out], self.problem.cols[self.out]
         offsets, ridge = self._offsets(train, how, rows, cols)
         centred = replace(train, y=train.y - offsets.at(train.rows, train.cols))
         values = self.problem.y[self.out] - offsets.at(rows, cols)
-        if self.options.solver in ("auto", "factored"):
-            return self._score_path(how, centred, offsets, ridge, (rows, cols, values))
         found = self._solve(centred, offsets)
         return Scored(how, ridge, (found.at(rows, cols) - values).square(), found.history)
 
@@ -127,29 +103,11 @@ class Trial:
         name = self.options.solver
         return solve(problem, self.options, lambda found: self.tell.offer(found, name, offsets))
 
-    def _score_path(
-        self,
-        how: str | None,
-        centred: CompletionProblem,
-        offsets: Offsets,
-        ridge: float,
-        out: tuple[Tensor, Tensor, Tensor],
-    ) -> Scored:
-
-        def on_point(point: FactoredPoint) -> None:
-            found = Completion(*point.point, False, message="interrupted while the rank was chosen")
-            self.tell(Selected(found, offsets, "factored", point.heldout_rmse, noise_std=point.heldout_rmse))
-
-        limits = self.options.given("max_rank", "seed")
-        point, history = factored_path(*entries_of(centred), out, on_point=on_point, **limits)
-        square = (entries_at(point.point, out[0], out[1]) - out[2]).square()
-        return Scored(how, ridge, square, history, point)
-
     def finish(self, best: Scored) -> Selected:
         """Fit the winner to all observations, or fall back on the column means."""
         error, stderr = rmse(best.square)
-        name = self.options.solver if best.point is None else "factored"
-        difference = torch.cat([best.square - self.baseline_square, *self.repeated])
+        name = self.options.solver
+        difference = best.square - self.baseline_square
         doubt = float(difference.std() / math.sqrt(difference.numel())) if difference.numel() > 1 else 0.0
         margin = _MARGIN + _EXTRA / max(difference.numel(), 1)
         if not float(difference.mean()) < -margin * doubt:
@@ -158,10 +116,7 @@ class Trial:
         if best.how is not None:
             offsets = fit_offsets(self.problem, best.how, ridge=best.ridge)
         centred = replace(self.problem, y=self.problem.y - offsets.at(self.problem.rows, self.problem.cols))
-        if best.point is not None:
-            found = finish(*entries_of(centred), best.point)
-        else:
-            found = self._solve(centred, offsets)
+        found = self._solve(centred, offsets)
         if not within_bounds(self.problem, found, offsets):
             return self._column_mean(f"{name} blew up on entries that were not observed")
         if not found.rank and best.how != "biases":
