@@ -1,8 +1,8 @@
-"""The whole sampler at once: parameters drawn from the prior are left so distributed by sweeps given their data.
+"""The whole sampler: parameters drawn from the prior are left so distributed by sweeps given their data.
 
-If θ is drawn from the prior and y given θ, then θ is a draw from the posterior given y, which every correct
-conditional leaves alone. So after any number of sweeps θ still follows the prior, whose marginal distributions are
-known (Geweke 2004; Gandy & Scott 2020).
+If θ is drawn from the prior and y given θ, then θ is a draw from the posterior given y, which every
+correct conditional leaves alone. So after any number of sweeps θ still follows the prior, whose marginal
+distributions are known (Geweke 2004; Gandy & Scott 2020).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Half a sweep against the textbook's Gaussian: compiled, batched, in both precisions, on any number of threads."""
+"""Half a sweep against the textbook: compiled, batched, in both precisions, on any number of threads."""
 
 from __future__ import annotations
 

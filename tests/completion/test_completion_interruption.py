@@ -62,14 +62,14 @@ def interrupted(est: MatrixCompletion, problem: CompletionProblem) -> float:
 def test_the_reweighted_solver_leaves_its_best_iterate(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = problem_of(1.6, n=60, condition_number=5.0)
     errors = {}
-    for steps in (2, 14):
+    for steps in (2, 10):
         with monkeypatch.context() as patch:
             patch.setattr(irls_engine, "harmonic_step", interrupting(irls_engine.harmonic_step, steps))
             est = MatrixCompletion(solver)
             errors[steps] = interrupted(est, problem)
             assert est.n_iter_ <= steps
     assert est.solver_ == "irls"
-    assert errors[14] < 0.2 < errors[2]
+    assert errors[10] < 0.5 < errors[2]
 
 
 @pytest.mark.slow

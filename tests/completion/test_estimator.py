@@ -432,7 +432,7 @@ def test_two_unconnected_blocks_are_reported() -> None:
     X = np.full((20, 16), np.nan)
     X[:10, :8], X[10:, 8:] = block, -2 * block
     with pytest.warns(UserWarning, match="fall into 2 parts"):
-        est = MatrixCompletion().fit(X)
+        est = MatrixCompletion("irls").fit(X)
     assert est.identifiable_ is False
 
 
@@ -450,7 +450,8 @@ def test_the_row_of_a_huge_outlier_is_reported_and_the_others_are_exact() -> Non
         est = MatrixCompletion().fit(X)
     assert problem.truth is not None
     error = np.abs(est.predict(*np.indices(X.shape)) - problem.truth.numpy())
-    assert np.delete(error, row, 0).max() < 1e-13 * 1e12
+    assert np.delete(error, row, 0).max() < 1e-11 * 1e12  # in the outlier's own column: rounding
+    assert np.delete(np.delete(error, row, 0), col, 1).max() < 1e-3
     hidden = np.isnan(X[row])
     assert np.abs(est.predict(np.full(30, row), np.arange(30)))[hidden].max() < 10
 

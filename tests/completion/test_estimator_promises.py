@@ -72,7 +72,7 @@ SHAPES = [(60, 10), (14, 24)]
 
 def hidden_in(X: Array, seed: int, share: float = 0.3) -> Array:
     """A mask of hidden entries that leaves two in each row and column."""
-    g = np.random.default_rng(seed)
+    g = np.random.default_rng((seed, 1))
     hidden = g.random(X.shape) < share
     for lines, own in ((hidden, X.shape[1]), (hidden.T, X.shape[0])):
         for line in lines:
@@ -108,9 +108,11 @@ def test_no_column_is_clearly_worse_than_its_mean_and_none_blows_up(
     model, means = (np.where(hidden, ((F - X) / unit) ** 2, 0.0).sum(0) for F in (filled, mean + 0 * X))
     for j in range(shape[1]):
         here = hidden[:, j]
+        if here.sum() < 5:
+            continue
         difference = (((filled - X)[here, j]) ** 2 - ((mean - X)[here, j]) ** 2) / unit[j] ** 2
-        doubt = difference.std() / np.sqrt(max(here.sum(), 1))
-        clear = here.sum() >= 5 and difference.sum() / here.sum() > 4 * doubt + 1e-12
+        doubt = difference.std() / np.sqrt(here.sum())
+        clear = difference.mean() > 4 * doubt + 1e-12
         assert not (clear and model[j] > 1.15**2 * means[j]), (
             f"column {j}: {(model[j] / means[j]) ** 0.5:.2f}"
         )
@@ -151,6 +153,7 @@ def test_tables_of_zeros_and_ones_are_not_called_exact(seed: int) -> None:
     assert est.heldout_error_ == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "X",
     [[[3.0]], [[1.0, 2.0], [np.nan, 4.0]], [[1.0, np.nan, 5.0, 2.0]], [[1.0], [np.nan], [4.0], [2.0]]],
@@ -191,11 +194,12 @@ def test_units_of_columns_change_nothing_else(name: str, which: str) -> None:
     found = fitted(Y, hidden)
     assert found.message_ == expected.message_
     at = np.nonzero(hidden)
+    has_unit = X.any(0)[at[1]]  # which a column of zeros has not
     for one, other in zip(
         found.predict(*at, return_std=True), expected.predict(*at, return_std=True), strict=True
     ):
         size = np.abs(other).max() + np.abs(X).max(0)[at[1]]
-        assert (np.abs(one / col[at[1]] - other) <= 1e-5 * size).all()
+        assert (np.abs(one / col[at[1]] - other) <= 1e-5 * size)[has_unit].all()
 
 
 @pytest.mark.slow
@@ -231,7 +235,7 @@ def test_a_small_table_waits_for_no_compiler() -> None:
     program = (
         "import sys, numpy as np; from overt import MatrixCompletion; g = np.random.default_rng(0);"
         "X = g.normal(size=(150, 2)) @ g.normal(size=(2, 4)) + 0.3 * g.normal(size=(150, 4));"
-        "X[g.random(X.shape) < 0.2] = np.nan; est = MatrixCompletion().fit(X); est.predict_interval([0], [1]);"
+        "X[g.random(X.shape) < 0.2] = np.nan; est = MatrixCompletion().fit(X); est.predict_interval(0, 1);"
         "assert est.solver_ == 'bayes', est.solver_; sys.exit('numba' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -41,7 +41,7 @@ def numbers_of(est: MatrixCompletion, X: Array) -> dict[str, Array]:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(-1020, 1005), st.sampled_from([0.0, 0.1]))
 def test_a_power_of_two_changes_nothing_but_the_unit(power: int, noise: float) -> None:
     """Up to rounding where values are denormal, below 2^-1022."""
@@ -92,7 +92,7 @@ def test_new_rows_beyond_all_bounds_are_finite_or_refused(unit: float) -> None:
         for ask, name in ((est.transform, "X"), (est.predict, "rows")):
             values, refusal = answer_or_refusal(lambda ask=ask, size=size: ask(X / 4 * size))
             if refusal:
-                assert size / unit > 1e300
+                assert size / unit >= 1e300
                 assert refusal.startswith(f"{name}: values up to")
                 assert "\n" not in refusal
             else:
@@ -132,7 +132,7 @@ def test_a_denormal_column_among_others_stays_finite() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     hnp.arrays(
         st.sampled_from([np.float64, np.float32]),

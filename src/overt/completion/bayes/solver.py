@@ -21,6 +21,7 @@ from overt.completion.bayes.standard import Data, Standard, rescaled
 Array = NDArray[Any]
 _START = 0.1  # size of the first coordinates; 1 for rows of a one-sided model
 _KEPT = 2.0  # singular values kept of a large mean, as a multiple of the rank
+_SMALLEST = 1e-290  # scale of a column that is divided by
 _COMPILED = 3e9  # multiplications of a run from which compiled half sweeps pay
 
 
@@ -68,7 +69,8 @@ class Sampler:
         """Start from the leading directions of another posterior of the same matrix, with its noise."""
         U, s, Vt = near.triplet
         rank, scale = min(self.family.rank, len(s)), self.standard.scale
-        directions = rescaled((U, s, Vt), 1 / scale)[0][:, :rank]
+        inverse = 1 / np.maximum(scale, _SMALLEST)
+        directions = rescaled((U, s, Vt), inverse)[0][:, :rank]
         rows = self.chain.rows.sample
         rows[:, :rank] = directions * math.sqrt(len(U))
         rows[:, -1] = 0 if self.family.by_column else near.row / scale[0]

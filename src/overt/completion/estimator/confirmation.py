@@ -24,6 +24,7 @@ _PLENTY = 1.4  # entries kept over degrees of freedom from which the fit is foun
 _FAR, _NEAR = 0.5, 0.02  # perturbation of the start, as a share of the factors
 _ROUNDING = 1e-7  # singular values below this share of the largest are zero
 _DISCRETE, _SAMPLE = 0.5, 20_000  # values of fewer kinds than this share of a sample are not generic
+_DOUBLE, _TESTS = 2, 5  # entries over degrees of freedom, and entries held out, that rule out chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +76,23 @@ def confirmed(
     rows = rows | part.spread(torch.tensor(wrong[0], dtype=torch.long, device=rows.device), 0)
     cols = cols | part.spread(torch.tensor(wrong[1], dtype=torch.long, device=cols.device), 1)
     untested = ~(rows | part.spread(at[0], 0)), ~(cols | part.spread(at[1], 1))
-    if not generic(part.problem):  # what chance can meet is believed only where it was tested
+    if not (generic(part.problem) or tested.beyond_chance(part)):  # believed only where it was tested
         rows, cols, untested = rows | untested[0], cols | untested[1], (~rows & rows, ~cols & cols)
         if not _mostly(problem, ~rows, ~cols):
             return None
+    rows, cols = (lines & holes for lines, holes in zip((rows, cols), _with_holes(problem), strict=True))
     decided = answer.identifiable is not None
     selected = Selected(found, no_offsets(problem), solver, certain=(~rows, ~cols) if decided else None)
     if tested.out.numel():
         error, stderr, baseline = tested.errors(part)
         selected = replace(selected, heldout_error=error, heldout_stderr=stderr, baseline_error=baseline)
     return Exact(selected, rows, cols, *untested)
+
+
+def _with_holes(problem: CompletionProblem) -> tuple[Tensor, Tensor]:
+    """Rows and columns that have hidden entries at all."""
+    m, n = problem.shape
+    return torch.bincount(problem.rows, minlength=m) < n, torch.bincount(problem.cols, minlength=n) < m
 
 
 def generic(problem: CompletionProblem) -> bool:
@@ -186,6 +194,14 @@ class _Tested:
     square: Tensor
     good: Tensor
 
+    def beyond_chance(self, part: _Part) -> bool:
+        """Whether even values of few kinds cannot have been met by chance.
+
+        Then there are twice as many observations as degrees of freedom, and each one held out is predicted.
+        """
+        plenty = part.problem.n_observed >= _DOUBLE * part.found.freedom
+        return plenty and self.out.numel() >= _TESTS and bool(self.good.all())
+
     def errors(self, part: _Part) -> tuple[float, float, float]:
         """Root mean square error where the fit holds, its standard error, and the column means' error."""
         means = column_mean_errors(part.problem, self.kept, self.out)[self.good]
@@ -252,7 +268,13 @@ def _spare(problem: CompletionProblem, rank: int, seed: int) -> Tensor:
     long = (per_row[rows] > 1.3 * rank + 1) & (per_col[cols] > 1.3 * rank + 1)
     order, rows, cols = order[long], rows[long], cols[long]
     first = _first(rows, m) | _first(cols, n)
-    return order[first]
+    order, left = order[first], (per_row.tolist(), per_col.tolist())
+    spare = []
+    for i, j in zip(rows[first].tolist(), cols[first].tolist(), strict=True):
+        spare.append(left[0][i] > rank + 1 and left[1][j] > rank + 1)
+        left[0][i] -= spare[-1]
+        left[1][j] -= spare[-1]
+    return order[torch.tensor(spare, dtype=torch.bool, device=order.device)]
 
 
 def _first(lines: Tensor, size: int) -> Tensor:

@@ -29,7 +29,8 @@ _LARGE, _LARGE_SHARE = 3e7, 0.3  # entries times rank beyond which this share is
 _RUNS, _SPARSE_RUNS = 2, 8  # runs of the exact solver on dense data, and on sparse data
 _MEDIUM = 20_000  # cells above which dense data get one run
 _SETTLED = 1.5  # entries over the degrees of freedom of the next rank from which a gap counts as settled …
-_SMALL = 5  # … above this limit rank, where it stayed
+_SMALL = 5  # … above this limit rank, where it stayed; below, where a plateau of noise follows:
+_GAP, _FLAT = 5.0, 3.0  # … the gap is at least this factor, and the ranks left open differ by less than that
 _WARM_UP, _STEADY, _SLOW = 10, 8, 0.6  # … for some of so many steps, in which ε kept more than this share
 
 
@@ -123,9 +124,16 @@ class _Watch:
         eps = [row["eps"] for row in found.history[-_STEADY:]]
         steady = len(self.ranks) > _WARM_UP and len({*self.ranks[-_STEADY:]}) == 1
         freedom = degrees_of_freedom(found.shape, found.rank + 1)
-        spare = len(self.problem.y) >= _SETTLED * freedom and self.limit > _SMALL
-        self.settled = steady and spare and eps[-1] > _SLOW * eps[0]
+        spare = len(self.problem.y) >= _SETTLED * freedom
+        clear = self.limit > _SMALL or _plateau(found.history[-1]["sigma"][: self.limit], found.rank)
+        self.settled = steady and spare and clear and eps[-1] > _SLOW * eps[0]
         return self.settled
+
+
+def _plateau(s: list[float], rank: int) -> bool:
+    """Whether singular values fall steeply behind a rank and are nearly equal from there on, two at least."""
+    tail = s[rank:]
+    return len(tail) > 1 and s[rank - 1] >= _GAP * tail[0] and tail[0] <= _FLAT * tail[-1]
 
 
 def _search(problem: CompletionProblem, options: SolverOptions, tell: Incumbent) -> Completion:

@@ -158,8 +158,9 @@ def determined(
     cols += compressed.kept_cols[open_cols].tolist()
     identifiable = not len(open_rows) + len(open_cols) if answer is None else answer.identifiable
     if identifiable is False:
+        rank = "" if answer is None else f" at rank {found.rank}"
         warnings.warn(
-            f"the observed entries do not determine the completion at rank {found.rank}{apart}: observe more "
+            f"the observed entries do not determine the completion{rank}{apart}: observe more "
             f"in row(s) {names(rows)} and column(s) {names(cols)}",
             UserWarning,
             stacklevel=stacklevel + 1,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from overt.completion.estimator.combining import filled
+from overt.completion.estimator.confirmation import generic
 from overt.completion.estimator.exact import Exact, exact_fit
 from overt.completion.estimator.noisy import NoisyOptions, noisy_model
 from overt.completion.estimator.selected import Incumbent, Selected, column_mean, column_mean_errors, rmse
@@ -75,8 +76,11 @@ def _share(k: int, heldout: float) -> float:
 def _exact(
     problem: CompletionProblem, options: SolverOptions, tell: Incumbent, heldout: float
 ) -> tuple[Exact | None, str]:
-    """The exact model, looked for on lines of comparable size, in the units of the problem."""
-    scaled = Comparable.of(problem)
+    """The exact model, looked for on lines of comparable size, in the units of the problem.
+
+    Values of few kinds have one unit, and stay as they are: how few they are says what chance can meet.
+    """
+    scaled = Comparable.of(problem) if generic(problem) else Comparable.as_it_is(problem)
     inner = Incumbent(scaled.problem)
     try:
         exact, remark = exact_fit(scaled.problem, options, inner, heldout=heldout, effort=options.effort)

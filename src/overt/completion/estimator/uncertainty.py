@@ -60,7 +60,7 @@ class Uncertainty:
     @property
     def any_row(self) -> bool:
         """Whether the limits hold for new rows too."""
-        return self.low is not None and self.low.shape[0] == 1 and self.certain is None
+        return self.low is not None and self.low.shape[0] == 1
 
     def limited(self, values: Tensor, rows: Tensor | None = None, cols: Tensor | None = None) -> Tensor:
         """Values within the limits, at positions (k,) or of whole rows."""
@@ -74,7 +74,8 @@ class Uncertainty:
         if self.certain is not None:
             row, col = (torch.as_tensor(mask).to(values.device) for mask in self.certain)
             whole = rows is None or cols is None
-            known = row[:, None] & col if whole else row[rows] & col[cols]
+            fitted = row[:, None] if values.shape[:1] == row.shape else row.new_ones(1, 1)
+            known = fitted & col if whole else row[rows] & col[cols]
         within = torch.minimum(torch.maximum(values, low), high)
         return within if known is None else torch.where(known, values, within)
 

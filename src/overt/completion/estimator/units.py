@@ -60,8 +60,8 @@ class Comparable:
     """A problem whose lines are of comparable size, and the factors (m,) and (n,) that were divided out.
 
     Rank is not changed by that, so an exact low-rank matrix stays one, whatever the units of its rows and
-    columns are. Lines of ordinary size are left alone: near the information limit, scaling by what few entries
-    say makes a matrix worse conditioned and harder to find.
+    columns are. Lines of ordinary size are left alone: near the information limit, scaling by what few
+    entries say makes a matrix worse conditioned and harder to find.
     """
 
     problem: CompletionProblem
@@ -84,6 +84,11 @@ class Comparable:
         y = problem.y / row[rows] / col[cols]
         unit = y.square().mean().sqrt()
         return cls(replace(problem, y=y / unit), row, col * unit)
+
+    @classmethod
+    def as_it_is(cls, problem: CompletionProblem) -> Comparable:
+        """Without scaling."""
+        return cls(problem, *(problem.y.new_ones(size) for size in problem.shape))
 
     def restored(self, found: Completion) -> Completion:
         """A completion of the scaled problem as one of the original."""
