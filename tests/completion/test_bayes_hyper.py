@@ -21,6 +21,7 @@ def close(found: Array, expected: Array, draws: Array) -> None:
     assert (np.abs(found - expected) < 5 * doubt + 1e-12).all(), (found, expected, doubt)
 
 
+@pytest.mark.slow
 def test_normal_wishart_has_the_posteriors_moments() -> None:
     """E Λ = (d + n) S⁻¹, E μ = n x̄/(n + 2), and √(n + 2) (μ − E μ) has precision Λ."""
     g, n, d = np.random.default_rng(0), 6, 3
@@ -39,6 +40,7 @@ def test_normal_wishart_has_the_posteriors_moments() -> None:
     assert stats.kstest(distance, stats.chi2(d).cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_normal_wishart_of_no_line_is_the_prior() -> None:
     """As far as one can ask: a line at zero counts for one degree of freedom and no scatter."""
     g = np.random.default_rng(1)
@@ -81,6 +83,7 @@ def test_equal_noise_levels_have_the_largest_shape() -> None:
 # ---- the link ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_link_draws_the_exact_posterior_of_its_coefficients() -> None:
     """B = (FᵀF + λI)⁻¹ Fᵀ R on average, with covariance Λ⁻¹ ⊗ (FᵀF + λI)⁻¹."""
     g, lines, count, d = np.random.default_rng(5), 12, 4, 2
@@ -101,6 +104,7 @@ def test_the_link_draws_the_exact_posterior_of_its_coefficients() -> None:
     np.testing.assert_allclose(flat.T @ flat / len(B), expected, atol=0.1 * expected.max())
 
 
+@pytest.mark.slow
 def test_the_links_ridge_follows_from_its_coefficients() -> None:
     """λ ~ Γ(1 + FD/2, 1 + tr(B Λ Bᵀ)/2): of small coefficients it is large."""
     g = np.random.default_rng(6)

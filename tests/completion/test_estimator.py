@@ -427,6 +427,7 @@ def test_empty_rows_and_columns_are_warned_about_and_get_the_means() -> None:
     assert 5 in est.underdetermined_columns_
 
 
+@pytest.mark.slow
 def test_two_unconnected_blocks_are_reported() -> None:
     block = np.outer(np.exp(np.sin(np.arange(10.0))), np.exp(np.cos(np.arange(8.0))))
     X = np.full((20, 16), np.nan)
@@ -440,6 +441,7 @@ def test_certificate_can_be_left_out() -> None:
     assert MatrixCompletion(certify=False).fit(holes(instance())).identifiable_ is None
 
 
+@pytest.mark.slow
 def test_the_row_of_a_huge_outlier_is_reported_and_the_others_are_exact() -> None:
     """The outlier and an exact matrix make one of a rank more, but no other entry bears it out."""
     problem = instance()

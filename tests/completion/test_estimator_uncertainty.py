@@ -127,6 +127,7 @@ def test_samples_are_repeated_by_their_random_state(noisy: Any) -> None:
     np.testing.assert_array_equal(*legacy)
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_that_are_predicted(noisy: Any) -> None:
     est, _, hidden = noisy
     at = np.nonzero(hidden)

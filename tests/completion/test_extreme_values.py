@@ -125,6 +125,7 @@ def test_units_five_hundred_orders_apart_stay_finite(rows: float, columns: float
         assert np.isfinite(values).all()
 
 
+@pytest.mark.slow
 def test_a_denormal_column_among_others_stays_finite() -> None:
     X = table()
     X[:, 3] *= 1e-320

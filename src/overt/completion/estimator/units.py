@@ -70,7 +70,7 @@ class Comparable:
 
     @classmethod
     def of(cls, problem: CompletionProblem) -> Comparable:
-        """Scale columns and rows in turn (Sinkhorn 1967, for squares), then undo what is within the leeway."""
+        """Scale columns and rows in turn (Sinkhorn 1967, for squares); undo what is within the leeway."""
         rows, cols, y = problem.rows, problem.cols, problem.y
         row, col = (y.new_ones(size) for size in problem.shape)
         for _ in range(_ROUNDS):
