@@ -97,6 +97,8 @@ def after(family: Family, linked: bool, seed: int, sweeps: int) -> dict[str, flo
         "column level": chain.cols.levels[0],
         "row coordinate": p[0, 0],
         "row bias": p[0, -1],
+        "row sum": p[0, 0] + p[1, 0],
+        "row difference": p[0, 0] - p[1, 0],
         "loading": q[0, 0] * (chain.relevance[0] ** 0.5 if family.one_sided else 1.0),
         "column bias": q[0, -1],
         "noise": (error * size)[pick] if i.size else g.normal(),
@@ -114,10 +116,14 @@ TWO_SIDED = {
     "row level": LEVELS,
     "column level": LEVELS,
     **dict.fromkeys(("row coordinate", "row bias", "loading", "column bias"), CAUCHY),
+    "row sum": stats.cauchy(scale=2),
+    "row difference": stats.cauchy(scale=np.sqrt(2)),
     "noise": stats.norm(),
 }
 ONE_SIDED = TWO_SIDED | {
     "row coordinate": stats.norm(),
+    "row sum": stats.norm(scale=np.sqrt(2)),
+    "row difference": stats.norm(scale=np.sqrt(2)),
     "row bias": stats.norm(scale=1e-3),
     "loading": stats.norm(),
     "relevance": stats.halfcauchy(),
@@ -168,8 +174,10 @@ def broken(fault: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setitem(globals(), "Batched", Broken)
     elif fault == "noise levels":
         monkeypatch.setattr(sampler, "gamma_levels", lambda a, k, *rest: levels(a, k + 1, *rest))
-    elif fault == "mean":
-        monkeypatch.setattr(sampler, "normal_wishart", lambda X, *rest: (0 * X[0], wishart(X, *rest)[1]))
+    elif fault == "precision of coordinates":
+        monkeypatch.setattr(
+            sampler, "normal_wishart", lambda *given: (lambda m, P: (m, 2 * P))(*wishart(*given))
+        )
     elif fault == "relevance":
         monkeypatch.setattr(sampler, "half_cauchy_precision", lambda k, *rest: cauchy(k + 1, *rest))
         return "one-sided"
@@ -179,6 +187,8 @@ def broken(fault: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return "two-sided"
 
 
-@pytest.mark.parametrize("fault", ["half sweep", "noise levels", "mean", "relevance", "precision of a link"])
+@pytest.mark.parametrize(
+    "fault", ["half sweep", "noise levels", "precision of coordinates", "relevance", "precision of a link"]
+)
 def test_a_wrong_conditional_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert least_likely(broken(fault, monkeypatch))[0] < UNLIKELY

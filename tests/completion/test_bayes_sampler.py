@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from overt.completion.bayes import Data, Family, Posterior, Sampler, Schedule, half_sweep, solver
+from overt.completion.bayes import (
+    Data,
+    Family,
+    Posterior,
+    Sampler,
+    Schedule,
+    Standard,
+    half_sweep,
+    solver,
+)
 from overt.completion.bayes.half_sweep import Batched, Compiled
 
 Array = NDArray[Any]
@@ -111,6 +120,22 @@ def test_a_chain_goes_on_with_other_entries() -> None:
     unit = UNITS[whole.cols[out]]
     errors = [np.mean(((each.watched - whole.values[out]) / unit) ** 2) for each in (before, after)]
     assert errors[1] < 0.3 * errors[0]
+
+
+def test_units_of_all_entries_hold_where_some_are_constant() -> None:
+    """A column that is zero on the first entries and not on all: in units of its own it would be huge."""
+    whole, g = data(), np.random.default_rng(0)
+    values = np.where(whole.cols == 3, 1e6 * (g.random(whole.values.size) < 0.1), 1e-6 * whole.values)
+    rare = Data(whole.rows, whole.cols, values, whole.shape)
+    first = rare.subset(np.flatnonzero(values != 1e6))
+    family = FAMILIES["one-sided"]
+    sampler = Sampler(first, family, standard=Standard.of(rare, by_column=True))
+    sampler.run(SHORT)
+    sampler.observe(rare)
+    found = sampler.run(Schedule(30, 10))
+    expected = Sampler(rare, family).run(Schedule(30, 10))
+    others = np.arange(12) != 3
+    np.testing.assert_allclose(found.col_std[others], expected.col_std[others], rtol=0.5)
 
 
 def test_a_callback_sees_every_sweep() -> None:

@@ -78,7 +78,7 @@ def test_noise_is_estimated_and_averaged_out(solver: str, noise: float) -> None:
     problem = instance(noise)
     est = MatrixCompletion(solver).fit(holes(problem))
     assert est.solver_ == "bayes"
-    assert est.effective_rank_ == pytest.approx(2, abs=0.7)
+    assert est.singular_values_[2:].max(initial=0) < 0.25 * est.singular_values_[1]
     assert est.identifiable_ is None
     assert est.noise_std_ == pytest.approx(noise, rel=0.2)
     floor = noise * np.sqrt(2 * (40 + 30 - 2) / 600)

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from overt import MatrixCompletion
+from overt.completion import Completion, refit
+from overt.problems import CompletionProblem, matrix_completion
 
 Array = NDArray[Any]
 Generator = np.random.Generator
@@ -227,7 +230,29 @@ def test_rows_may_carry_the_units(seed: int) -> None:
     assert errors[1] < 1.15 * errors[0]
 
 
+def oracle(problem: CompletionProblem, rank: int) -> float:
+    """Error of the fit that is told the rank, the truth as a start, and the best ridge."""
+    assert problem.truth is not None
+    start = Completion.from_dense(problem.truth)
+    fits = [
+        refit(problem, start, rank=rank, ridge=ridge, max_iter=25) for ridge in (0, 0.03, 0.1, 0.3, 1, 2, 4)
+    ]
+    return min(problem.error(fit.factored) for fit in fits)
+
+
 # ---- noise and time ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.56])
+@pytest.mark.parametrize("shape", [(60, 60), (40, 90)])
+def test_noise_on_a_matrix_of_low_rank_costs_a_quarter_more_than_an_oracle(
+    shape: tuple[int, int], noise: float
+) -> None:
+    problem = matrix_completion(shape, rank=3, n_observed=1200, seed=1, noise=noise)
+    est = MatrixCompletion("bayes").fit_triplets(problem.rows, problem.cols, problem.y, shape)
+    found = torch.as_tensor(est.predict(*np.indices(shape)))
+    assert problem.error(found) <= 1.25 * oracle(problem, 3)
 
 
 @pytest.mark.slow

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from overt.completion import Completion, irls
-from overt.completion.problem import is_exact, largest_rank, widest_gap, within_bounds
+from overt.completion.problem import (
+    is_exact,
+    largest_rank,
+    split_observations,
+    widest_gap,
+    within_bounds,
+)
 from overt.problems import Offsets, matrix_completion, matrix_sensing
 
 
@@ -82,3 +88,11 @@ def test_an_exact_fit_needs_surplus_observations() -> None:
     fewer = matrix_completion((6, 5), rank=2, n_observed=18, seed=0)
     assert not is_exact(fewer, found)
     assert not is_exact(problem, Completion.from_dense(problem.truth, residual=1e-3))
+
+
+def test_a_split_keeps_or_holds_out_each_entry_once() -> None:
+    split = split_observations(50, 0.2, seed=3)
+    assert split is not None
+    assert sorted(torch.cat(split).tolist()) == list(range(50))
+    assert split[1].numel() == 10
+    assert split_observations(1, 0.5, seed=0) is None

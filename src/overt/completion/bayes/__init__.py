@@ -6,7 +6,7 @@ from overt.completion.bayes.link import who_rated_what
 from overt.completion.bayes.posterior import Draw, Posterior, Predictive
 from overt.completion.bayes.sampler import Family
 from overt.completion.bayes.solver import Sampler, Schedule
-from overt.completion.bayes.standard import Data
+from overt.completion.bayes.standard import Data, Standard
 from overt.completion.bayes.variational import Variational
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Predictive",
     "Sampler",
     "Schedule",
+    "Standard",
     "Variational",
     "who_rated_what",
 ]

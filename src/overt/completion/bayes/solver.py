@@ -44,15 +44,25 @@ class Sampler:
         Sweeps to expect in all; many are worth a compiler.
     device : str, optional
         Where half sweeps are done, as batches of small systems, if not on the CPU.
+    standard : Standard, optional
+        The units; by default those of the data. Where other entries follow, those of all: a column that is
+        constant on some of its entries has no unit there.
     """
 
     def __init__(
-        self, data: Data, family: Family, *, seed: int = 0, sweeps: int = 100, device: Any = None
+        self,
+        data: Data,
+        family: Family,
+        *,
+        seed: int = 0,
+        sweeps: int = 100,
+        device: Any = None,
+        standard: Standard | None = None,
     ) -> None:
         self.data, self.family, self._device = data, family, device
         self._random = np.random.default_rng(seed)
         self._compiled = self._work(sweeps) > _COMPILED
-        self.standard = Standard.of(data, family.by_column)
+        self.standard = standard or Standard.of(data, family.by_column)
         rows, cols = self.standard.lines(data)
         m, n = data.shape
         d = family.rank + 1

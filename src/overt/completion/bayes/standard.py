@@ -13,6 +13,7 @@ from overt.completion.bayes.lines import Lines
 from overt.completion.bayes.posterior import Draw, Posterior
 
 Array = NDArray[Any]
+_LEAST = 1e-100  # share of the largest scale below which a column counts as constant: squares would underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Standard:
             scale = np.where(
                 spread > 1e-12 * np.abs(centre), spread, np.where(centre == 0, scale, np.abs(centre))
             )
-        return cls(centre, scale, by_column)
+        return cls(centre, np.maximum(scale, _LEAST * scale.max()), by_column)
 
     def lines(self, data: Data) -> tuple[Lines, Lines]:
         """The standardized entries by row and by column."""

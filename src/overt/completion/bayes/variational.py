@@ -127,6 +127,8 @@ class Variational:
     data, family : Data, Family
     seed : int
         Of the first coordinates and of the draws that intervals are computed from.
+    standard : Standard, optional
+        The units; by default those of the data.
     device : str, optional
         Where to compute, if not on the CPU.
 
@@ -141,13 +143,21 @@ class Variational:
         If the data has features.
     """
 
-    def __init__(self, data: Data, family: Family, *, seed: int = 0, device: Any = None) -> None:
+    def __init__(
+        self,
+        data: Data,
+        family: Family,
+        *,
+        seed: int = 0,
+        device: Any = None,
+        standard: Standard | None = None,
+    ) -> None:
         if data.row_features is not None or data.column_features is not None:
             raise ValueError(
                 "the variational form must be given data without features of rows or columns; sample instead"
             )
         self.family, self._random, self.sweeps = family, np.random.default_rng(seed), 0
-        self.standard = Standard.of(data, family.by_column)
+        self.standard = standard or Standard.of(data, family.by_column)
         self._device = torch.device(device or "cpu")
         large = data.values.size >= _SINGLE and not family.one_sided
         self._type = torch.float32 if large else torch.float64

@@ -25,6 +25,7 @@ from overt.completion.bayes import (
     Predictive,
     Sampler,
     Schedule,
+    Standard,
     Variational,
     who_rated_what,
 )
@@ -270,14 +271,16 @@ def _first(
     data, out = candidate.data, split.out
     kept, sweeps = data.subset(split.kept), first.sweeps + second.sweeps
     sampler: Sampler | Variational
+    family = candidate.family
+    standard = Standard.of(data, family.by_column)
     if candidate.variational:
-        sampler = Variational(kept, candidate.family, seed=seed, device=device)
+        sampler = Variational(kept, family, seed=seed, device=device, standard=standard)
     else:
-        sampler = Sampler(kept, candidate.family, seed=seed, sweeps=sweeps, device=device)
+        sampler = Sampler(kept, family, seed=seed, sweeps=sweeps, device=device, standard=standard)
         if near is not None:
             sampler.begin(near)
     posterior = sampler.run(first, watch=(data.rows[out], data.cols[out]))
-    low, high = limits(candidate.data, posterior.col_std, candidate.family.by_column)
+    low, high = limits(data, posterior.col_std, family.by_column)
     watched = posterior.watched.clip(low[data.cols[out]], high[data.cols[out]])
     return Run(candidate, sampler, watched, posterior)
 

@@ -112,4 +112,5 @@ def _sizes(lines: Tensor, y: Tensor, count: int) -> Tensor:
     top = torch.where(top > 0, top, 1.0)
     square = y.new_zeros(count).index_add(0, lines, (y / top[lines]).square())
     mean = square / torch.bincount(lines, minlength=count).clamp_min(1)
-    return torch.where(mean > 0, top * mean.sqrt(), 1.0)
+    size = top * mean.sqrt()
+    return torch.where(size > 0, size, 1.0)  # also where the size of denormal numbers underflows
