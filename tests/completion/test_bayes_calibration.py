@@ -20,11 +20,12 @@ from overt.completion.bayes import sampler
 from overt.completion.bayes.half_sweep import Batched, Drawn, Given
 from overt.completion.bayes.lines import Lines
 from overt.completion.bayes.link import Link
-from overt.completion.bayes.sampler import Chain, Family, Side
+from overt.completion.bayes.sampler import Chain, Family, Relevance, Side
 
 Array = NDArray[Any]
 _SHAPE = 5.0  # of noise levels, given rather than estimated: an estimate has no prior
 M, N, RANK = 5, 4, 2
+ZERO = np.linspace(-2, 3, N)  # of the data, in standardized units
 
 pytestmark = pytest.mark.slow
 
@@ -44,26 +45,37 @@ def wishart_side(count: int, linked: bool, g: np.random.Generator) -> Side:
     X = g.normal(size=d) @ L / np.sqrt(2) + g.normal(size=(count, d)) @ L
     side = Side(X, X, g.gamma(_SHAPE, 1 / _SHAPE, size=count), _SHAPE)
     if linked:
-        F = g.normal(size=(count, 2))
-        side.link = Link(sparse.csr_matrix(F), d)
-        side.link._ridge = g.exponential()
-        B = g.normal(size=(2, d)) @ L / np.sqrt(side.link._ridge)
-        side.link._B = torch.as_tensor(B, dtype=torch.float32)
-        side.fitted = F @ B
-        side.sample = side.mean = X + side.fitted
+        explain(side, L, g)
     return side
 
 
-def truth(family: Family, linked: bool, g: np.random.Generator) -> tuple[Side, Side, float, Array]:
+def explain(side: Side, root: Array, g: np.random.Generator) -> None:
+    """Let features add to the coordinates, whose rows have spread ``root`` without them."""
+    F, d = g.normal(size=(side.sample.shape[0], 2)), side.sample.shape[1]
+    side.link = Link(sparse.csr_matrix(F), d)
+    side.link._ridge = g.exponential()
+    B = g.normal(size=(2, d)) @ root
+    side.link._B = torch.as_tensor(B / np.sqrt(side.link._ridge), dtype=torch.float32)
+    side.fitted = F @ B / np.sqrt(side.link._ridge)
+    side.sample = side.mean = side.sample + side.fitted
+
+
+def truth(family: Family, linked: bool, g: np.random.Generator) -> tuple[Side, Side, float, Relevance]:
     """All that the chain holds, drawn from the prior."""
-    precision, relevance = g.standard_cauchy() ** -2.0, g.standard_cauchy(RANK) ** -2.0
+    precision, scale = g.standard_cauchy() ** -2.0, abs(g.normal())
+    of_loadings, of_means = (scale * g.standard_cauchy(RANK)) ** -2.0, g.standard_cauchy() ** -2.0
+    relevance = Relevance(of_loadings, of_means, scale**2)
     if not family.one_sided:
         rows, cols = wishart_side(M, linked, g), wishart_side(N, False, g)
         return rows, cols, precision, relevance
-    loadings = np.c_[g.normal(size=(N, RANK)) / np.sqrt(relevance), 10 * g.normal(size=N)]
+    means = ZERO + g.normal(size=N) / np.sqrt(of_means)
+    loadings = np.c_[g.normal(size=(N, RANK)) / np.sqrt(of_loadings), means]
     coordinates = np.c_[g.normal(size=(M, RANK)), 1e-3 * g.normal(size=M)]
     levels = np.ones(M), g.gamma(_SHAPE, 1 / _SHAPE, size=N)
     rows, cols = (Side(X, X, own, _SHAPE) for X, own in zip((coordinates, loadings), levels, strict=True))
+    if linked:
+        explain(rows, np.diag(np.r_[np.ones(RANK), 1e-3]), g)
+        explain(cols, np.diag(np.r_[of_loadings, of_means] ** -0.5), g)
     return rows, cols, precision, relevance
 
 
@@ -81,29 +93,34 @@ def after(family: Family, linked: bool, seed: int, sweeps: int) -> dict[str, flo
     rows, cols, precision, relevance = truth(family, linked, g)
     by_row, by_column = entries(rows, cols, precision, g)
     draws, sizes = (Batched(by_row), Batched(by_column)), (by_row.sizes, by_column.sizes)
-    chain = Chain(family, rows, cols, *draws, *sizes, precision, g, relevance=relevance, sweeps=10)
+    chain = Chain(family, rows, cols, *draws, *sizes, precision, g, ZERO, 10, relevance)
     for _ in range(sweeps):
         for _ in chain.sweep():
             pass
     i, j = by_row.own, by_row.other
     p, q = chain.rows.sample, chain.cols.sample
+    rest, left = chain.rows.unexplained, chain.cols.unexplained
     error = by_row.y - np.sum(p[i, :-1] * q[j, :-1], 1) - p[i, -1] - q[j, -1]
     size = np.sqrt(chain.precision * chain.rows.levels[i] * chain.cols.levels[j])
     pick = g.integers(i.size) if i.size else 0
     return {
         "noise level": chain.precision**-0.5,
-        "relevance": chain.relevance[0] ** -0.5,
+        "relevance": (chain.relevance.loadings[0] * chain.relevance.square) ** -0.5,
+        "scale of loadings": chain.relevance.square**0.5,
+        "spread of means": chain.relevance.means**-0.5,
         "row level": chain.rows.levels[0],
         "column level": chain.cols.levels[0],
-        "row coordinate": p[0, 0],
-        "row bias": p[0, -1],
-        "row sum": p[0, 0] + p[1, 0],
-        "row difference": p[0, 0] - p[1, 0],
-        "loading": q[0, 0] * (chain.relevance[0] ** 0.5 if family.one_sided else 1.0),
-        "column bias": q[0, -1],
+        "row coordinate": rest[0, 0],
+        "row bias": rest[0, -1],
+        "row sum": rest[0, 0] + rest[1, 0],
+        "row difference": rest[0, 0] - rest[1, 0],
+        "loading": left[0, 0] * (chain.relevance.loadings[0] ** 0.5 if family.one_sided else 1.0),
+        "column bias": (left[0, -1] - ZERO[0]) * chain.relevance.means**0.5
+        if family.one_sided
+        else left[0, -1],
         "noise": (error * size)[pick] if i.size else g.normal(),
         "ridge": 0.0 if chain.rows.link is None else chain.rows.link._ridge,
-        "residual": 0.0 if chain.rows.fitted is None else (p - chain.rows.fitted)[0, 0],
+        "ridge of columns": 0.0 if chain.cols.link is None else chain.cols.link._ridge,
     }
 
 
@@ -127,14 +144,19 @@ ONE_SIDED = TWO_SIDED | {
     "row bias": stats.norm(scale=1e-3),
     "loading": stats.norm(),
     "relevance": stats.halfcauchy(),
-    "column bias": stats.norm(scale=10),
+    "scale of loadings": stats.halfnorm(),
+    "spread of means": stats.halfcauchy(),
+    "column bias": stats.norm(),
 }
-LINKED = {key: law for key, law in TWO_SIDED.items() if not key.startswith("row ")}
-LINKED |= {"row level": LEVELS, "ridge": stats.expon(), "residual": CAUCHY}
 FAMILIES = {
     "two-sided": (Family(RANK), False, TWO_SIDED),
-    "linked": (Family(RANK), True, LINKED),
+    "linked": (Family(RANK), True, TWO_SIDED | {"ridge": stats.expon()}),
     "one-sided": (Family(RANK, one_sided=True, row_levels=False), False, ONE_SIDED),
+    "one-sided, linked": (
+        Family(RANK, one_sided=True, row_levels=False),
+        True,
+        ONE_SIDED | {"ridge": stats.expon(), "ridge of columns": stats.expon()},
+    ),
 }
 RUNS, SWEEPS, UNLIKELY = 400, 6, 1e-3
 
@@ -182,7 +204,7 @@ def broken(fault: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(sampler, "half_cauchy_precision", lambda k, *rest: cauchy(k + 1, *rest))
         return "one-sided"
     elif fault == "precision of a link":
-        monkeypatch.setattr(sampler, "normal_wishart", lambda X, g, linked: wishart(X, g))
+        monkeypatch.setattr(sampler, "normal_wishart", lambda X, g, linked: wishart(X, g, linked[:0]))
         return "linked"
     return "two-sided"
 

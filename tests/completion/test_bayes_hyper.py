@@ -28,7 +28,7 @@ def test_normal_wishart_has_the_posteriors_moments() -> None:
     X = (g.normal(size=(n, d)) @ g.normal(size=(d, d)) + 1).astype(np.float32)
     centred = X.astype(float) - X.mean(0)
     S = np.eye(d) + centred.T @ centred + 2 * n / (n + 2) * np.outer(X.mean(0), X.mean(0))
-    drawn = [normal_wishart(X, g) for _ in range(4000)]
+    drawn = [normal_wishart(X, g, X[:0]) for _ in range(4000)]
     means, precisions = (np.stack(parts) for parts in zip(*drawn, strict=True))
     close(precisions.mean(0), (d + n) * np.linalg.inv(S), precisions)
     expected = n * X.mean(0) / (n + 2)
@@ -44,7 +44,7 @@ def test_normal_wishart_has_the_posteriors_moments() -> None:
 def test_normal_wishart_of_no_line_is_the_prior() -> None:
     """As far as one can ask: a line at zero counts for one degree of freedom and no scatter."""
     g = np.random.default_rng(1)
-    precisions = np.stack([normal_wishart(np.zeros((1, 2)), g)[1] for _ in range(4000)])
+    precisions = np.stack([normal_wishart(np.zeros((1, 2)), g, np.zeros((0, 2)))[1] for _ in range(4000)])
     close(precisions.mean(0), 3 * np.eye(2), precisions)
 
 

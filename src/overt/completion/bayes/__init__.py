@@ -6,7 +6,7 @@ from overt.completion.bayes.link import who_rated_what
 from overt.completion.bayes.posterior import Draw, Posterior, Predictive
 from overt.completion.bayes.sampler import Family
 from overt.completion.bayes.solver import Sampler, Schedule
-from overt.completion.bayes.standard import Data, Standard
+from overt.completion.bayes.standard import Data, Standard, alike
 from overt.completion.bayes.variational import Variational
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "Schedule",
     "Standard",
     "Variational",
+    "alike",
     "who_rated_what",
 ]

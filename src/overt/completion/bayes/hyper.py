@@ -15,9 +15,7 @@ _SHAPES = (0.2, 300.0)  # of the distribution of noise levels
 _LEVELS = (0.05, 20.0)  # bounds of one noise level
 
 
-def normal_wishart(
-    X: Array, random: np.random.Generator, centred_too: Array | None = None
-) -> tuple[Array, Array]:
+def normal_wishart(X: Array, random: np.random.Generator, centred_too: Array) -> tuple[Array, Array]:
     """Mean (d,) and precision (d, d) of Gaussian rows X (n, d), drawn from their posterior.
 
     ``centred_too`` (f, d) are further rows of the same precision whose mean is known to be zero.
@@ -30,10 +28,8 @@ def normal_wishart(
     mean = X.mean(0)
     centred = X - mean
     scatter = np.eye(d) + centred.T @ centred + n * _STRENGTH / (n + _STRENGTH) * np.outer(mean, mean)
-    degrees = d + n
-    if centred_too is not None:
-        scatter += centred_too.T @ centred_too
-        degrees += centred_too.shape[0]
+    scatter += centred_too.T @ centred_too
+    degrees = d + n + centred_too.shape[0]
     factor = np.linalg.inv(np.linalg.cholesky(scatter)).T  # of the inverse scatter
     bartlett = np.tril(random.standard_normal((d, d)), -1)
     bartlett[np.diag_indices(d)] = np.sqrt(random.chisquare(degrees - np.arange(d)))
@@ -44,15 +40,21 @@ def normal_wishart(
 
 
 def half_cauchy_precision(
-    count: float, square: Array | float, before: Array | float, random: np.random.Generator
-) -> Any:
-    """Precisions of normal numbers whose standard deviation is half-Cauchy of scale 1 a priori.
+    count: float,
+    square: Array | float,
+    before: Array | float,
+    random: np.random.Generator,
+    scale_square: float = 1.0,
+) -> tuple[Any, Any]:
+    """Precisions of normal numbers whose standard deviation is half-Cauchy a priori, and their rates.
 
-    ``count`` numbers each have the sums of squares ``square``; ``before`` are the precisions of the last
-    sweep, from which the auxiliary variable is drawn (Gelman 2006; Makalic & Schmidt 2016, equation 4).
+    ``count`` numbers each have the sums of squares ``square``; ``before`` are the precisions λ of the last
+    sweep. With a scale of square t², ``λ | a ~ Γ(½, a t²)`` and the rates a are exponential given λ (Gelman
+    2006; Makalic & Schmidt 2016, equation 4).
     """
-    rate = random.exponential(1 / (1 + np.asarray(before)))
-    return random.gamma(0.5 * count + 0.5, size=np.shape(square) or None) / (0.5 * np.asarray(square) + rate)
+    rate = random.exponential(1 / (1 + np.asarray(before) * scale_square))
+    drawn = random.gamma(0.5 * count + 0.5, size=np.shape(square) or None)
+    return drawn / (0.5 * np.asarray(square) + rate * scale_square), rate
 
 
 def gamma_levels(

@@ -26,16 +26,18 @@ _FIRST_LEVELS = 3  # sweeps before the noise levels of lines are drawn
 _FIRST_LINKS = 2  # sweeps before the side information is used
 _FIRST_SHAPE = 5.0
 _LARGEST_RELEVANCE = 1e6
-_FLAT, _FIXED = 1e-2, 1e6  # prior precisions of the column means, and of row biases that are left out
+_FIXED = 1e6  # prior precision of row biases that are left out
+_FLATTEST = 1e-6  # smallest prior precision of the column means
 
 
 @dataclass(frozen=True)
 class Family:
     """A member of the family of models.
 
-    ``one_sided``: Bayesian factor analysis, for tables. Rows are ``p_i ~ N(0, I)`` without bias, column means
-    have a flat prior, and each direction of the loadings has a precision of its own, half-Cauchy in its
-    inverse root, so that directions without use die. Otherwise both sides have Normal–Wishart priors.
+    ``one_sided``: Bayesian factor analysis, for tables. Rows are ``p_i ~ N(0, I)`` without bias. The loadings
+    of direction k are ``q_jk ~ N(0, s_k²)`` with ``s_k`` half-Cauchy of scale t, t half-normal: directions
+    without use die, and the more so the more of them there are. Column means are normal around the zero of
+    the data, with a half-Cauchy standard deviation. Otherwise both sides have Normal–Wishart priors.
     ``row_levels`` says whether γ is drawn or 1; δ always is. With ``by_column`` each column is standardized
     by itself, otherwise all by the same numbers.
     """
@@ -66,12 +68,49 @@ class Side:
         sample[:, :-1] = size * random.standard_normal((count, rank))
         return cls(sample, sample.copy(), np.ones(count, np.float32), link=link)
 
+    @property
+    def unexplained(self) -> Array:
+        """Coordinates without what their features say."""
+        return self.sample if self.fitted is None else self.sample - self.fitted
+
+    @property
+    def coefficients(self) -> Array:
+        """Scaled coefficients of the features (features, rank + 1), none where these are not used."""
+        if self.link is None or self.fitted is None:
+            return np.zeros((0, self.sample.shape[1]))
+        return self.link.scaled
+
     def given(self, precision: float, own: Array, prior: tuple[Array, Array]) -> Given:
         """What the other side is given by this one."""
         root = np.sqrt(self.levels).astype(self.sample.dtype)
         design = np.ascontiguousarray(self.sample * root[:, None])
         design[:, -1] = root
         return Given(design, self.sample[:, -1].copy(), root, precision, own, *prior)
+
+
+@dataclass(eq=False)
+class Relevance:
+    """Prior precisions of the loadings (rank,) and of the column means, and the square of the scale t."""
+
+    loadings: Array
+    means: float = 1.0
+    square: float = 1.0
+
+    @classmethod
+    def start(cls, rank: int) -> Relevance:
+        """Ones."""
+        return cls(np.ones(rank))
+
+    def draw(self, loadings: Array, means: Array, random: np.random.Generator) -> Array:
+        """New precisions (rank + 1,) given loadings (n, rank) and column means (n,)."""
+        count, rank = loadings.shape
+        squares = np.square(loadings).sum(0)
+        self.loadings, rates = half_cauchy_precision(count, squares, self.loadings, random, self.square)
+        self.square = random.gamma(0.5 * rank + 0.5) / (0.5 + float(rates @ self.loadings))
+        self.loadings = np.minimum(self.loadings, _LARGEST_RELEVANCE)
+        found, _ = half_cauchy_precision(count, np.square(means).sum(), self.means, random)
+        self.means = max(float(found), _FLATTEST)
+        return np.r_[self.loadings, self.means]
 
 
 @dataclass(eq=False)
@@ -90,8 +129,9 @@ class Chain:
     col_sizes: Array
     precision: float
     random: np.random.Generator
-    relevance: Array | None = None  # precisions of the loadings of a one-sided family (rank,)
+    zero: Array  # where the data's zero lies in each column's standardized units (n,)
     sweeps: int = 0
+    relevance: Relevance | None = None  # of a one-sided family
 
     def observe(self, rows: Lines, cols: Lines, backend: Callable[[Lines], HalfSweep]) -> None:
         """Take other entries of the same matrix from here on."""
@@ -109,7 +149,7 @@ class Chain:
             self._levels(self.rows, self.row_sizes, drawn.misfit)
         square = float(np.sum(drawn.misfit * self.rows.levels, dtype=np.float64))
         count = float(self.row_sizes.sum())
-        self.precision = float(half_cauchy_precision(count, square, self.precision, self.random))
+        self.precision = float(half_cauchy_precision(count, square, self.precision, self.random)[0])
         self.sweeps += 1
 
     def _half(self, own: Side, other: Side, draw: HalfSweep, prior: tuple[Array, Array]) -> Drawn:
@@ -128,27 +168,30 @@ class Chain:
     def _column_prior(self) -> tuple[Array, Array]:
         if not self.family.one_sided:
             return self._gaussian(self.cols)
-        loadings = self.cols.sample[:, :-1].astype(np.float64)
-        count, rank = loadings.shape
-        before = np.ones(rank) if self.relevance is None else self.relevance
-        precision = half_cauchy_precision(count, np.square(loadings).sum(0), before, self.random)
-        self.relevance = np.minimum(precision, _LARGEST_RELEVANCE)
-        return np.diag(np.r_[self.relevance, _FLAT]), np.zeros((1, rank + 1))
+        if self.relevance is None:
+            self.relevance = Relevance.start(self.family.rank)
+        centre = np.zeros(self.cols.sample.shape)
+        centre[:, -1] = self.zero
+        away = np.concatenate([self.cols.unexplained.astype(np.float64) - centre, self.cols.coefficients])
+        precision = np.diag(self.relevance.draw(away[:, :-1], away[:, -1], self.random))
+        return self._linked(self.cols, centre, precision)
 
     def _row_prior(self) -> tuple[Array, Array]:
         if not self.family.one_sided:
             return self._gaussian(self.rows)
         d = self.rows.sample.shape[1]
-        return np.diag(np.r_[np.ones(d - 1), _FIXED]), np.zeros((1, d))
+        return self._linked(self.rows, np.zeros((1, d)), np.diag(np.r_[np.ones(d - 1), _FIXED]))
 
     def _gaussian(self, side: Side) -> tuple[Array, Array]:
         d = side.sample.shape[1]
         if not self.sweeps:
             return 2 * np.eye(d), np.zeros((1, d))
-        fitted, link = 0.0 if side.fitted is None else side.fitted, side.link
-        linked = None if link is None or side.fitted is None else link.scaled
-        mean, precision = normal_wishart(side.sample - fitted, self.random, linked)
-        if link is not None and self.sweeps >= _FIRST_LINKS:
-            side.fitted = link.draw((side.sample - mean).astype(np.float32), precision, self.random)
-            return precision, side.fitted + mean
-        return precision, mean[None]
+        mean, precision = normal_wishart(side.unexplained, self.random, side.coefficients)
+        return self._linked(side, mean[None], precision)
+
+    def _linked(self, side: Side, mean: Array, precision: Array) -> tuple[Array, Array]:
+        """Precision and means of a side's prior, with what its features add to the means."""
+        if side.link is None or self.sweeps < _FIRST_LINKS:
+            return precision, mean
+        side.fitted = side.link.draw((side.sample - mean).astype(np.float32), precision, self.random)
+        return precision, side.fitted + mean

@@ -73,7 +73,8 @@ class Sampler:
         right = Side.start(n, family.rank, _START, self._random, links[1])
         left = Side.start(m, family.rank, 1.0 if family.one_sided else _START, self._random, links[0])
         draws = self._backend(rows), self._backend(cols)
-        self.chain = Chain(family, left, right, *draws, rows.sizes, cols.sizes, 1.0, self._random)
+        zero = -self.standard.centre / self.standard.scale
+        self.chain = Chain(family, left, right, *draws, rows.sizes, cols.sizes, 1.0, self._random, zero)
 
     def begin(self, near: Posterior) -> None:
         """Start from the leading directions of another posterior of the same matrix, with its noise."""

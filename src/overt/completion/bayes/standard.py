@@ -13,6 +13,8 @@ from overt.completion.bayes.lines import Lines
 from overt.completion.bayes.posterior import Draw, Posterior
 
 Array = NDArray[Any]
+_FEW = 5  # entries of a column below which its unit is uncertain
+_ALIKE = 4.0  # factor within which nearly all sizes are alike
 _LEAST = 1e-100  # share of the largest scale below which a column counts as constant: squares would underflow
 
 
@@ -42,7 +44,10 @@ class Standard:
 
     @classmethod
     def of(cls, data: Data, by_column: bool) -> Standard:
-        """Mean and standard deviation of the entries; a column without spread is measured by its own size."""
+        """Mean and standard deviation of the entries; a column without spread is measured by its own size.
+
+        Few entries say little of their column's unit: where the other columns are alike, it is theirs.
+        """
         n, values, cols = data.shape[1], data.values, data.cols
         centre, scale = np.full(n, values.mean()), np.full(n, values.std() or 1.0)
         if by_column:
@@ -53,6 +58,9 @@ class Standard:
             scale = np.where(
                 spread > 1e-12 * np.abs(centre), spread, np.where(centre == 0, scale, np.abs(centre))
             )
+            many = count >= _FEW
+            if many.any() and alike(scale[many]):
+                scale[~many] = np.median(scale[many])
         return cls(centre, np.maximum(scale, _LEAST * scale.max()), by_column)
 
     def lines(self, data: Data) -> tuple[Lines, Lines]:
@@ -99,6 +107,12 @@ class Standard:
             spectrum=found.triplet[1],
             watched=found.watched * scale[watched_cols] + self.centre[watched_cols],
         )
+
+
+def alike(sizes: Array) -> bool:
+    """Whether the 90 % and the 10 % quantile of sizes are within a small factor."""
+    low, high = np.quantile(sizes, (0.1, 0.9))
+    return bool(high < _ALIKE * low)
 
 
 def augmented(rows: Array, cols: Array) -> tuple[Array, Array]:

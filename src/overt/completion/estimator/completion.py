@@ -128,9 +128,9 @@ class MatrixCompletion(Answers):
     The Bayesian model is ``X_ij = μ + b_i + c_j + p_i·q_j + ε``, ``ε ~ N(0, 1/(τ γ_i δ_j))``. Sparse
     matrices in one unit, such as ratings, have Gaussian rows and columns with unknown mean and covariance
     (Salakhutdinov & Mnih 2008). Tables are factor analysis on standardized columns: ``p_i ~ N(0, I)``, no
-    ``b_i``, ``γ_i = 1``. The posterior is averaged over draws. Predictions leave the
-    observed range by at most a quarter of it, where there is little noise by up to the whole of it, and where
-    the values are of few kinds, such as 0 and 1, not at all.
+    ``b_i``, ``γ_i = 1``. The posterior is averaged over draws. Predictions leave a column's observed range by
+    at most a quarter of it, by more where the column has little noise, and where its values are of few kinds,
+    such as 0 and 1, not at all.
 
     An **empty row** gets the mean of the fitted rows, that is the completed column means; an **empty column**
     the mean of the fitted columns; both are warned about. The column means replace a model, with a

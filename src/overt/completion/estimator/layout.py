@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overt.completion.bayes import Data
+from overt.completion.bayes import Data, alike
 
 _SPARSE = 0.1  # share of entries observed below which columns that are alike share one unit
-_ALIKE = 4.0  # factor within which the sizes of columns are alike …
-_COUNTED = 5  # … among columns of so many entries
-_CARRY_UNITS = (
-    10.0  # spread of the rows' sizes from which they carry units, if columns are alike without them
-)
-_MARGIN, _MOST_MARGIN = 0.25, 1.0  # shares of the observed range by which predictions may leave it …
-_TRUSTED = 0.125  # … in inverse proportion to the share of noise in the column
+_COUNTED = 5  # entries of a column whose size counts
+_CARRY_UNITS = 10.0  # spread of the rows' sizes from which they carry units, if columns are alike otherwise
+_MARGIN, _MOST = (
+    0.25,
+    100.0,
+)  # share of the observed range by which predictions may leave it, at most so often
+_TRUSTED = 0.5  # share of noise in a column below which they may leave it by more
 _ROUNDS = 5  # of scaling columns and rows in turn
 _LEVELS = 10  # different values up to which a line is discrete: predictions stay within its range
 Array = NDArray[Any]
@@ -35,10 +35,11 @@ class Layout:
     def of(cls, data: Data) -> Layout:
         """Judged by the shares and sizes of the entries alone."""
         share = data.values.size / (data.shape[0] * data.shape[1])
-        if share < _SPARSE and _spread(data.cols, data.values, data.shape[1]) < _ALIKE:
+        if share < _SPARSE and alike(_typical_sizes(data.cols, data.values, data.shape[1])):
             return cls(False, False, False)
         rows, cols = _joint_sizes(data)
-        turned = _ratio(rows) > _CARRY_UNITS and _ratio(cols) < _ALIKE
+        low, high = np.quantile(rows, (0.1, 0.9))
+        turned = bool(high > _CARRY_UNITS * low) and alike(cols)
         return cls(True, turned, share >= _SPARSE)
 
 
@@ -54,15 +55,11 @@ def _joint_sizes(data: Data) -> tuple[Array, Array]:
     return row, col
 
 
-def _spread(lines: Array, values: Array, count: int) -> float:
-    """Ratio of the quantiles of the sizes of lines, of those with some entries."""
+def _typical_sizes(lines: Array, values: Array, count: int) -> Array:
+    """Sizes of the lines that are not zero and hold some entries."""
     found, counts = sizes(lines, values, count)
-    return _ratio(found[(counts >= min(_COUNTED, counts.max())) & (found > 0)])
-
-
-def _ratio(found: Array) -> float:
-    """Ratio of the 90 % and the 10 % quantile."""
-    return float(np.quantile(found, 0.9) / np.quantile(found, 0.1)) if found.size else 1.0
+    typical: Array = found[(counts >= min(_COUNTED, counts.max())) & (found > 0)]
+    return typical if typical.size else np.ones(1)
 
 
 def sizes(lines: Array, values: Array, count: int, empty: float = 0.0) -> tuple[Array, Array]:
@@ -78,8 +75,9 @@ def sizes(lines: Array, values: Array, count: int, empty: float = 0.0) -> tuple[
 def limits(data: Data, col_std: Array, by_column: bool) -> tuple[Array, Array]:
     """Bounds of predictions in each column (n,); the same for all unless ``by_column``.
 
-    They leave the observed range by a quarter of it or, where the noise ``col_std`` (n,) is small, so that
-    predictions can be trusted, by up to the whole of it. Values of few kinds stay within their range.
+    They leave the observed range by a quarter of it, and by the more the less noise ``col_std`` (n,) is in
+    the column, for then predictions can be trusted. Values of few kinds stay within their range; a single
+    value says nothing of it.
     """
     n = data.shape[1]
     group = data.cols if by_column else np.zeros(data.cols.size, np.int64)
@@ -92,12 +90,13 @@ def limits(data: Data, col_std: Array, by_column: bool) -> tuple[Array, Array]:
     kinds, size = np.bincount(lines[fresh], minlength=count.size), np.maximum(count, 1)
     low, high = np.full(count.size, -np.inf), np.full(count.size, np.inf)
     low[lines[first]], high[lines[last]] = values[first], values[last]
-    discrete = (kinds <= 2) | ((kinds <= _LEVELS) & (count >= 5 * kinds))
+    discrete = (kinds < np.minimum(count, 3)) | ((kinds <= _LEVELS) & (count >= 5 * kinds))
     centre = np.bincount(lines, values) / size
     spread = sizes(lines, values - centre[lines], count.size, 1.0)[0]
     noise = np.sqrt(np.bincount(group, np.square(col_std)[data.cols]) / size) / spread
-    margin = np.clip(_TRUSTED / np.maximum(noise, 1e-3), _MARGIN, _MOST_MARGIN)
+    margin = _MARGIN * np.clip(np.square(_TRUSTED / np.maximum(noise, 1e-3)), 1.0, _MOST)
     room = np.where(discrete, 0.0, margin * np.where(count > 0, high - low, 0.0))
+    room[count == 1] = np.inf
     low, high = low - room, high + room
     if not by_column:
         return np.full(n, low[0]), np.full(n, high[0])

@@ -38,7 +38,8 @@ from overt.problems import CompletionProblem, Offsets
 
 _RANK = 20  # of a member, where shape and data allow as much: directions that are not needed are shrunk away
 _LARGE = 200_000  # entries from which few sweeps are enough
-_CLEAR = 2.0  # standard errors by which another member must be better than the first, or the column means
+_CLEAR = 3.0  # standard errors by which another member must be better than the first, or the column means
+_SIMPLER = 1.0  # the same where the other member is simpler
 _GAP = 4.0  # factor by which the spectrum falls where a smaller rank is tried: what follows is noise
 _SWEEPS = 100  # of the variational form at most; it stops when its bound rises no more
 _LINKED = 1.5  # sweeps with side information, as a multiple
@@ -114,18 +115,25 @@ def candidates(data: Data, layout: Layout, options: NoisyOptions, max_rank: int 
     found = []
     if table:
         family = Family(one, one_sided=True, row_levels=False, by_column=True)
-        found.append(Candidate("one-sided", family, turned, layout.turned))
+        name, linked = _described("one-sided", data)
+        found.append(Candidate(name, family, turned, layout.turned, linked))
     for rows, cols in features:
-        linked = rows is not None or cols is not None
         described = replace(data, row_features=rows, column_features=cols)
         base = _turned(described) if layout.turned else described
         family = Family(two, by_column=layout.by_column)
-        name = "two-sided" + linked * " with side information"
-        found.append(Candidate(name, family, base, layout.turned, _LINKED if linked else 1.0))
+        name, linked = _described("two-sided", described)
+        found.append(Candidate(name, family, base, layout.turned, linked))
         if table and options.quality == "best":
             family = replace(family, row_levels=False)
-            found.append(Candidate(f"{name}, alike rows", family, base, layout.turned))
+            found.append(Candidate(f"{name}, alike rows", family, base, layout.turned, linked))
     return [replace(one, variational=options.inference == "variational") for one in found]
+
+
+def _described(name: str, data: Data) -> tuple[str, float]:
+    """Name of a member, and its sweeps as a multiple."""
+    if data.row_features is None and data.column_features is None:
+        return name, 1.0
+    return f"{name} with side information", _LINKED
 
 
 def _turned(data: Data) -> Data:
@@ -198,7 +206,7 @@ def noisy_model(
                 members.append(members[chosen].of_rank(rank))
                 judge(judged[0], members[-1], judged[0].runs[chosen].posterior)
                 errors = judged[0].errors
-                chosen = len(members) - 1 if _clearly_less(errors[-1], errors[chosen]) else chosen
+                chosen = len(members) - 1 if _clearly_less(errors[-1], errors[chosen], _SIMPLER) else chosen
     first = judged[0]
     if best_quality:
         weights = stacked(
@@ -305,11 +313,11 @@ def _rank_at_gap(spectrum: Array) -> int | None:
     return int(gaps[0]) + 1 if gaps.size else None
 
 
-def _clearly_less(first: Array, second: Array) -> bool:
+def _clearly_less(first: Array, second: Array, clear: float = _CLEAR) -> bool:
     """Whether the squares of the first errors are smaller than those of the second by more than chance."""
     difference = first**2 - second**2
     doubt = float(difference.std()) / math.sqrt(max(difference.size, 1))
-    return float(difference.mean()) < -_CLEAR * doubt
+    return float(difference.mean()) < -clear * doubt
 
 
 def _column_means(data: Data, kept: Array) -> Array:

@@ -78,9 +78,7 @@ class Comparable:
                 size = _sizes(lines, y, scale.numel())
                 y = y / size[lines]
                 scale *= size
-        row, col = (
-            size / size.clamp(size.median() / _LEEWAY, size.median() * _LEEWAY) for size in (row, col)
-        )
+        row, col = (size / (size / size.median()).clamp(1 / _LEEWAY, _LEEWAY) for size in (row, col))
         y = problem.y / row[rows] / col[cols]
         unit = y.square().mean().sqrt()
         return cls(replace(problem, y=y / unit), row, col * unit)
