@@ -25,6 +25,8 @@ Array = NDArray[Any]
 _FIRST_LEVELS = 3  # sweeps before the noise levels of lines are drawn
 _FIRST_LINKS = 2  # sweeps before the side information is used
 _FIRST_SHAPE = 5.0
+_FIRST_LOADING = 0.3
+_SETTLING = 0.1  # share by which the noise follows its conditional, in the logarithm, while the chain settles
 _LARGEST_RELEVANCE = 1e6
 _FIXED = 1e6  # prior precision of row biases that are left out
 _FLATTEST = 1e-6  # smallest prior precision of the column means
@@ -98,8 +100,8 @@ class Relevance:
 
     @classmethod
     def start(cls, rank: int) -> Relevance:
-        """Ones."""
-        return cls(np.ones(rank))
+        """Small loadings."""
+        return cls(np.full(rank, _FIRST_LOADING**-2.0), square=_FIRST_LOADING**2)
 
     def draw(self, loadings: Array, means: Array, random: np.random.Generator) -> Array:
         """New precisions (rank + 1,) given loadings (n, rank) and column means (n,)."""
@@ -138,8 +140,12 @@ class Chain:
         self.draw_rows, self.draw_cols = backend(rows), backend(cols)
         self.row_sizes, self.col_sizes = rows.sizes, cols.sizes
 
-    def sweep(self) -> Iterator[tuple[Array, Array]]:
-        """One sweep; yields coordinates of rows and columns whose products estimate the matrix, twice."""
+    def sweep(self, settling: bool = False) -> Iterator[tuple[Array, Array]]:
+        """One sweep; yields coordinates of rows and columns whose products estimate the matrix, twice.
+
+        While a one-sided chain is ``settling`` the noise falls slowly, as in annealing: directions that explain much
+        are found first. Otherwise all directions take up noise at once, and lose it over hundreds of sweeps.
+        """
         drawn = self._half(self.cols, self.rows, self.draw_cols, self._column_prior())
         yield self.rows.sample, self.cols.mean
         self._levels(self.cols, self.col_sizes, drawn.misfit)
@@ -149,7 +155,9 @@ class Chain:
             self._levels(self.rows, self.row_sizes, drawn.misfit)
         square = float(np.sum(drawn.misfit * self.rows.levels, dtype=np.float64))
         count = float(self.row_sizes.sum())
-        self.precision = float(half_cauchy_precision(count, square, self.precision, self.random)[0])
+        drawn_precision = float(half_cauchy_precision(count, square, self.precision, self.random)[0])
+        share = _SETTLING if settling and self.family.one_sided else 1.0
+        self.precision = self.precision ** (1 - share) * drawn_precision**share
         self.sweeps += 1
 
     def _half(self, own: Side, other: Side, draw: HalfSweep, prior: tuple[Array, Array]) -> Drawn:

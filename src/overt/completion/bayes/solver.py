@@ -107,7 +107,7 @@ class Sampler:
         apart = -(-averaged // kept_draws((m, n), self.family.rank + 2))
         draws: list[Draw] = []
         for number in range(-schedule.burn_in, averaged):
-            for X, Z in chain.sweep():
+            for X, Z in chain.sweep(settling=number < 0):
                 if number >= 0:
                     left, right, row_part, col_part = self.standard.parts(X, Z)
                     total.add(left, right)
