@@ -27,7 +27,7 @@ _FIRST_LINKS = 2  # sweeps before the side information is used
 _FIRST_SHAPE = 5.0
 _FIRST_LOADING = 0.3
 _SETTLING = 0.1  # share by which the noise follows its conditional, in the logarithm, while the chain settles
-_LARGEST_RELEVANCE = 1e6
+_LARGEST_RELEVANCE = 1e12
 _FIXED = 1e6  # prior precision of row biases that are left out
 _FLATTEST = 1e-6  # smallest prior precision of the column means
 
@@ -112,7 +112,8 @@ class Relevance:
         self.loadings = np.minimum(self.loadings, _LARGEST_RELEVANCE)
         found, _ = half_cauchy_precision(count, np.square(means).sum(), self.means, random)
         self.means = max(float(found), _FLATTEST)
-        return np.r_[self.loadings, self.means]
+        drawn: Array = np.r_[self.loadings, self.means]
+        return drawn
 
 
 @dataclass(eq=False)
@@ -143,8 +144,8 @@ class Chain:
     def sweep(self, settling: bool = False) -> Iterator[tuple[Array, Array]]:
         """One sweep; yields coordinates of rows and columns whose products estimate the matrix, twice.
 
-        While a one-sided chain is ``settling`` the noise falls slowly, as in annealing: directions that explain much
-        are found first. Otherwise all directions take up noise at once, and lose it over hundreds of sweeps.
+        While a one-sided chain is ``settling`` the noise falls slowly, as in annealing: directions that
+        explain much are found first. Otherwise all take up noise at once, and lose it over hundreds of sweeps.
         """
         drawn = self._half(self.cols, self.rows, self.draw_cols, self._column_prior())
         yield self.rows.sample, self.cols.mean
