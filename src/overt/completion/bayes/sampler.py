@@ -28,6 +28,7 @@ _FIRST_SHAPE = 5.0
 _FIRST_LOADING = 0.3
 _SETTLING = 0.1  # share by which the noise follows its conditional, in the logarithm, while the chain settles
 _LARGEST_RELEVANCE = 1e12
+_MOST_PRECISION = {4: 1e6, 8: 1e10}  # by the bytes of a number: systems of exact data stay regular
 _FIXED = 1e6  # prior precision of row biases that are left out
 _FLATTEST = 1e-6  # smallest prior precision of the column means
 
@@ -158,7 +159,8 @@ class Chain:
         count = float(self.row_sizes.sum())
         drawn_precision = float(half_cauchy_precision(count, square, self.precision, self.random)[0])
         share = _SETTLING if settling and self.family.one_sided else 1.0
-        self.precision = self.precision ** (1 - share) * drawn_precision**share
+        most = _MOST_PRECISION[np.dtype(self.draw_rows.dtype).itemsize]
+        self.precision = min(self.precision ** (1 - share) * drawn_precision**share, most)
         self.sweeps += 1
 
     def _half(self, own: Side, other: Side, draw: HalfSweep, prior: tuple[Array, Array]) -> Drawn:

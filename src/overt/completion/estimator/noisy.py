@@ -38,8 +38,8 @@ from overt.problems import CompletionProblem, Offsets
 
 _RANK = 20  # of a member, where shape and data allow as much: directions that are not needed are shrunk away
 _LARGE = 200_000  # entries from which few sweeps are enough
-_CLEAR = 3.0  # standard errors by which another member must be better than the first, or the column means
-_SIMPLER = 1.0  # the same where the other member is simpler
+_CLEAR = 3.0  # standard errors by which another member must be better than the first
+_SIMPLER = 1.0  # the same where what is better is simpler: a smaller rank, or the column means
 _GAP = 4.0  # factor by which the spectrum falls where a smaller rank is tried: what follows is noise
 _SWEEPS = 100  # of the variational form at most; it stops when its bound rises no more
 _LINKED = 1.5  # sweeps with side information, as a multiple
@@ -200,7 +200,7 @@ def noisy_model(
         for member in members:
             judge(judged[-1], member)
         if len(judged) == 1:
-            chosen = _best(judged[0].errors)
+            chosen = _best(judged[0].errors, judged[0].baseline_error / judged[0].unit)
             rank = _rank_at_gap(judged[0].runs[chosen].posterior.spectrum)
             if rank is not None and not members[chosen].variational:
                 members.append(members[chosen].of_rank(rank))
@@ -217,7 +217,7 @@ def noisy_model(
     error = np.concatenate([one.mixed_error(weights) for one in judged])
     baseline = np.concatenate([one.baseline_error for one in judged])
     units = np.concatenate([one.unit for one in judged])
-    if _clearly_less(baseline / units, error / units):
+    if _clearly_less(baseline / units, error / units, _SIMPLER):
         return _column_mean(problem, baseline)
     used = [(run, weight) for run, weight in zip(first.runs, weights, strict=True) if weight > 0]
     parts = [_selected(problem, run, _second(run), error, baseline) for run, _ in used]
@@ -298,12 +298,14 @@ def _second(run: Run) -> Posterior:
     return run.sampler.run(run.candidate.schedules()[1])
 
 
-def _best(errors: list[Array]) -> int:
-    """The first candidate unless another one is clearly better."""
+def _best(errors: list[Array], baseline: Array) -> int:
+    """The first candidate unless another one is clearly better; the best where the means are better than it."""
     best = 0
     for other in range(1, len(errors)):
         if _clearly_less(errors[other], errors[best]):
             best = other
+    if _clearly_less(baseline, errors[best], _SIMPLER):
+        best = int(np.argmin([np.mean(error**2) for error in errors]))
     return best
 
 
