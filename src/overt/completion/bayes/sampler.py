@@ -146,7 +146,7 @@ class Chain:
         """One sweep; yields coordinates of rows and columns whose products estimate the matrix, twice.
 
         While a one-sided chain is ``settling`` the noise falls slowly, as in annealing: directions that
-        explain much are found first. Otherwise all take up noise at once, and lose it over hundreds of sweeps.
+        explain much are found first. Otherwise all take up noise at once, and lose it slowly.
         """
         drawn = self._half(self.cols, self.rows, self.draw_cols, self._column_prior())
         yield self.rows.sample, self.cols.mean

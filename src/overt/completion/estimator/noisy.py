@@ -299,7 +299,7 @@ def _second(run: Run) -> Posterior:
 
 
 def _best(errors: list[Array], baseline: Array) -> int:
-    """The first candidate unless another one is clearly better; the best where the means are better than it."""
+    """The first candidate unless another is clearly better; the best where the means are better than it."""
     best = 0
     for other in range(1, len(errors)):
         if _clearly_less(errors[other], errors[best]):

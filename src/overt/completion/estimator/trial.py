@@ -12,7 +12,6 @@ from overt.completion.estimator.selected import (
     Selected,
     column_mean,
     column_mean_errors,
-    misfit_std,
     no_offsets,
     rmse,
     subset,
@@ -129,8 +128,18 @@ class Trial:
             error,
             stderr,
             self.baseline,
-            0.0 if exact else misfit_std(self.problem, found, offsets),
+            0.0 if exact else self._noise(found, offsets, error),
         )
+
+    def _noise(self, found: Completion, offsets: Offsets, error: float) -> float:
+        """Standard deviation of the noise: root mean square of the held-out error and of the misfit.
+
+        With noise σ, d degrees of freedom and n observations, least squares has a mean square misfit of
+        ``σ² (1 − d/n)`` and a held-out one of ``σ² (1 + d/n)``; so has ridge with the best ridge.
+        """
+        at = self.problem.rows, self.problem.cols
+        misfit = float((self.problem.y - found.at(*at) - offsets.at(*at)).square().mean())
+        return math.sqrt((error**2 + misfit) / 2)
 
     def _dominated(self) -> str:
         """Names the outlier where most of the data's energy lies in one observation."""
