@@ -39,7 +39,7 @@ def sweep(out: Path, *more: str, backend: str = "dask", check: bool = True):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     if check:
         assert answer.returncode == 0, answer.stderr
