@@ -13,7 +13,7 @@ from overt.completion.result import Completion
 from overt.problems import CompletionProblem
 
 _ROUNDS = 5  # of scaling columns and rows in turn
-_LEEWAY = 4.0  # lines are left within this factor of the median: sampling makes as much
+_LEEWAY = 10.0  # lines are left within this factor of the median: low rank and sampling make as much
 
 
 @dataclass(frozen=True)
