@@ -11,6 +11,7 @@ from overt._utils.seeds import normal
 from overt.completion.certificate import Certificate, certificate
 from overt.completion.cover import smallest_cover
 from overt.completion.estimator.selected import Selected, column_mean_errors, no_offsets, rmse, subset
+from overt.completion.estimator.units import Comparable
 from overt.completion.irls import irls
 from overt.completion.problem import is_exact, within_bounds
 from overt.completion.refit import refit
@@ -35,6 +36,8 @@ class Exact:
     ----------
     selected : Selected
         The fit, with its held-out error where that could be judged.
+    rank : int
+        Rank of the fit on the other lines.
     rows, cols : Tensor of bool, shapes (m,) and (n,)
         Lines whose hidden entries the observations do not determine, or contradict.
     untested_rows, untested_cols : Tensor of bool, shapes (m,) and (n,)
@@ -42,6 +45,7 @@ class Exact:
     """
 
     selected: Selected
+    rank: int
     rows: Tensor
     cols: Tensor
     untested_rows: Tensor
@@ -86,7 +90,29 @@ def confirmed(
     if tested.out.numel():
         error, stderr, baseline = tested.errors(part)
         selected = replace(selected, heldout_error=error, heldout_stderr=stderr, baseline_error=baseline)
-    return Exact(selected, rows, cols, *untested)
+    return Exact(selected, part.found.rank, rows, cols, *untested)
+
+
+def refined(problem: CompletionProblem, exact: Exact, rounding: float) -> Completion:
+    """The exact fit, with the entries that are to be trusted fitted once more without the open lines.
+
+    What these need, such as a direction for a huge outlier, moves the others by rounding errors of its size.
+    """
+    found = exact.selected.completion
+    kept = (~exact.rows).nonzero()[:, 0], (~exact.cols).nonzero()[:, 0]
+    if not bool(exact.rows.any() or exact.cols.any()):
+        return found
+    numbers = (~exact.rows).long().cumsum(0) - 1, (~exact.cols).long().cumsum(0) - 1
+    index = (~exact.rows[problem.rows] & ~exact.cols[problem.cols]).nonzero()[:, 0]
+    at = numbers[0][problem.rows[index]], numbers[1][problem.cols[index]]
+    part = Comparable.of(CompletionProblem(*at, problem.y[index], (len(kept[0]), len(kept[1]))))
+    alone = irls(part.problem, rank_proxy=exact.rank, attempts=2, tolerance=max(rounding * 1e-4, 2e-14))
+    if not alone.residual <= rounding:
+        return found
+    alone = part.restored(alone)
+    U, V = (found.U.new_zeros(size, alone.rank) for size in problem.shape)
+    U[kept[0]], V[kept[1]] = alone.U, alone.Vt.mT
+    return replace(found, U=U, singular_values=alone.singular_values, Vt=V.mT)
 
 
 def _with_holes(problem: CompletionProblem) -> tuple[Tensor, Tensor]:

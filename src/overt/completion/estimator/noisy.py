@@ -299,13 +299,13 @@ def _second(run: Run) -> Posterior:
 
 
 def _best(errors: list[Array], baseline: Array) -> int:
-    """The first candidate unless another is clearly better; the best where the means are better than it."""
+    """The first candidate unless another is clearly better than it, or than the means where they beat it."""
     best = 0
+    beaten = _clearly_less(baseline, errors[0], _SIMPLER)
     for other in range(1, len(errors)):
-        if _clearly_less(errors[other], errors[best]):
+        reference = baseline if beaten and not best else errors[best]
+        if _clearly_less(errors[other], reference):
             best = other
-    if _clearly_less(baseline, errors[best], _SIMPLER):
-        best = int(np.argmin([np.mean(error**2) for error in errors]))
     return best
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from overt.completion.estimator.combining import filled
-from overt.completion.estimator.confirmation import generic
+from overt.completion.estimator.confirmation import generic, refined
 from overt.completion.estimator.exact import Exact, exact_fit
 from overt.completion.estimator.noisy import NoisyOptions, noisy_model
 from overt.completion.estimator.selected import Incumbent, Selected, column_mean, column_mean_errors, rmse
@@ -62,7 +62,8 @@ def select_model(
         return trial.finish(trial.best([offsets] if offsets != "auto" else trial.promising()))
     chosen = noisy_model(problem, splits, noisy, max_rank=options.max_rank, seed=options.seed, tell=tell)
     if exact is not None:
-        return filled(exact.selected, chosen, exact.rows, exact.cols)
+        part = replace(exact.selected, completion=refined(problem, exact, options.rounding))
+        return filled(part, chosen, exact.rows, exact.cols)
     if remark:
         message = f"{chosen.completion.message}; {remark}"
         chosen = replace(chosen, completion=replace(chosen.completion, message=message))
