@@ -165,6 +165,22 @@ def test_clip_bounds_intervals_and_samples() -> None:
         assert values.max() <= 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("far", "unit"), [(1e9, 1.0), (1.7e18, 1e9)], ids=["numbers", "a clock"])
+def test_columns_far_from_zero_are_as_sure_as_others(far: float, unit: float) -> None:
+    X, hidden = two_way(3)
+    Y = X.copy()
+    Y[:, 2] = far + unit * X[:, 2]
+    at = tuple(part[np.nonzero(hidden)[1] == 2] for part in np.nonzero(hidden))
+    for one, other, start in zip(
+        fitted(Y, hidden).predict(*at, return_std=True),
+        fitted(X, hidden).predict(*at, return_std=True),
+        (far, 0.0),
+        strict=True,
+    ):
+        np.testing.assert_allclose((one - start) / unit, other, atol=0.1 * X[:, 2].std())
+
+
 # ---- side information --------------------------------------------------------------------------------------
 
 

@@ -108,6 +108,7 @@ NOT_LOW_RANK: dict[str, Callable[[Generator, int, int], Array]] = {
     "constant and noise": lambda g, m, n: beside(np.full((m, 2), 5.0), g.normal(size=(m, n - 2))),
     "zero and noise": lambda g, m, n: beside(np.zeros((m, 2)), g.normal(size=(m, n - 2))),
     "mixed units": lambda g, m, n: noisy(g, m, n) * np.geomspace(1e-4, 1e4, n),
+    "a clock in nanoseconds": lambda g, m, n: beside(1.7e18 + 1e9 * noisy(g, m, 1), noisy(g, m, n - 1)),
     "a huge column": lambda g, m, n: noisy(g, m, n) * np.r_[1e9, np.ones(n - 1)],
     "two groups of rows": lambda g, m, n: np.where(time(m) < 0.5, 0, 100) + g.normal(size=(m, n)),
     "block of low rank in noise": lambda g, m, n: np.where(
@@ -127,21 +128,21 @@ IN_PARTS: dict[str, Callable[[Generator, int, int], Array]] = {
 SHAPES = [(60, 10), (25, 20)]
 
 
-def masks(X: Array, g: Generator) -> Iterator[tuple[str, Array]]:
+def masks(X: Array, g: Generator) -> Iterator[Array]:
     """Entries hidden at random, and where another column is large; two are left in each line."""
     order = np.argsort(np.argsort(X[:, -1] + 1e-9 * g.random(len(X))))
     share = np.where(order < len(X) // 2, 0.1, 0.6)[:, None] * np.ones(X.shape[1])
     share[:, -1] = 0
-    for name, chance in (("at random", np.full(X.shape, 0.3)), ("where another is large", share)):
+    for chance in (np.full(X.shape, 0.3), share):
         hidden = g.random(X.shape) < chance
         for lines, own in ((hidden, X.shape[1]), (hidden.T, X.shape[0])):
             for line in lines:
                 line[g.permutation(own)[:2]] = False
-        yield name, hidden
+        yield hidden
 
 
-def check(X: Array, hidden: Array) -> str:
-    """Complete X and check what is claimed; the message of the fit."""
+def check(X: Array, hidden: Array) -> None:
+    """Complete X and check what is claimed."""
     est = MatrixCompletion(certify=False).fit(np.where(hidden, np.nan, X))
     at = np.nonzero(hidden)
     values, std = est.predict(*at, return_std=True)
@@ -159,22 +160,14 @@ def check(X: Array, hidden: Array) -> str:
         allowed = 0.1 * square[here].sum() + 4 * doubt + 1e-9
         assert worse[here].sum() <= allowed, f"column {j}: {est.message_}"
     assert worse.sum() <= 0.05 * square.sum() + 3 * 2 * np.sqrt(np.square(gap).sum()) + 1e-9
-    return est.message_
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", NOT_LOW_RANK)
-def test_what_is_not_of_low_rank_is_not_called_exact(name: str, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", [*NOT_LOW_RANK, *IN_PARTS])
+def test_nothing_wrong_is_called_exact_and_no_column_is_far_worse_than_its_mean(
+    name: str, shape: tuple[int, int]
+) -> None:
     g = np.random.default_rng(7)
-    X = NOT_LOW_RANK[name](g, *shape)
-    for _, hidden in masks(X, g):
-        check(X, hidden)
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", IN_PARTS)
-def test_what_is_of_low_rank_in_parts_is_exact_at_most_there(name: str, shape: tuple[int, int]) -> None:
-    g = np.random.default_rng(8)
-    X = IN_PARTS[name](g, *shape)
-    for _, hidden in masks(X, g):
+    X = (NOT_LOW_RANK | IN_PARTS)[name](g, *shape)
+    for hidden in masks(X, g):
         check(X, hidden)

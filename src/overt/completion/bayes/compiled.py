@@ -96,15 +96,3 @@ def draw_lines(  # type: ignore[no-untyped-def]
                 line += gram[a, c] * sample[i, c]
             square += sample[i, a] * line
         misfit[i] = max(square, zero)
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def entries(rows, cols, left, right, out):  # type: ignore[no-untyped-def]
-    """``left[rows] · right[cols]`` for pairs of positions, shape (k,)."""
-    d = left.shape[1]
-    for t in range(rows.size):
-        i, j = rows[t], cols[t]
-        total = np.float32(0)
-        for a in range(d):
-            total += left[i, a] * right[j, a]
-        out[t] = total

@@ -60,13 +60,13 @@ class Predictive:
 
     def moments(self, rows: Array, cols: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of new observations at positions (k,), the noise included."""
+        near = self.draws[0].at(rows, cols)[0]  # squares of what is far from zero would drown the variance
         mean, square = np.zeros(rows.size), np.zeros(rows.size)
         for draw, share in zip(self.draws, self.shares, strict=True):
             value, std = draw.at(rows, cols)
-            mean += share * value
-            square += share * (value**2 + std**2)
-        variance = square - mean**2
-        return mean, np.sqrt(np.maximum(variance, 0))
+            mean += share * (value - near)
+            square += share * ((value - near) ** 2 + std**2)
+        return near + mean, np.sqrt(np.maximum(square - mean**2, 0))
 
     def interval(self, rows: Array, cols: Array, level: float) -> tuple[Array, Array]:
         """Central intervals that hold new observations with probability ``level``."""

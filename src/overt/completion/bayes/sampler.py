@@ -30,7 +30,7 @@ _SETTLING = 0.1  # share by which the noise follows its conditional, in the loga
 _LARGEST_RELEVANCE = 1e12
 _MOST_PRECISION = {4: 1e6, 8: 1e10}  # by the bytes of a number: systems of exact data stay regular
 _FIXED = 1e6  # prior precision of row biases that are left out
-_FLATTEST = 1e-6  # smallest prior precision of the column means
+_FLATTEST = 1e-30  # smallest prior precision of the column means: zero may be far away
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from overt.completion.bayes.lines import Lines
 from overt.completion.bayes.posterior import Draw, Posterior
 
 Array = NDArray[Any]
-_FEW = 5  # entries of a column below which its unit is uncertain
+_FAR = 1e3  # distance of a column from zero, in its scale, that single precision can hold
+_FEW = 2  # entries of a column below which its unit is unknown
 _ALIKE = 4.0  # factor within which nearly all sizes are alike
 _LEAST = 1e-100  # share of the largest scale below which a column counts as constant: squares would underflow
 
@@ -46,7 +47,7 @@ class Standard:
     def of(cls, data: Data, by_column: bool) -> Standard:
         """Mean and standard deviation of the entries; a column without spread is measured by its own size.
 
-        Few entries say little of their column's unit: where the other columns are alike, it is theirs.
+        A single entry says nothing of its column's unit: where the other columns are alike, it is theirs.
         """
         n, values, cols = data.shape[1], data.values, data.cols
         centre, scale = np.full(n, values.mean()), np.full(n, values.std() or 1.0)
@@ -70,11 +71,15 @@ class Standard:
         return Lines.of(data.rows, data.cols, z, (m, n)), Lines.of(data.cols, data.rows, z, (n, m))
 
     def draw(self, rows: Array, cols: Array, row_std: Array, col_std: Array) -> Draw:
-        """A draw in the data's units, from coordinates ``[p, b]`` and ``[q, c]`` and factors of the noise."""
+        """A draw in the data's units, from coordinates ``[p, b]`` and ``[q, c]`` and factors of the noise.
+
+        In single precision, unless a column is far from zero.
+        """
         left, right = augmented(rows, cols)
         right = right * self.scale[:, None]
         right[:, -1] += self.centre
-        return Draw(left, right, row_std, self.scale * col_std).single()
+        draw = Draw(left, right, row_std, self.scale * col_std)
+        return draw if bool((np.abs(self.centre) > _FAR * self.scale).any()) else draw.single()
 
     def parts(self, rows: Array, cols: Array) -> tuple[Array, Array, Array, Array]:
         """Factors of the low-rank part and offsets of both sides, from coordinates ``[p, b]`` and ``[q, c]``.

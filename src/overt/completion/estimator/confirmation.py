@@ -99,13 +99,10 @@ def refined(problem: CompletionProblem, exact: Exact, rounding: float) -> Comple
     What these need, such as a direction for a huge outlier, moves the others by rounding errors of its size.
     """
     found = exact.selected.completion
-    kept = (~exact.rows).nonzero()[:, 0], (~exact.cols).nonzero()[:, 0]
     if not bool(exact.rows.any() or exact.cols.any()):
         return found
-    numbers = (~exact.rows).long().cumsum(0) - 1, (~exact.cols).long().cumsum(0) - 1
-    index = (~exact.rows[problem.rows] & ~exact.cols[problem.cols]).nonzero()[:, 0]
-    at = numbers[0][problem.rows[index]], numbers[1][problem.cols[index]]
-    part = Comparable.of(CompletionProblem(*at, problem.y[index], (len(kept[0]), len(kept[1]))))
+    inner, kept = _within(problem, ~exact.rows, ~exact.cols)
+    part = Comparable.of(inner)
     alone = irls(part.problem, rank_proxy=exact.rank, attempts=2, tolerance=max(rounding * 1e-4, 2e-14))
     if not alone.residual <= rounding:
         return found
@@ -113,6 +110,22 @@ def refined(problem: CompletionProblem, exact: Exact, rounding: float) -> Comple
     U, V = (found.U.new_zeros(size, alone.rank) for size in problem.shape)
     U[kept[0]], V[kept[1]] = alone.U, alone.Vt.mT
     return replace(found, U=U, singular_values=alone.singular_values, Vt=V.mT)
+
+
+def _within(
+    problem: CompletionProblem, rows: Tensor, cols: Tensor
+) -> tuple[CompletionProblem, tuple[Tensor, Tensor]]:
+    """The problem of the rows and columns that two masks (m,) and (n,) mark, and their numbers."""
+    index = (rows[problem.rows] & cols[problem.cols]).nonzero()[:, 0]
+    kept = rows.nonzero()[:, 0], cols.nonzero()[:, 0]
+    at = rows.long().cumsum(0) - 1, cols.long().cumsum(0) - 1
+    inner = CompletionProblem(
+        at[0][problem.rows[index]],
+        at[1][problem.cols[index]],
+        problem.y[index],
+        (len(kept[0]), len(kept[1])),
+    )
+    return inner, kept
 
 
 def _with_holes(problem: CompletionProblem) -> tuple[Tensor, Tensor]:
@@ -185,17 +198,9 @@ class _Part:
     @classmethod
     def of(cls, problem: CompletionProblem, found: Completion, rows: Tensor, cols: Tensor) -> _Part | None:
         """None if its degrees of freedom leave no observation as a check, or an entry is out of bounds."""
-        index = (rows[problem.rows] & cols[problem.cols]).nonzero()[:, 0]
-        kept = rows.nonzero()[:, 0], cols.nonzero()[:, 0]
-        if not index.numel():
+        if not bool((rows[problem.rows] & cols[problem.cols]).any()):
             return None
-        at = rows.long().cumsum(0) - 1, cols.long().cumsum(0) - 1
-        part = CompletionProblem(
-            at[0][problem.rows[index]],
-            at[1][problem.cols[index]],
-            problem.y[index],
-            (len(kept[0]), len(kept[1])),
-        )
+        part, kept = _within(problem, rows, cols)
         root = found.singular_values.sqrt()
         U, s, Vt = svd(Factored((found.U * root)[kept[0]], (found.Vt.mT * root)[kept[1]]))
         rank = int((s > _ROUNDING * s[0]).sum()) if s.numel() else 0

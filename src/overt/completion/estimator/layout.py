@@ -13,11 +13,9 @@ from overt.completion.bayes import Data, alike
 _SPARSE = 0.1  # share of entries observed below which columns that are alike share one unit
 _COUNTED = 5  # entries of a column whose size counts
 _CARRY_UNITS = 10.0  # spread of the rows' sizes from which they carry units, if columns are alike otherwise
-_MARGIN, _MOST = (
-    0.25,
-    100.0,
-)  # share of the observed range by which predictions may leave it, at most so often
-_TRUSTED = 0.5  # share of noise in a column below which they may leave it by more
+_MARGIN = 0.25  # share of the observed range by which predictions may leave it …
+_MOST = 100.0  # … and the largest multiple of that where there is little noise
+_TRUSTED = 0.5  # share of noise in a column below which it is more than that share
 _ROUNDS = 5  # of scaling columns and rows in turn
 _LEVELS = 10  # different values up to which a line is discrete: predictions stay within its range
 Array = NDArray[Any]

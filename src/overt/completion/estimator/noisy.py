@@ -288,7 +288,7 @@ def _first(
         if near is not None:
             sampler.begin(near)
     posterior = sampler.run(first, watch=(data.rows[out], data.cols[out]))
-    low, high = limits(data, posterior.col_std, family.by_column)
+    low, high = limits(kept, posterior.col_std, family.by_column)
     watched = posterior.watched.clip(low[data.cols[out]], high[data.cols[out]])
     return Run(candidate, sampler, watched, posterior)
 
