@@ -49,8 +49,7 @@ def data(noise: float = 0.1, units: Array = UNITS) -> Data:
 
 
 def dense(found: Posterior) -> Array:
-    U, s, Vt = found.triplet
-    return np.asarray((U * s) @ Vt + found.mean + found.row[:, None] + found.col)
+    return np.asarray(found.left @ found.right.T + found.mean + found.row[:, None] + found.col)
 
 
 def everywhere(shape: tuple[int, int]) -> tuple[Array, Array]:

@@ -166,7 +166,7 @@ def test_lines_in_pieces_give_the_same(monkeypatch):
     whole = Variational(data, Family(4)).run(Schedule(12, 0))
     monkeypatch.setattr("overt.completion.bayes.moments._NUMBERS", 7 * 25)
     pieces = Variational(data, Family(4)).run(Schedule(12, 0))
-    np.testing.assert_allclose(pieces.triplet[1], whole.triplet[1], rtol=1e-9)
+    np.testing.assert_allclose(pieces.spectrum, whole.spectrum, rtol=1e-9)
 
 
 # ---- the rank --------------------------------------------------------------------------------------------
@@ -179,10 +179,9 @@ def test_finds_the_rank(shape, share, noise, rank):
     data, truth = noisy(shape, rank, noise, share, seed=rank)
     model = Variational(data, Family(12))
     found = model.run(ALL)
-    assert rank_of(model) == rank == len(found.triplet[1])
+    assert rank_of(model) == rank == len(found.spectrum)
     assert found.noise_std == pytest.approx(noise, rel=0.05)
-    U, s, Vt = found.triplet
-    fitted = (U * s) @ Vt + found.mean + found.row[:, None] + found.col
+    fitted = found.left @ found.right.T + found.mean + found.row[:, None] + found.col
     assert np.sqrt(np.mean((fitted - truth) ** 2)) < 0.8 * noise
 
 
@@ -191,7 +190,7 @@ def test_factor_analysis_finds_the_rank():
     data, _ = noisy((400, 15), 3, 0.5, 0.8, biases=False)
     model = Variational(data, Family(12, one_sided=True, row_levels=False, by_column=True))
     found = model.run(ALL)
-    assert rank_of(model) == len(found.triplet[1]) == 3
+    assert rank_of(model) == len(found.spectrum) == 3
 
 
 def test_directions_are_rotated_without_changing_products():
@@ -225,8 +224,7 @@ def test_posterior_is_that_of_its_factors(family):
     hidden[data.rows, data.cols] = False
     rows, cols = np.nonzero(hidden)
     found = Variational(data, family).run(ALL, watch=(rows, cols))
-    U, s, Vt = found.triplet
-    fitted = ((U * s) @ Vt + found.mean + found.row[:, None] + found.col)[rows, cols]
+    fitted = (found.left @ found.right.T + found.mean + found.row[:, None] + found.col)[rows, cols]
     np.testing.assert_allclose(fitted, found.watched, atol=0.02 * found.noise_std)
     mean, std = found.predictive.moments(rows, cols)
     assert np.sqrt(np.mean((mean - found.watched) ** 2)) < 0.5 * found.noise_std

@@ -18,10 +18,9 @@ Triplet = tuple[Tensor, Tensor, Tensor]
 """A thin singular value decomposition: U (m, r), singular values (r,), Vt (r, n)."""
 
 
-def entries_at(point: Triplet, rows: Tensor, cols: Tensor) -> Tensor:
-    """Entries of ``U diag(s) Vt`` at positions (k,), a few thousand at a time."""
-    U, s, Vt = point
-    left, right = U * s, Vt.mT.contiguous()
+def entries_at(left: Tensor, right: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """Entries of ``left`` (m, t) times the transpose of ``right`` (n, t) at (k,), in chunks."""
+    right = right.contiguous()
     out = left.new_empty(rows.shape[0])
     for start in range(0, rows.shape[0], _CHUNK):
         piece = slice(start, start + _CHUNK)
@@ -67,6 +66,9 @@ class Completion:
         One plain dictionary per recorded iteration; keys depend on the solver.
     message : str
         Why the solver stopped and, where it failed, what to do about it.
+    pair : (Tensor, Tensor), shapes (m, t) and (n, t), optional
+        Factors of the same matrix, where its columns differ so much in size that the singular vectors lose
+        the small ones. Entries are then read from these.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class Completion:
     seconds: float = 0.0
     history: list[HistoryRow] = field(default_factory=list)
     message: str = ""
+    pair: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Refuse factors that cannot be multiplied."""
@@ -132,6 +135,16 @@ class Completion:
         rank = int((rank_tolerance * top < S).sum())
         return cls(U[:, :rank], S[:rank] * safe, Vt[:rank], **fields)
 
+    def of_factors(self, left: Tensor, right: Tensor, *, cut: float = 0.0) -> Completion:
+        """The same account of another matrix, ``left`` (m, t) times the transpose of ``right`` (n, t).
+
+        Entries are read from these factors, whose lines may have any units. Singular values at or below
+        ``cut`` times the largest are dropped.
+        """
+        U, s, Vt = svd(Factored(left, right))
+        rank = int((s > cut * s[:1]).sum()) if cut else len(s)
+        return replace(self, U=U[:, :rank], singular_values=s[:rank], Vt=Vt[:rank], pair=(left, right))
+
     @classmethod
     def zero(cls, like: Tensor, shape: tuple[int, int], **fields: Any) -> Completion:
         """The zero matrix (m, n), of rank 0, with the dtype and device of ``like``."""
@@ -172,7 +185,13 @@ class Completion:
     @property
     def W(self) -> Tensor:  # noqa: N802  (the field's name for it)
         """The dense (m, n) matrix, formed anew at every access."""
-        return (self.U * self.singular_values) @ self.Vt
+        left, right = self.factors
+        return left @ right.mT
+
+    @property
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """``left`` (m, t) and ``right`` (n, t) with ``W = left rightᵀ``: the pair, or ``U σ`` and ``V``."""
+        return self.pair or (self.U * self.singular_values, self.Vt.mT)
 
     @property
     def factored(self) -> Factored:
@@ -195,13 +214,14 @@ class Completion:
         m, n = self.shape
         rows = check_index(rows, "rows", m, like=rows)
         cols = check_index(cols, "cols", n, like=rows)
-        return entries_at(self.triplet, rows, cols)
+        return entries_at(*self.factors, rows, cols)
 
     def cut(self, rank: int) -> Completion:
         """The leading ``rank`` singular triplets."""
         U, s, Vt = self.triplet
-        return replace(self, U=U[:, :rank], singular_values=s[:rank], Vt=Vt[:rank])
+        return replace(self, U=U[:, :rank], singular_values=s[:rank], Vt=Vt[:rank], pair=None)
 
     def scaled(self, factor: float) -> Completion:
         """The same completion of ``factor`` times the matrix (``factor > 0``)."""
-        return replace(self, singular_values=self.singular_values * factor)
+        pair = None if self.pair is None else (self.pair[0] * factor, self.pair[1])
+        return replace(self, singular_values=self.singular_values * factor, pair=pair)

@@ -92,13 +92,14 @@ class Predictive:
 class Posterior:
     """What a run leaves.
 
-    The posterior mean is ``U s Vt + mean + row_i + col_j``. ``watched`` (k,) is the mean at the positions
-    that were watched. ``col_std`` (n,) is the noise of each column in a typical row, ``noise_std`` the root
-    mean square over the observed entries. ``spectrum`` are the singular values in units in which the data has
-    variance one.
+    The posterior mean is ``left_i·right_j + mean + row_i + col_j``. ``watched`` (k,) is the mean at the
+    positions that were watched. ``col_std`` (n,) is the noise of each column in a typical row, ``noise_std``
+    the root mean square over the observed entries. ``spectrum`` are the singular values of the product of
+    both factors in units in which the data has variance one; there the columns of ``left`` are orthogonal.
     """
 
-    triplet: tuple[Array, Array, Array]
+    left: Array
+    right: Array
     mean: float
     row: Array
     col: Array

@@ -16,12 +16,11 @@ from overt.completion.bayes.lines import Lines
 from overt.completion.bayes.link import Link
 from overt.completion.bayes.posterior import Draw, Posterior, Predictive, entries_at, kept_draws
 from overt.completion.bayes.sampler import Chain, Family, Side
-from overt.completion.bayes.standard import Data, Standard, rescaled
+from overt.completion.bayes.standard import Data, Standard
 
 Array = NDArray[Any]
 _START = 0.1  # size of the first coordinates; 1 for rows of a one-sided model
 _KEPT = 2.0  # singular values kept of a large mean, as a multiple of the rank
-_SMALLEST = 1e-290  # scale of a column that is divided by
 _COMPILED = 3e9  # multiplications of a run from which compiled half sweeps pay
 
 
@@ -78,12 +77,9 @@ class Sampler:
 
     def begin(self, near: Posterior) -> None:
         """Start from the leading directions of another posterior of the same matrix, with its noise."""
-        U, s, Vt = near.triplet
-        rank, scale = min(self.family.rank, len(s)), self.standard.scale
-        inverse = 1 / np.maximum(scale, _SMALLEST)
-        directions = rescaled((U, s, Vt), inverse)[0][:, :rank]
+        rank, scale = min(self.family.rank, len(near.spectrum)), self.standard.scale
         rows = self.chain.rows.sample
-        rows[:, :rank] = directions * math.sqrt(len(U))
+        rows[:, :rank] = near.left[:, :rank] / near.spectrum[:rank] * math.sqrt(len(rows))
         rows[:, -1] = 0 if self.family.by_column else near.row / scale[0]
         self.chain.precision = float(1 / np.mean(np.square(near.col_std / scale)))
 
@@ -123,10 +119,9 @@ class Sampler:
                 callback(number)
         row, col, col_std = row / total.count, col / total.count, np.sqrt(col_variance / averaged)
         watched = watched / total.count + row[rows] + col[cols]
-        triplet = total.triplet(col_std)
-        mean = Posterior(
-            triplet, 0.0, row, col, 0.0, col_std, Predictive(tuple(draws)), watched, chain.sweeps
-        )
+        U, s, Vt = total.triplet(col_std)
+        drawn = Predictive(tuple(draws))
+        mean = Posterior(U * s, Vt.T, 0.0, row, col, 0.0, col_std, drawn, watched, chain.sweeps, s)
         return self.standard.restored(mean, self.data, cols)
 
     def _draw(self) -> Draw:

@@ -15,7 +15,8 @@ from overt.completion.bayes.posterior import Draw, Posterior
 Array = NDArray[Any]
 _FAR = 1e3  # distance of a column from zero, in its scale, that single precision can hold
 _FEW = 2  # entries of a column below which its unit is unknown
-_ALIKE = 4.0  # factor within which nearly all sizes are alike
+_ALIKE = 4.0  # factor within which nearly all sizes are alike …
+_ODD = 1e-3  # … and share of others below which one is odd
 _LEAST = 1e-100  # share of the largest scale below which a column counts as constant: squares would underflow
 
 
@@ -56,9 +57,9 @@ class Standard:
             some = np.maximum(count, 1)
             centre = np.where(count, np.bincount(cols, values, n) / some, centre)
             spread = np.sqrt(np.bincount(cols, np.square(values - centre[cols]), n) / some)
-            scale = np.where(
-                spread > 1e-12 * np.abs(centre), spread, np.where(centre == 0, scale, np.abs(centre))
-            )
+            found = np.where(spread > 1e-12 * np.abs(centre), spread, np.abs(centre))
+            typical = np.median(found[found > 0]) if found.any() else scale
+            scale = np.where(found > 0, found, typical)
             many = count >= _FEW
             if many.any() and alike(scale[many]):
                 scale[~many] = np.median(scale[many])
@@ -95,29 +96,28 @@ class Standard:
         """A posterior in standard units (not its draws) in the data's; ``watched_cols`` are watched."""
         scale, col_std = self.scale, self.scale * found.col_std
         if self.by_column:
-            triplet, centre, row = rescaled(found.triplet, scale), 0.0, found.row
-            col = found.col * scale + self.centre
+            centre, row, col = 0.0, found.row, found.col * scale + self.centre
         else:
-            U, s, Vt = found.triplet
-            triplet, centre = (U, s * scale[0], Vt), float(self.centre[0])
-            row, col = found.row * scale[0], found.col * scale[0]
+            centre, row, col = float(self.centre[0]), found.row * scale[0], found.col * scale[0]
         return replace(
             found,
-            triplet=triplet,
+            right=found.right * scale[:, None],
             mean=centre,
             row=row,
             col=col,
             noise_std=float(np.sqrt(np.mean(np.square(col_std)[data.cols]))),
             col_std=col_std,
-            spectrum=found.triplet[1],
             watched=found.watched * scale[watched_cols] + self.centre[watched_cols],
         )
 
 
-def alike(sizes: Array) -> bool:
-    """Whether the 90 % and the 10 % quantile of sizes are within a small factor."""
-    low, high = np.quantile(sizes, (0.1, 0.9))
-    return bool(high < _ALIKE * low)
+def alike(sizes: Array, chance: float = 1.0) -> bool:
+    """Whether the 90 % and the 10 % quantile of sizes are within a small factor, times that of chance.
+
+    No size may be far from all others: it would be that of a column in a unit of its own.
+    """
+    least, low, high, most = np.quantile(sizes, (0, 0.1, 0.9, 1))
+    return bool(high < _ALIKE * chance * low and high > _ODD * most and low * _ODD < least)
 
 
 def augmented(rows: Array, cols: Array) -> tuple[Array, Array]:
@@ -125,11 +125,3 @@ def augmented(rows: Array, cols: Array) -> tuple[Array, Array]:
     left = np.concatenate([rows, np.ones((rows.shape[0], 1), rows.dtype)], 1)
     right = np.concatenate([cols[:, :-1], np.ones((cols.shape[0], 1), cols.dtype), cols[:, -1:]], 1)
     return left, right
-
-
-def rescaled(point: tuple[Array, Array, Array], scale: Array) -> tuple[Array, Array, Array]:
-    """Singular value decomposition of a matrix given by its own, with the columns multiplied by ``scale``."""
-    U, s, Vt = point
-    Q, R = np.linalg.qr(Vt.T * scale[:, None])
-    left, values, right = np.linalg.svd(s[:, None] * R.T)
-    return U @ left, values, right @ Q.T

@@ -337,15 +337,15 @@ class Variational:
         own, across = (1 / side.levels.mean for side in (rows, cols))
         noise = across / self.state.precision
         U, s, Vt = svd(Factored(torch.as_tensor(left), torch.as_tensor(right)))
-        triplet = truncated(U.numpy(), s.numpy(), Vt.numpy(), np.sqrt(own.mean() * noise))
+        col_std = np.sqrt(own.mean() * noise)
+        P, spectrum, Qt = truncated(U.numpy(), s.numpy(), Vt.numpy(), col_std)
         count = kept_draws(self.data.shape, X.shape[1] + 1)
         drawn = (side.lines.samples(count, self._random) for side in (rows, cols))
-        draws = tuple(
-            self.standard.draw(x, z, np.sqrt(own), np.sqrt(noise)) for x, z in zip(*drawn, strict=True)
+        draws = Predictive(
+            tuple(self.standard.draw(x, z, np.sqrt(own), np.sqrt(noise)) for x, z in zip(*drawn, strict=True))
         )
-        found = Posterior(
-            triplet, 0.0, row, col, 0.0, np.sqrt(own.mean() * noise), Predictive(draws), watched, self.sweeps
-        )
+        left = P * spectrum
+        found = Posterior(left, Qt.T, 0.0, row, col, 0.0, col_std, draws, watched, self.sweeps, spectrum)
         return self.standard.restored(found, self.data, at_cols)
 
 

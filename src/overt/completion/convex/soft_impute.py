@@ -226,7 +226,8 @@ class _Search:
         solved, best, since = None, math.inf, 0
         for ratio in ratios:
             solved = self.solve(steps, y[kept], ratio * largest, solved, _PATH_TOLERANCE)
-            predicted = entries_at(solved.point, rows[out], cols[out])
+            U, s, Vt = solved.point
+            predicted = entries_at(U * s, Vt.mT, rows[out], cols[out])
             error = float((predicted - y[out]).square().mean().sqrt())
             self.record(solved, error * self.scale)
             since += 1

@@ -189,7 +189,7 @@ class Answers(OneToOneFeatureMixin, TransformerMixin, LowRankEstimator):  # type
         return i, j
 
     def _values(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> Values:
-        where = [torch.as_tensor(index).to(self._model.U.device).reshape(-1) for index in (i, j)]
+        where = [torch.as_tensor(index).to(self._model.device).reshape(-1) for index in (i, j)]
         return self._clipped(self._model.at(*where)).reshape(i.shape)
 
     def _folded(self, X: Any, name: str) -> tuple[Observations, torch.Tensor]:

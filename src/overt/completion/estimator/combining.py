@@ -14,8 +14,6 @@ from torch import Tensor
 
 from overt.completion.bayes import Predictive
 from overt.completion.estimator.selected import Selected
-from overt.completion.refit import balanced
-from overt.completion.result import Triplet
 from overt.problems import Offsets
 
 Array = NDArray[Any]
@@ -35,10 +33,9 @@ def stacked(predictions: Array, values: Array) -> Array:
 
 def combine(parts: Sequence[Selected], weights: Sequence[float]) -> Selected:
     """The sum of models with weights; evidence and limits are those of the first."""
-    left = torch.cat(
-        [w * p.completion.U * p.completion.singular_values for p, w in zip(parts, weights, strict=True)], 1
-    )
-    right = torch.cat([p.completion.Vt.mT for p in parts], 1)
+    factors = [part.completion.factors for part in parts]
+    left = torch.cat([w * U for (U, _), w in zip(factors, weights, strict=True)], 1)
+    right = torch.cat([V for _, V in factors], 1)
     offsets = [
         sum(w * getattr(p.offsets, name) for p, w in zip(parts, weights, strict=True))
         for name in ("mean", "row", "col")
@@ -51,7 +48,7 @@ def combine(parts: Sequence[Selected], weights: Sequence[float]) -> Selected:
     )
     held = [(p.predictive, w) for p, w in zip(parts, weights, strict=True) if p.predictive is not None]
     shares = np.concatenate([np.full(len(p.draws), w / len(p.draws)) for p, w in held])
-    first = replace(parts[0].completion, **_fields(_clean(balanced(left, right))))
+    first = parts[0].completion.of_factors(left, right, cut=_ROUNDING)
     return replace(
         heaviest,
         completion=first,
@@ -66,33 +63,24 @@ def filled(exact: Selected, noisy: Selected, rows: Tensor, cols: Tensor) -> Sele
 
     Offsets of the noisy model become part of the low-rank matrix.
     """
-    U, s, Vt = exact.completion.triplet
-    offsets = noisy.offsets.factored()
-    left = torch.cat([noisy.completion.U * noisy.completion.singular_values, offsets.U], 1)
-    right = torch.cat([noisy.completion.Vt.mT, offsets.V], 1)
-    row, col = (~rows).to(left)[:, None], (~cols).to(left)[:, None]
-    whole = torch.cat([row * U * s, left, -row * left], 1), torch.cat([col * Vt.mT, right, col * right], 1)
-    point = _clean(balanced(*whole))
     lines = int(rows.sum()), int(cols.sum())
     message = (
         f"exact at rank {exact.completion.rank} but for {lines[0]} row(s) and {lines[1]} column(s) that the "
         f"observed entries do not determine; there {noisy.completion.message}"
     )
+    U, V = exact.completion.factors
+    offsets = noisy.offsets.factored()
+    left, right = (
+        torch.cat(both, 1) for both in zip(noisy.completion.factors, (offsets.U, offsets.V), strict=True)
+    )
+    row, col = (~rows).to(left)[:, None], (~cols).to(left)[:, None]
+    whole = torch.cat([row * U, left, -row * left], 1), torch.cat([col * V, right, col * right], 1)
+    completion = replace(exact.completion.of_factors(*whole, cut=_ROUNDING), message=message)
     return replace(
         exact,
-        completion=replace(exact.completion, message=message, **_fields(point)),
+        completion=completion,
         predictive=noisy.predictive,
         limits=noisy.limits,
         column_noise=noisy.column_noise,
         certain=(~rows, ~cols),
     )
-
-
-def _fields(point: Triplet) -> dict[str, Any]:
-    return dict(zip(("U", "singular_values", "Vt"), point, strict=True))
-
-
-def _clean(point: Triplet) -> Triplet:
-    U, s, Vt = point
-    kept = s > _ROUNDING * s[:1]
-    return U[:, kept], s[kept], Vt[kept]

@@ -334,8 +334,7 @@ class MatrixCompletion(Answers):
         """Set the attributes, in the caller's units."""
         found, scale = chosen.completion, compressed.scale
         self._model = model = expand(chosen, compressed)
-        point = model.U, model.singular_values, model.Vt
-        self._record(found, point, chosen.solver, chosen.heldout_error * scale, interrupted)
+        self._record(found, model.low_rank.triplet, chosen.solver, chosen.heldout_error * scale, interrupted)
         self.offset_ = float(model.offsets.mean)
         self.row_offsets_ = self._array(model.offsets.row)
         self.column_offsets_ = self._array(model.offsets.col)

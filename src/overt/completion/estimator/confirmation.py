@@ -107,9 +107,9 @@ def refined(problem: CompletionProblem, exact: Exact, rounding: float) -> Comple
     if not alone.residual <= rounding:
         return found
     alone = part.restored(alone)
-    U, V = (found.U.new_zeros(size, alone.rank) for size in problem.shape)
-    U[kept[0]], V[kept[1]] = alone.U, alone.Vt.mT
-    return replace(found, U=U, singular_values=alone.singular_values, Vt=V.mT)
+    left, right = (found.U.new_zeros(size, alone.rank) for size in problem.shape)
+    left[kept[0]], right[kept[1]] = alone.factors
+    return found.of_factors(left, right)
 
 
 def _within(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from overt.completion.bayes import Data, alike
 
 _SPARSE = 0.1  # share of entries observed below which columns that are alike share one unit
-_COUNTED = 5  # entries of a column whose size counts
+_ODD = 1e-3  # share of a single entry's size below which the other columns have another unit
+_COUNTED = 5  # entries of a column whose size is known
+_TENTHS = 2.56  # standard deviations between the outer tenths of a normal distribution
 _CARRY_UNITS = 10.0  # spread of the rows' sizes from which they carry units, if columns are alike otherwise
 _MARGIN = 0.25  # share of the observed range by which predictions may leave it …
 _MOST = 100.0  # … and the largest multiple of that where there is little noise
@@ -33,7 +36,7 @@ class Layout:
     def of(cls, data: Data) -> Layout:
         """Judged by the shares and sizes of the entries alone."""
         share = data.values.size / (data.shape[0] * data.shape[1])
-        if share < _SPARSE and alike(_typical_sizes(data.cols, data.values, data.shape[1])):
+        if share < _SPARSE and _of_one_unit(data):
             return cls(False, False, False)
         rows, cols = _joint_sizes(data)
         low, high = np.quantile(rows, (0.1, 0.9))
@@ -53,11 +56,19 @@ def _joint_sizes(data: Data) -> tuple[Array, Array]:
     return row, col
 
 
-def _typical_sizes(lines: Array, values: Array, count: int) -> Array:
-    """Sizes of the lines that are not zero and hold some entries."""
-    found, counts = sizes(lines, values, count)
-    typical: Array = found[(counts >= min(_COUNTED, counts.max())) & (found > 0)]
-    return typical if typical.size else np.ones(1)
+def _of_one_unit(data: Data) -> bool:
+    """Whether columns are alike, by those that hold some entries: as many as half of the columns hold.
+
+    The size of a column of c normal entries spreads by a factor of about ``exp(1/√(2c))``.
+    """
+    found, counts = sizes(data.cols, data.values, data.shape[1])
+    some = found > 0
+    if not some.any():
+        return True
+    least = min(_COUNTED, float(np.median(counts[some])))
+    wider = (2 * least) ** -0.5 - (2 * _COUNTED) ** -0.5
+    known = found[some & (counts >= least)]
+    return alike(known, math.exp(_TENTHS * wider)) and bool(known.max() > _ODD * found.max())
 
 
 def sizes(lines: Array, values: Array, count: int, empty: float = 0.0) -> tuple[Array, Array]:

@@ -15,9 +15,8 @@ from overt.completion.estimator.inputs import Observations
 from overt.completion.estimator.selected import Selected
 from overt.completion.estimator.uncertainty import Uncertainty
 from overt.completion.estimator.units import Compressed
-from overt.completion.refit import balanced
 from overt.completion.refit.normal import factor_grams, solve_grams
-from overt.completion.result import entries_at
+from overt.completion.result import Completion
 from overt.completion.tangent import Entries
 from overt.linalg import eigh
 from overt.problems import Offsets
@@ -29,16 +28,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class CompletionModel:
-    """``X_ij = mean + row_i + col_j + Σ_k U_ik s_k Vt_kj``.
+    """``X_ij = mean + row_i + col_j + low_rank_ij``.
 
-    U (m, r), the singular values (r,) and Vt (r, n) are a thin SVD. ``noise_std``, of the observations around
+    ``noise_std``, of the observations around
     the model, or ``column_noise`` (n,) weighs the prior when new rows are folded in. Values keep within the
     limits of ``uncertainty``.
     """
 
-    U: Tensor
-    singular_values: Tensor
-    Vt: Tensor
+    low_rank: Completion
     offsets: Offsets
     noise_std: float = 0.0
     column_noise: Tensor | None = None
@@ -47,17 +44,16 @@ class CompletionModel:
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n)."""
-        return self.U.shape[0], self.Vt.shape[1]
+        return self.low_rank.shape
 
     def at(self, rows: Tensor, cols: Tensor) -> Tensor:
         """Entries at any positions, shape (k,)."""
-        point = self.U, self.singular_values, self.Vt
-        return self._limited(self.offsets.at(rows, cols) + entries_at(point, rows, cols), rows, cols)
+        return self._limited(self.offsets.at(rows, cols) + self.low_rank.at(rows, cols), rows, cols)
 
     def dense(self) -> Tensor:
         """The completed matrix (m, n)."""
-        low_rank = (self.U * self.singular_values) @ self.Vt
-        return self._limited(low_rank + (self.offsets.mean + self.offsets.row)[:, None] + self.offsets.col)
+        row = self.offsets.mean + self.offsets.row
+        return self._limited(self.low_rank.W + row[:, None] + self.offsets.col)
 
     def std(self, rows: Array, cols: Array) -> Array:
         """Standard deviations of new observations at positions (k,)."""
@@ -74,6 +70,11 @@ class CompletionModel:
         return np.stack([self._limited_array(one, rows, cols) for one in drawn])
 
     @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.low_rank.U.device
+
+    @property
     def _uncertainty(self) -> Uncertainty:
         return self.uncertainty or Uncertainty(1.0, self.noise_std)
 
@@ -81,20 +82,20 @@ class CompletionModel:
         return values if self.uncertainty is None else self.uncertainty.limited(values, rows, cols)
 
     def _limited_array(self, values: Array, rows: Array, cols: Array) -> Array:
-        i, j = (torch.as_tensor(index).to(self.U.device) for index in (rows, cols))
-        limited: Array = self._limited(torch.as_tensor(values).to(self.U.device), i, j).cpu().numpy()
+        i, j = (torch.as_tensor(index).to(self.device) for index in (rows, cols))
+        limited: Array = self._limited(torch.as_tensor(values).to(self.device), i, j).cpu().numpy()
         return limited
 
     def _values(self, rows: Array, cols: Array) -> Array:
-        i, j = (torch.as_tensor(index).to(self.U.device) for index in (rows, cols))
+        i, j = (torch.as_tensor(index).to(self.device) for index in (rows, cols))
         values: Array = self.at(i, j).cpu().numpy()
         return values
 
     @cached_property
     def _loadings(self) -> Tensor:
-        """Right factor of the row coordinates (n, r + 1): Vtᵀ and a column of ones for the row offset."""
-        ones = self.Vt.new_ones(self.Vt.shape[1], 1)
-        return torch.cat([self.Vt.mT, ones], 1)
+        """Right factor of the row coordinates (n, t + 1), with a column of ones for the row offset."""
+        right = self.low_rank.factors[1]
+        return torch.cat([right, right.new_ones(len(right), 1)], 1)
 
     @cached_property
     def _prior(self) -> tuple[float, Tensor, Tensor]:
@@ -102,7 +103,7 @@ class CompletionModel:
 
         The covariance includes the mean once more as a direction, so that a new row may differ in size.
         """
-        rows = torch.cat([self.U * self.singular_values, self.offsets.row[:, None]], 1)
+        rows = torch.cat([self.low_rank.factors[0], self.offsets.row[:, None]], 1)
         unit = float(rows.abs().max()) or 1.0
         rows = rows / unit
         mean = rows.mean(0)
@@ -121,7 +122,7 @@ class CompletionModel:
         -------
         Tensor, shape (observations.shape[0], n)
         """
-        rows, cols, values = observations.tensors(self.U.device)
+        rows, cols, values = observations.tensors(self.device)
         y = values - self.offsets.mean - self.offsets.col[cols]
         coordinates = self._coordinates(rows, cols, y, observations.shape)
         folded = coordinates @ self._loadings.mT + self.offsets.mean + self.offsets.col
@@ -137,9 +138,11 @@ class CompletionModel:
             return unit * mean.expand(shape[0], -1)
         root = basis[:, alive] * values[alive].sqrt()  # coordinates = mean + root·z with z ~ N(0, I)
         loadings = self._loadings @ root
-        floor = _FLOOR * float(loadings.square().sum(1).mean())
+        floor = _FLOOR * loadings.square().sum(1)  # of each column, which may have units of its own
+        floor = torch.where(floor > 0, floor, floor.mean())
         noise = self.noise_std if self.column_noise is None else self.column_noise
-        variance = torch.as_tensor(noise).to(y).expand(self.shape[1]).div(unit).square().clamp_min(floor)
+        variance = torch.as_tensor(noise).to(y).expand(self.shape[1]).div(unit).square()
+        variance = torch.maximum(variance, floor)
         loadings = loadings / variance.sqrt()[:, None]
         out = torch.empty(shape[0], self._loadings.shape[1], dtype=y.dtype, device=y.device)
         order = torch.argsort(rows, stable=True)
@@ -171,23 +174,21 @@ def expand(chosen: Selected, compressed: Compressed) -> CompletionModel:
     Empty rows and columns get the mean coordinates of the others, hence the column (or row) means of the
     completed matrix; their own offsets are the means of the others' too.
     """
-    U, s, Vt = chosen.completion.triplet
-    offsets, scale = chosen.offsets, compressed.scale
-    left = _spread(U * s, compressed.kept_rows, compressed.shape[0])
-    right = _spread(Vt.mT, compressed.kept_cols, compressed.shape[1])
+    low_rank, offsets, scale = chosen.completion, chosen.offsets, compressed.scale
     if compressed.empty_rows.numel() or compressed.empty_cols.numel():
-        U, s, Vt = balanced(left, right)
-        keep = s > 1e-14 * s[:1]
-        U, s, Vt = U[:, keep], s[keep], Vt[keep]
+        left, right = low_rank.factors
+        left = _spread(left, compressed.kept_rows, compressed.shape[0])
+        right = _spread(right, compressed.kept_cols, compressed.shape[1])
+        low_rank = low_rank.of_factors(left, right, cut=1e-14)
     row = _spread(offsets.row[:, None], compressed.kept_rows, compressed.shape[0])[:, 0]
     col = _spread(offsets.col[:, None], compressed.kept_cols, compressed.shape[1])[:, 0]
     scaled = Offsets(offsets.mean * scale, row * scale, col * scale)
     noise = None
     if chosen.column_noise is not None:
-        noise = torch.as_tensor(chosen.column_noise).to(s)[:, None]
+        noise = torch.as_tensor(chosen.column_noise).to(col)[:, None]
         noise = _spread(noise, compressed.kept_cols, compressed.shape[1])[:, 0] * scale
     uncertainty = Uncertainty.of(chosen, compressed)
-    return CompletionModel(U, s * scale, Vt, scaled, chosen.noise_std * scale, noise, uncertainty)
+    return CompletionModel(low_rank.scaled(scale), scaled, chosen.noise_std * scale, noise, uncertainty)
 
 
 def _spread(rows: Tensor, kept: Tensor, size: int) -> Tensor:

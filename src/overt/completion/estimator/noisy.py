@@ -358,18 +358,23 @@ def _selected(
     message: str = "",
 ) -> Selected:
     """A run's posterior as a model of the problem."""
-    U, s, Vt = posterior.triplet
-    row, col, predictive = posterior.row, posterior.col, posterior.predictive
+    left, right, predictive = posterior.left, posterior.right, posterior.predictive
+    row, col = posterior.row, posterior.col
     column_noise: Array | None = posterior.col_std
     bounds, lines = limits(run.candidate.data, posterior.col_std, run.candidate.family.by_column), "columns"
     if run.candidate.turned:
-        U, Vt, row, col, column_noise, lines = Vt.T, U.T, col, row, None, "rows"
+        left, right, row, col, column_noise, lines = right, left, col, row, None, "rows"
         predictive = Predictive(tuple(draw.turned() for draw in predictive.draws))
-    tensors = [torch.as_tensor(np.ascontiguousarray(part, np.float64)) for part in (U, s, Vt, row, col)]
-    U_, s_, Vt_, row_, col_ = (part.to(problem.y.device) for part in tensors)
+    tensors = [torch.as_tensor(np.ascontiguousarray(part, np.float64)) for part in (left, right, row, col)]
+    left_, right_, row_, col_ = (part.to(problem.y.device) for part in tensors)
     manner = "variational, " if run.candidate.variational else "mean of "
     message = message or f"{run.candidate.name} Bayesian model: {manner}{posterior.sweeps} sweeps"
-    found = Completion(U_, s_, Vt_, message != "interrupted", posterior.sweeps, message=message)
+    found = replace(
+        Completion.zero(problem.y, problem.shape),
+        converged=message != "interrupted",
+        n_iter=posterior.sweeps,
+        message=message,
+    ).of_factors(left_, right_)
     value, stderr = _rms(error)
     return Selected(
         found,

@@ -58,11 +58,14 @@ def column_mean(problem: CompletionProblem, message: str = "column means") -> Se
     y = problem.y
     total = y.new_zeros(n).index_add(0, problem.cols, y)
     count = torch.bincount(problem.cols, minlength=n)
-    mean = y.mean()
-    col = torch.where(count > 0, total / count.clamp_min(1) - mean, torch.zeros_like(total))
+    col = torch.where(count > 0, total / count.clamp_min(1), y.mean())
     zero = Completion.zero(y, (m, n), message=message)
-    noise = float((y - mean - col[problem.cols]).square().mean().sqrt())
-    return Selected(zero, Offsets(mean, y.new_zeros(m), col), "column_mean", noise_std=noise)
+    square = (y - col[problem.cols]).square()
+    noise = square.mean().sqrt()
+    variance = y.new_zeros(n).index_add(0, problem.cols, square) * (1 + 1 / count) / (count - 1)
+    of_new = torch.where((count > 1) & (variance > 0), variance.sqrt(), noise)
+    offsets = Offsets(y.new_zeros(()), y.new_zeros(m), col)
+    return Selected(zero, offsets, "column_mean", noise_std=float(noise), column_noise=of_new.cpu().numpy())
 
 
 def no_offsets(problem: CompletionProblem) -> Offsets:

@@ -22,13 +22,13 @@ Array = NDArray[Any]
 class Uncertainty:
     """Distribution of the entries around the model's values.
 
-    ``predictive`` is in units of ``scale``; without it entries are normal with standard deviation ``std``.
-    ``certain`` marks rows (m,) and columns (n,) whose entries are exact. ``low`` and ``high`` (m, 1) or (1,
-    n) bound values where they are given.
+    ``predictive`` is in units of ``scale``; without it entries are normal with standard deviation ``std``, a
+    number or one for each column (n,). ``certain`` marks rows (m,) and columns (n,) whose entries are exact.
+    ``low`` and ``high`` (m, 1) or (1, n) bound values where they are given.
     """
 
     scale: float
-    std: float
+    std: float | Array
     predictive: Predictive | None = None
     certain: tuple[Array, Array] | None = None
     low: Tensor | None = None
@@ -39,7 +39,10 @@ class Uncertainty:
         """Of a chosen model, over all rows and columns."""
         scale = compressed.scale
         kept = compressed.kept_rows.cpu().numpy(), compressed.kept_cols.cpu().numpy()
-        std = (chosen.noise_std if np.isnan(chosen.heldout_error) else chosen.heldout_error) * scale
+        std: float | Array = scale * chosen.estimate
+        if chosen.column_noise is not None:
+            std = np.full(compressed.shape[1], scale * chosen.column_noise.max())
+            std[kept[1]] = scale * chosen.column_noise
         predictive, certain = chosen.predictive, None
         bounds: tuple[Tensor | None, Tensor | None] = (None, None)
         if predictive is not None:
@@ -82,7 +85,7 @@ class Uncertainty:
     def stds(self, rows: Array, cols: Array) -> Array:
         """Standard deviations of new observations at positions (k,)."""
         if self.predictive is None:
-            std = np.full(rows.size, self.std)
+            std = self._stds(cols)
         else:
             std = self.predictive.moments(rows, cols)[1] * self.scale
         return np.where(self._certain(rows, cols), 0.0, std)
@@ -90,7 +93,7 @@ class Uncertainty:
     def interval(self, rows: Array, cols: Array, values: Array, level: float) -> tuple[Array, Array]:
         """Bounds that hold new observations at positions (k,) with probability ``level``."""
         if self.predictive is None:
-            half = self.std * float(ndtri(0.5 + level / 2))
+            half = self._stds(cols) * float(ndtri(0.5 + level / 2))
             low, high = values - half, values + half
         else:
             low, high = (bound * self.scale for bound in self.predictive.interval(rows, cols, level))
@@ -102,10 +105,13 @@ class Uncertainty:
     ) -> Array:
         """Draws of new observations at positions (k,), shape (count, k)."""
         if self.predictive is None:
-            drawn = values + self.std * random.standard_normal((count, rows.size))
+            drawn = values + self._stds(cols) * random.standard_normal((count, rows.size))
         else:
             drawn = self.predictive.sample(rows, cols, count, random) * self.scale
         return np.where(self._certain(rows, cols), values, drawn)
+
+    def _stds(self, cols: Array) -> Array:
+        return self.std[cols] if isinstance(self.std, np.ndarray) else np.full(cols.size, self.std)
 
     def _certain(self, rows: Array, cols: Array) -> Array:
         if self.certain is None:

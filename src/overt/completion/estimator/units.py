@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from overt.completion.estimator.inputs import Observations
-from overt.completion.refit import balanced
 from overt.completion.result import Completion
 from overt.problems import CompletionProblem
 
@@ -92,10 +91,8 @@ class Comparable:
         """A completion of the scaled problem as one of the original."""
         if not found.rank:
             return found
-        U, s, Vt = balanced(
-            found.U * found.singular_values * self.row[:, None], found.Vt.mT * self.col[:, None]
-        )
-        return replace(found, U=U, singular_values=s, Vt=Vt)
+        left, right = found.factors
+        return found.of_factors(left * self.row[:, None], right * self.col[:, None])
 
     @property
     def unit(self) -> float:
