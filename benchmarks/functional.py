@@ -13,7 +13,7 @@ the work around it can differ. The algorithms differ for elongated matrices.
 
 The counts of floating-point operations are those of textbook algorithms. They serve to compare rows and are
 not exact: min(14 m n² + 8 n³, 6 m n² + 20 n³) for a thin SVD of an m×n matrix, m ≥ n, with both factors
-(Golub & Van Loan 2013, section 8.6), 2 m n² − ⅔ n³ for a QR decomposition without Q, 2 m n k for a product.
+(Golub & Van Loan 2013, section 8.6), 4 m n² − 4/3 n³ for a QR decomposition, 2 m n k for a product.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def flops(m: int, n: int) -> dict[str, float]:
     m, n = max(m, n), min(m, n)
     product = 2 * m * n**2
     autograd = _svd_flops(m, n) + product
-    through_qr = 2 * m * n**2 - 2 * n**3 / 3 + _svd_flops(n, n) + 2 * n**3 + product
+    through_qr = 4 * m * n**2 - 4 * n**3 / 3 + _svd_flops(n, n) + 2 * n**3 + product
     return {"overt": through_qr if m >= 2 * n else autograd, "svdvals": autograd, "svd": autograd}
 
 

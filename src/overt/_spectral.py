@@ -101,17 +101,17 @@ class _OfMatrixFunctional(torch.autograd.Function):
         return _matrix_gradient(ctx, grads[0]), None, None
 
 
-def _value_and_parts(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    left, S, Vh, scale = spectral_parts(W.detach())
+def _value_and_parts(W: Tensor, rule: Rule, degree: int | None) -> tuple[Tensor, ...]:
+    Q, U, S, Vh, scale = spectral_parts(W.detach())
     value, slope = _evaluate(S, scale, rule, degree)
-    return value, left, spectral_weights(S, slope, W.shape), Vh
+    return value, Q, U, spectral_weights(S, slope, W.shape), Vh
 
 
 def _matrix_gradient(ctx: Any, grad: Tensor) -> Tensor:
-    W, left, weights, Vh = ctx.saved_tensors
+    W, Q, U, weights, Vh = ctx.saved_tensors
     with torch.no_grad():
         weights = (grad.unsqueeze(-1) if grad.ndim else grad) * weights
-        gradient = spectral_gradient(left, weights, Vh, W.shape)
+        gradient = spectral_gradient(Q, U, weights, Vh, W.shape)
     return first_order_only(gradient, W, grad)
 
 

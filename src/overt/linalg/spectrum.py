@@ -48,47 +48,40 @@ def rank_tolerance(S: Tensor, m: int, n: int) -> Tensor:
     return S[..., :1] * (torch.finfo(S.dtype).eps * max(m, n))
 
 
-def spectral_parts(W: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def spectral_parts(W: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """Singular values of a float32 or float64 matrix, and what a gradient U diag(g) Vᵀ needs.
 
-    Returns left, S, Vh for :func:`spectral_gradient` and the scale, or None, by which to multiply S. An
-    elongated matrix is reduced by a QR decomposition without its orthogonal factor, since U = W V diag(1/σ):
-    left is then W itself, at half of the work. The error of such a u_i is of the order eps·σ₁/σ_i, as far as
-    rounding W moves u_i anyway.
+    Returns Q, U, S, Vh for :func:`spectral_gradient` and the scale, or None, by which to multiply S. An
+    elongated matrix is first reduced by a QR decomposition, which costs less than its SVD; its longer factor
+    is then Q times the one returned. To spare Q, as U = W V diag(1/σ), would cost still less, but near the
+    rank tolerance it divides rounding errors as large as σ by σ.
     """
     scaled, scale = rescale(W)
     m, n = W.shape[-2:]
-    if _elongated(m, n):
-        left = (scaled if m > n else scaled.mT).detach()
-        _, S, Vh = robust_svd(torch.linalg.qr(left, mode="r")[1])
-    else:
-        left, S, Vh = robust_svd(scaled)
-    return left, S, Vh, scale
+    if not _elongated(m, n):
+        return W.new_empty(0), *robust_svd(scaled), scale
+    Q, R = torch.linalg.qr(scaled if m > n else scaled.mT)
+    return Q, *robust_svd(R if m > n else R.mT), scale
 
 
 def spectral_weights(S: Tensor, slope: Tensor, shape: torch.Size) -> Tensor:
-    """Turn slopes ∂f/∂σ into the weights that :func:`spectral_gradient` takes.
-
-    Slopes at or below the rank tolerance become 0, whatever they are.
-    """
+    """Slopes ∂f/∂σ with those at or below the rank tolerance set to 0, whatever they are."""
     m, n = shape[-2:]
-    if _elongated(m, n):
-        slope = slope / S
     if _full_rank(S, m, n):
         return slope
     return slope.masked_fill(rank_tolerance(S, m, n) >= S, 0)
 
 
-def spectral_gradient(left: Tensor, weights: Tensor, Vh: Tensor, shape: torch.Size) -> Tensor:
-    """U diag(∂f/∂σ) Vᵀ for a matrix of the given shape, from its :func:`spectral_parts`."""
-    if torch.is_autocast_enabled(left.device.type):
-        with full_precision(left.device):
-            return spectral_gradient(left, weights, Vh, shape)
+def spectral_gradient(Q: Tensor, U: Tensor, weights: Tensor, Vh: Tensor, shape: torch.Size) -> Tensor:
+    """U diag(weights) Vᵀ for a matrix of the given shape, from its :func:`spectral_parts`."""
+    if torch.is_autocast_enabled(U.device.type):
+        with full_precision(U.device):
+            return spectral_gradient(Q, U, weights, Vh, shape)
+    core = U @ (weights.unsqueeze(-1) * Vh)
     m, n = shape[-2:]
     if not _elongated(m, n):
-        return left @ (weights.unsqueeze(-1) * Vh)
-    gradient = left @ ((Vh.mT * weights.unsqueeze(-2)) @ Vh)
-    return gradient if m > n else gradient.mT
+        return core
+    return Q @ core if m > n else core @ Q.mT
 
 
 def _full_rank(S: Tensor, m: int, n: int) -> bool:
@@ -139,8 +132,8 @@ class _SingularValues(torch.autograd.Function):
 
     @staticmethod
     def forward(W: Tensor) -> tuple[Tensor, ...]:
-        left, S, Vh, scale = spectral_parts(W)
-        return S.clone() if scale is None else S * scale, left, S, Vh
+        Q, U, S, Vh, scale = spectral_parts(W)
+        return S.clone() if scale is None else S * scale, Q, U, S, Vh
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
@@ -152,9 +145,9 @@ class _SingularValues(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         if grads[0] is None:
             return None
-        W, left, S, Vh = ctx.saved_tensors
+        W, Q, U, S, Vh = ctx.saved_tensors
         with torch.no_grad():
-            gradient = spectral_gradient(left, spectral_weights(S, grads[0], W.shape), Vh, W.shape)
+            gradient = spectral_gradient(Q, U, spectral_weights(S, grads[0], W.shape), Vh, W.shape)
         return first_order_only(gradient, W, grads[0])
 
 

@@ -90,9 +90,10 @@ class Solver:
                 m, n = W.shape[-2:]
                 weights, offset, form = self._weights(S, rank_tolerance(S, m, n))
                 if Vh is None:
-                    # U diag(g) Vᵀ = Q diag(g/σ) Qᵀ W for the vectors Q of the smaller side.
-                    M = (U * (weights / torch.where(S > 0, S, 1)).unsqueeze(-2)) @ U.mT
-                    direction = M @ W if m <= n else W @ M
+                    # U diag(g) Vᵀ = Q diag(g/σ) Qᵀ W for the vectors Q of the smaller side. Qᵀ W, as small
+                    # as σ, comes first: Q diag(g/σ) Qᵀ would round at the size of its largest g/σ.
+                    ratio = (weights / torch.where(S > 0, S, 1)).unsqueeze(-1)
+                    direction = U @ (ratio * (U.mT @ W)) if m <= n else (W @ U) @ (ratio * U.mT)
                 else:
                     direction = (U * weights.unsqueeze(-2)) @ Vh
             return [Tangent(d, o, form) for d, o in zip(direction, offset, strict=True)]
