@@ -57,6 +57,17 @@ def test_a_large_mean_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sum(part.shape[1] for part in mean._left) <= 8 * 3 + 3
 
 
+def test_single_precision_is_made_orthonormal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graded columns, rows in several parts: a Gram matrix in float32 was off by 0.1."""
+    monkeypatch.setattr(accumulate, "_ROWS", 100)
+    g = np.random.default_rng(0)
+    Q, R = np.linalg.qr(g.normal(size=(350, 12)))[0], np.linalg.qr(g.normal(size=(12, 12)))[0]
+    X = ((Q * np.logspace(0, -3.4, 12)) @ R).astype(np.float32)
+    basis = X.astype(np.float64) @ accumulate._orthonormalizer(X)
+    assert basis.shape == (350, 12)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(12), atol=1e-6)
+
+
 @pytest.mark.parametrize("negligible", [1e-5, 0.05, 0.5])
 def test_what_is_left_out_of_the_mean_is_negligible_in_each_column(negligible: float) -> None:
     g = np.random.default_rng(1)

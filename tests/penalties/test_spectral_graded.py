@@ -13,6 +13,7 @@ from overt.linalg import Factored
 from overt.penalties import SpectralPenalty
 from overt.penalties.functionals import resolve
 from overt.penalties.methods import make_solver
+from overt.penalties.moments import SketchMoments
 
 FUNCTIONALS = [
     ("nuclear_norm", {}),
@@ -118,5 +119,20 @@ def test_factors(name: str, options: dict) -> None:
             W = Factored(((U * s) @ V.mT @ V).unsqueeze(0), V.unsqueeze(0))
             tangent = make_solver(resolve(name, options), "svd", 6, None).factored_tangents(W)[0]
             left = W.U[0].requires_grad_()
-            (gradient,) = torch.autograd.grad(tangent(Factored(left, V)), left)
+            value = tangent(Factored(left, V))
+            expected = getattr(F, name)(Factored(left.detach(), V), **options)
+            torch.testing.assert_close(value.detach(), expected, rtol=1e-6, atol=0)
+            (gradient,) = torch.autograd.grad(value, left)
             assert error(name, options, gradient @ V.mT, U, s, V) < 1e-6, s
+
+
+def test_directions_of_a_sketch_are_orthonormal() -> None:
+    """Down to the smallest squares kept, 1e-6 of the largest: a Gram matrix in float32 was off by 2e-2."""
+    U, V = factors((40, 200), 30)
+    s = torch.logspace(0, -2.9, 30, dtype=torch.float64)
+    moments = SketchMoments(200, p=1.0, floor=1e-3, momentum=0.9, rank=32)
+    moments.update(((U * s) @ V.mT).float())
+    assert moments.vectors.dtype == torch.float32
+    vectors, values = moments.vectors.double(), moments.values.double()
+    torch.testing.assert_close(vectors @ vectors.mT, torch.eye(30, dtype=torch.float64), rtol=0, atol=1e-4)
+    torch.testing.assert_close(values / values[0], s.square(), rtol=1e-4, atol=0)

@@ -104,6 +104,9 @@ class Solver:
             U, S, Vh = factored_decomposition(W.U, W.V)
             m, n = W.shape[-2:]
             weights, offset, form = self._weights(S, rank_tolerance(S, m, n))
+            if self.functional.degree is None and form == "linear" and self.functional.rule is not None:
+                # The zeros beyond the factors' width count in log_det.
+                offset = offset + max(0, min(m, n) - S.shape[-1]) * self.functional.rule(S.new_zeros(1))[0]
             left, right = U * weights.unsqueeze(-2), Vh.mT
             return [FactoredTangent(a, b, o, form) for a, b, o in zip(left, right, offset, strict=True)]
 

@@ -212,7 +212,8 @@ class SketchMoments(Moments):
         keep = self._keep()
         old = (keep * self.values).sqrt().unsqueeze(-1) * self.vectors
         rows = torch.cat([old, seen * ((1 - keep) / len(seen)) ** 0.5])
-        squares, mix = eigh(rows @ rows.mT)
+        # In float64: single precision would leave nothing of the smallest squares that are kept.
+        squares, mix = (part.to(rows.dtype) for part in eigh(rows.double() @ rows.double().mT))
         kept = min(self.rank, self.size, int((squares > squares[0] * 1e-6).sum()))
         outside = keep * self.rest * (self.size - len(self.values))
         self.values = squares[:kept]

@@ -11,6 +11,7 @@ Array = NDArray[Any]
 _DENSE_CELLS = 1_000_000  # m·n up to which the mean is summed up densely
 _SPARE = 2  # singular values kept meanwhile, as a multiple of those kept in the end
 _GRAM_ROUNDING = 1e-7  # eigenvalues of a Gram matrix below this share of the largest are rounding
+_ROWS = 65_536  # rows that are held in float64 at a time
 _NEGLIGIBLE = 0.01  # share of the noise by which leaving out singular values may change entries
 _ROUNDING = 1e-6  # singular values below this share of the largest are dropped
 
@@ -81,7 +82,11 @@ def truncated(U: Array, s: Array, Vt: Array, noise: Array) -> tuple[Array, Array
 
 def _orthonormalizer(X: Array) -> Array:
     """P with orthonormal columns ``X P`` that span those of X (k, t), by its Gram matrix: cheaper than QR."""
-    gram = (X.T @ X).astype(np.float64)
+    gram = np.zeros((X.shape[1], X.shape[1]))
+    for start in range(0, len(X), _ROWS):
+        # In float64: the Gram matrix of single precision has errors of the size of the smallest value kept.
+        rows = X[start : start + _ROWS].astype(np.float64)
+        gram += rows.T @ rows
     values, vectors = np.linalg.eigh(gram)
     kept = values > _GRAM_ROUNDING * values[-1]
     basis: Array = vectors[:, kept] / np.sqrt(values[kept])
