@@ -166,3 +166,23 @@ def test_rank_tolerance() -> None:
     expected = torch.tensor([[2.0 * 7 * torch.finfo(torch.float64).eps], [0.0]], dtype=torch.float64)
     assert torch.equal(rank_tolerance(S, 3, 7), expected)
     assert rank_tolerance(torch.zeros(2, 0), 3, 0).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "rank"), [(40, 20, 20), (20, 40, 20), (9, 9, 4), (5, 1, 1), (4, 4, 0), (3, 0, 0)]
+)
+def test_least_squares(m: int, n: int, rank: int) -> None:
+    A, b = gaussian(m, rank) @ gaussian(rank, n, seed=1), gaussian(m, seed=2)
+    x = decompositions.least_squares(A, b)
+    torch.testing.assert_close(x, torch.linalg.pinv(A) @ b if A.numel() else b.new_zeros(n))
+
+
+def test_least_squares_does_not_depend_on_what_was_in_memory() -> None:
+    """The default driver of torch.linalg.lstsq gave dozens of results here."""
+    A, b = gaussian(40, 20), gaussian(40, seed=1)
+    found = set()
+    for value in range(50):
+        left = [torch.full((20,), value % 7, dtype=torch.int32) for _ in range(3)]
+        del left
+        found.add(decompositions.least_squares(A, b).numpy().tobytes())
+    assert len(found) == 1

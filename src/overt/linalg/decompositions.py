@@ -164,6 +164,17 @@ def rescale(W: Tensor) -> tuple[Tensor, Tensor | None]:
     return W / scale, scale.squeeze(-1)
 
 
+def least_squares(A: Tensor, b: Tensor) -> Tensor:
+    """The shortest x, shape (n,), of those that minimize ‖A x − b‖, for A (m, n) and b (m,).
+
+    ``torch.linalg.lstsq`` is not used: on the CPU its default driver (``gelsy``) gives LAPACK pivots that it
+    has not set, so that the last bits of its result depend on what was in memory before.
+    """
+    U, S, Vh = dense_svd(A)
+    known = S[:1] * (torch.finfo(S.dtype).eps * max(A.shape)) < S
+    return Vh.mT @ torch.where(known, (U.mT @ b) / S, 0)
+
+
 def _gesvd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """SVD by QR iteration: slower than divide and conquer, and converges where that fails."""
     if W.device.type == "cuda":

@@ -23,6 +23,7 @@ from overt.completion.refit.normal import ReducedSolver, balanced, solve_rows, v
 from overt.completion.result import Completion, Triplet
 from overt.completion.tangent import Entries, entries_of
 from overt.linalg import orthonormal_basis
+from overt.linalg.decompositions import least_squares
 
 
 def refit(
@@ -269,6 +270,5 @@ def _damped_step(J: Tensor, at: Point, damping: float, ridge: float) -> Tensor:
 def _solve(gram: Tensor, right: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(gram)
     if bool(info):
-        solution: Tensor = torch.linalg.lstsq(gram, right[:, None]).solution[:, 0]
-        return solution
+        return least_squares(gram, right)
     return torch.cholesky_solve(right[:, None], factor)[:, 0]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from overt.linalg.decompositions import least_squares
 from overt.models import DeepDiagonal
 from overt.penalties import VectorPenalty
 from overt.problems import RegressionProblem, linear_regression
@@ -66,13 +67,13 @@ def _explicit(config: StoryConfig, problem: RegressionProblem) -> tuple[Tensor, 
     if schedule.rank is not None:
         support = w.abs().topk(schedule.rank).indices
         w = torch.zeros_like(w)
-        w[support] = torch.linalg.lstsq(problem.X[:, support], problem.y[:, None]).solution[:, 0]
+        w[support] = least_squares(problem.X[:, support], problem.y)
     how = {"status": result.status, "steps": result.steps, "message": result.message}
     return w, how | {"nonzeros": schedule.rank}
 
 
 def _measure(w: Tensor, problem: RegressionProblem) -> dict[str, Any]:
-    minimum = torch.linalg.lstsq(problem.X, problem.y[:, None], driver="gelsd").solution[:, 0]
+    minimum = least_squares(problem.X, problem.y)
     l1, l2 = float(w.abs().sum()), float(w.norm())
     return {
         "error": problem.error(w),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from overt.linalg.decompositions import least_squares
 from overt.models import DeepDiagonal
 from overt.penalties import VectorPenalty
 from overt.problems import RegressionProblem, linear_regression
@@ -89,7 +90,7 @@ def _penalized(config: WoodworthConfig, problem: RegressionProblem) -> tuple[Ten
     kept = (w.abs() > config.threshold * w.abs().max()).nonzero()[:, 0]
     if len(kept) <= problem.n_observed:
         w = torch.zeros_like(w)
-        w[kept] = torch.linalg.lstsq(problem.X[:, kept], problem.y[:, None]).solution[:, 0]
+        w[kept] = least_squares(problem.X[:, kept], problem.y)
     return w, result
 
 
