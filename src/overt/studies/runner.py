@@ -89,8 +89,7 @@ def run_study(
     out : path-like, optional
         The folder of runs; ``overt-runs/<study>-<preset>`` by default. Runs already in it are kept.
     jobs : int, optional
-        How many runs are made side by side; one per core by default. Records do not depend on it,
-        but for the rounding of linear algebra.
+        How many runs are made side by side; one per core by default. Records do not depend on it.
     backend : str, default="loky"
         "loky" (processes on this machine), "dask", "ray", or a backend registered with joblib.
     address : str, optional

@@ -40,7 +40,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            # Copied, for in the file they lie at addresses on which the last bits of products depend.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
         raise _refusal(path, f"it is damaged or not a safetensors file ({error})") from None
     header = _parse(path, metadata.get(_KEY))
