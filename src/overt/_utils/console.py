@@ -5,13 +5,35 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Advance", "LiveLine", "stage"]
+__all__ = ["Advance", "LiveLine", "printable", "stage"]
 
 Advance = Callable[[int], None]
 _SECONDS_BETWEEN = 0.25
+
+
+def printable(text: str) -> str:
+    """One line for a terminal, which obeys nothing in it.
+
+    Control characters (of which escape sequences are made), line ends, marks that turn or hide text, and
+    halves of characters are written as Python writes them.
+
+    Examples
+    --------
+    >>> print(printable("a\\x1b[2Jb\\n\\u202ec, σ²"))
+    a\\x1b[2Jb\\n\\u202ec, σ²
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 class LiveLine:
@@ -46,7 +68,7 @@ class LiveLine:
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
             self._live.start()
         self._last = time.monotonic()
-        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        self._live.update(Text(printable(text), no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def close(self) -> None:
         """End the line and leave it on the screen."""
@@ -74,6 +96,7 @@ def stage(text: str, total: int | None = None, *, unit: str = "", quiet: bool = 
     callable
         Takes the amount of work done since its last call.
     """
+    text = printable(text)
     if not sys.stderr.isatty():
         if not quiet:
             print(f"overt: {text}", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from overt.cli.commands import front_door
+from overt.cli.terminal import echo
 
 __all__ = ["main"]
 
@@ -51,5 +52,5 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _fail(message: str) -> int:
     line = " ".join(message.split())
-    print(f"overt: error: {line}", file=sys.stderr)
+    echo(f"overt: error: {line}", err=True)
     return 2

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import click
-
 from overt._utils.console import stage
 from overt._utils.errors import UsageError
 from overt._utils.signals import Interrupted, Interrupts
@@ -20,6 +18,7 @@ from overt.cli.output import TABLES, check_output
 from overt.cli.parquet_source import import_pyarrow
 from overt.cli.predictions import Asked, Predictor, ask, write_all, write_asked
 from overt.cli.sources import PARQUET, Wanted, column_names
+from overt.cli.terminal import echo
 from overt.cli.triplets import Triplets, read_triplets
 
 __all__ = ["Request", "run"]
@@ -73,9 +72,9 @@ def run(request: Request) -> int:
     except KeyboardInterrupt as stop:
         signum = stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
         name = signal.Signals(signum).name
-        click.echo(f"overt: stopped by {name} before the end; no file is left half-written", err=True)
+        echo(f"overt: stopped by {name} before the end; no file is left half-written", err=True)
         return 128 + signum
-    click.echo("\n".join(summary_lines(facts)))
+    echo(*summary_lines(facts))
     _tell(fitted, asked)
     return 0 if fitted.signum is None else 128 + fitted.signum
 
@@ -153,9 +152,9 @@ def _tell(fitted: Fit, asked: Asked | None) -> None:
     if asked is not None and asked.unknown:
         lines.append(f"{asked.unknown} asked pair(s) have ids without any observation: {_strange(asked)}")
     for line in lines:
-        click.echo(f"overt: warning: {line}", err=True)
+        echo(f"overt: warning: {line}", err=True)
     if fitted.signum is not None:
-        click.echo(
+        echo(
             "overt: interrupted; the predictions are those of the best model so far, which is unconverged",
             err=True,
         )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from overt.cli.terminal import echo, shown
 from overt.studies.base import Estimate, Study
 from overt.studies.claims.verdicts import LastVerdicts
 from overt.studies.report.build import StudySection
@@ -26,13 +25,13 @@ def print_verdicts(sections: Iterable[StudySection]) -> None:
         missing = (section.planned or len(section.runs)) - len(section.runs)
         partial = f" (partial: {missing} of {section.planned} runs missing)" if missing > 0 else ""
         setting = f" ({section.setting})" if section.overrides or section.part else ""
-        table = Table(title=Text(f"{section.title}{setting}{partial}"), title_justify="left")
+        table = Table(title=shown(f"{section.title}{setting}{partial}"), title_justify="left")
         for name in ("Claim", "Verdict", "Why"):
             table.add_column(name, overflow="fold")
         for claim, verdict in section.judged:
-            outcome = Text(verdict.outcome, style=_STYLES[verdict.outcome])
-            why = "\n".join([verdict.reason, *map(_estimate, verdict.estimates)])
-            table.add_row(Text(f"{claim.id} {claim.title}"), outcome, Text(why))
+            outcome = shown(verdict.outcome, style=_STYLES[verdict.outcome])
+            why = shown(verdict.reason, *map(_estimate, verdict.estimates))
+            table.add_row(shown(f"{claim.id} {claim.title}"), outcome, why)
         console.print(table)
 
 
@@ -40,22 +39,22 @@ def print_notes(sections: Iterable[StudySection]) -> bool:
     """Say on standard error what a report lacks, and return whether it lacks anything."""
     lines = [f"overt: {section.name}: {note}" for section in sections for note in section.notes]
     for line in lines:
-        click.echo(" ".join(line.split()), err=True)
+        echo(" ".join(line.split()), err=True)
     return bool(lines)
 
 
 def print_study(study: Study[Any], last: LastVerdicts) -> None:
     """Print a study with its claims, their sources and the last verdicts."""
     console = _Console()
-    console.print(Text(study.name, style="bold") + Text(f"  {study.title}", style="not bold"))
-    console.print(Text(f"  presets: {', '.join(study.presets)}"))
+    console.print(shown(study.name, style="bold") + shown(f"  {study.title}", style="not bold"))
+    console.print(shown(f"  presets: {', '.join(study.presets)}"))
     if last.outcomes:
         said = ", ".join(filter(None, (last.setting, last.date[:10], f"in {last.folder}")))
-        console.print(Text(f"  last verdicts: {said}"))
+        console.print(shown(f"  last verdicts: {said}"))
     for claim in study.claims:
         outcome = last.outcomes.get(claim.id, "not run")
-        line = Text(f"  {claim.id} {claim.title} [{claim.source}]: ")
-        console.print(line + Text(outcome, style=_STYLES.get(outcome, "dim")))
+        line = shown(f"  {claim.id} {claim.title} [{claim.source}]: ")
+        console.print(line + shown(outcome, style=_STYLES.get(outcome, "dim")))
 
 
 class _Console(Console):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from overt._utils.console import printable
+from overt._utils.files import read_plain
 from overt.studies.runs.store import PROGRESS
 
 if TYPE_CHECKING:
@@ -58,15 +60,15 @@ class PlainDisplay(Display):
     def begin(self, study: str, done: int, total: int, watched: Path) -> None:  # noqa: ARG002
         self.study, self.done, self.total = study, done, total
         stored = f", {done} already stored" if done else ""
-        self.write(f"{study}: {total} runs{stored}")
+        self.write(printable(f"{study}: {total} runs{stored}"))
 
     def finished(self, label: str, status: str, seconds: float) -> None:
         self.done += 1
         said = "" if status == "done" else f" {status}"
-        self.write(f"{self.study} {self.done}/{self.total}{said} {seconds:.1f} s {label}")
+        self.write(printable(f"{self.study} {self.done}/{self.total}{said} {seconds:.1f} s {label}"))
 
     def note(self, line: str) -> None:
-        self.write(line)
+        self.write(printable(line))
 
 
 class LiveDisplay(Display):
@@ -127,14 +129,15 @@ class LiveDisplay(Display):
             self.note(f"{status} after {seconds:.1f} s: {label}")
 
     def note(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False)
+        self.console.print(printable(line), markup=False, highlight=False, emoji=False)
 
     def render(self) -> RenderableType:
         """Return what is drawn: the bar and a line for each run that says something."""
         from rich.console import Group
         from rich.text import Text
 
-        lines = [Text(f"  {line}", style="dim", overflow="ellipsis", no_wrap=True) for line in self.said()]
+        said = [f"  {printable(line)}" for line in self.said()]
+        lines = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in said]
         return Group(self.bars, *lines)
 
     def said(self) -> list[str]:
@@ -145,7 +148,7 @@ class LiveDisplay(Display):
         for path in sorted(self.watched.glob(f"*{PROGRESS}")) if self.watched else ():
             with contextlib.suppress(OSError):  # a run that has just ended
                 if time.time() - path.stat().st_mtime < 60:
-                    said.append(" ".join(path.read_text(encoding="utf-8", errors="replace").split()))
+                    said.append(" ".join(read_plain(path).decode(errors="replace").split()))
         return said
 
 
