@@ -15,6 +15,7 @@ from typing import BinaryIO
 from overt._utils.errors import StoreError
 
 __all__ = [
+    "MIB",
     "TEMPORARY",
     "explain",
     "is_full",
@@ -31,6 +32,7 @@ __all__ = [
 
 TEMPORARY = ".overt-tmp-"
 IF_FULL = "free some space or choose another disk"
+MIB = 2**20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 
@@ -55,11 +57,11 @@ def explain(error: OSError, path: Path, doing: str, *, if_full: str = IF_FULL) -
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, *, if_full: str = IF_FULL) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, if_full: str = IF_FULL, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` only if the block ends without an error.
 
-    No reader sees it half-written, and once the block has ended it is on the disk. A symbolic link at `path`
-    is replaced; its target is left alone.
+    No reader sees it half-written, and once the block has ended it is on the disk, unless `durable` is False.
+    A symbolic link at `path` is replaced; its target is left alone.
 
     Raises
     ------
@@ -72,9 +74,11 @@ def whole_file(path: Path, *, if_full: str = IF_FULL) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except (BrokenPipeError, StoreError):
         raise
     except OSError as error:
@@ -92,9 +96,9 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_whole(path: Path, data: bytes, *, if_full: str = IF_FULL) -> None:
+def write_whole(path: Path, data: bytes, *, if_full: str = IF_FULL, durable: bool = True) -> None:
     """Write a file by :func:`whole_file`."""
-    with whole_file(path, if_full=if_full) as file:
+    with whole_file(path, if_full=if_full, durable=durable) as file:
         file.write(data)
 
 
@@ -112,16 +116,35 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_plain(path: Path) -> bytes:
-    """Read a regular file; StoreError if it is missing or unreadable, or is a link, a device or a pipe."""
+def read_plain(path: Path, *, most: int = MIB) -> bytes:
+    """Read a regular file of at most `most` bytes, and nothing else.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, unreadable or larger, or is a link, a device or a pipe; none of these is opened.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise StoreError(f"{path} is not a regular file, so it was not read; remove it")
-        return path.read_bytes()
+        _check_regular(path, path.lstat())
+        with os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
+            status = os.fstat(file.fileno())  # of the very file that is read, should another have come there
+            _check_regular(path, status)
+            data = b"" if status.st_size > most else file.read(most + 1)
     except StoreError:
         raise
     except OSError as error:
         raise explain(error, path, "read") from error
+    if max(status.st_size, len(data)) > most:
+        raise StoreError(
+            f"{path} is too large: it has more than {most:,} bytes, so it was not read; remove it"
+        )
+    return data
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is not a regular file, so it was not read; remove it")
 
 
 def make_folder(folder: Path, *, if_full: str = IF_FULL) -> None:
@@ -149,11 +172,18 @@ def names_in(folder: Path, *, missing_ok: bool = False) -> list[str]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link (not its target) or a folder with its contents, if there is one."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
+    """Remove a file, a link (not its target) or a folder with its contents; StoreError if that fails."""
+    try:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explain(error, path, "remove") from error
+    except RecursionError as error:
+        raise StoreError(f"cannot remove {path}: its folders are nested too deeply; remove it") from error
 
 
 @contextlib.contextmanager
@@ -172,11 +202,17 @@ def locked(path: Path) -> Iterator[bool]:
     StoreError
         If another process holds it.
     """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        handle = os.open(path, flags, 0o666)
     except OSError as error:
         raise explain(error, path, "write") from error
     try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # it is written in place
+            raise StoreError(
+                f"{path} is no lock, but a pipe, a device or another file's hard link; remove it"
+            )
         held = _try_lock(handle, path)
         if held:
             with contextlib.suppress(OSError):  # the process id is only for the message below

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from overt._utils.checks import check_choice
+from overt._utils.checks import check_choice, is_integer, is_number, message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,6 +117,14 @@ class Estimate:
     n: int
     unit: str = ""
     method: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            number = getattr(self, name)
+            if not is_number(number) and (name == "value" or number is not None):
+                raise TypeError(message(name, "a number", number))
+        if not is_integer(self.n):
+            raise TypeError(message("n", "an integer", self.n))
 
 
 @dataclass(frozen=True)
@@ -270,6 +278,18 @@ class Study(ABC, Generic[ConfigT]):
 
         Made with `overt.studies.report.draw.draw`, a figure that fails leaves the others standing.
         """
+
+    def configured(self, fields: Mapping[str, Any]) -> StudyConfig:
+        """Return the configuration that stored fields give; a run whose fields give none is left out.
+
+        By default one of ``config_type``. A study whose plan has several types overrides it.
+
+        Raises
+        ------
+        ValueError
+            If they are the fields of none.
+        """
+        return self.config_type.model_validate(dict(fields))
 
     def concerns(self, config: Mapping[str, Any], claim: str) -> bool:  # noqa: ARG002
         """Whether a claim's verdict needs the run of this configuration; by default each needs all.

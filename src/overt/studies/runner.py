@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from overt._utils.checks import check_integer
+from overt._utils.console import printable
 from overt._utils.errors import UsageError
 from overt._utils.signals import Interrupts
 from overt.studies import registry
@@ -45,6 +46,8 @@ class RunSummary:
         ``out/failed``.
     seconds : float
         How long making the runs took.
+    merged : str
+        One line where overridden fields made planned runs equal, so that fewer were made; else empty.
     """
 
     section: StudySection
@@ -54,6 +57,7 @@ class RunSummary:
     resumed: int
     failures: dict[str, str]
     seconds: float
+    merged: str = ""
 
     @property
     def study(self) -> str:
@@ -83,7 +87,8 @@ def run_study(
     Parameters
     ----------
     study : str or Study
-        A registered name, ``module:attribute``, or the study itself.
+        A registered name, ``module:attribute`` (the module is imported, which runs its code), or the study
+        itself.
     preset : str, optional
         One of the study's presets; its first by default.
     out : path-like, optional
@@ -154,25 +159,31 @@ def run_studies(
     check_backend(backend, address)
     jobs = check_jobs(jobs)
     drafts = [_draft(study, preset, seed, overrides or {}) for study in found]
+    merged = [line for draft in drafts if (line := draft.merged)]
     name = found[0].name if len(found) == 1 else "all"
-    folder = Path(out) if out is not None else Path("overt-runs") / f"{name}-{drafts[0][0]}"
-    said = command or f"overt.studies.run_study: {name}, preset {drafts[0][0]}, seed {seed}"
+    folder = Path(out) if out is not None else Path("overt-runs") / f"{name}-{drafts[0].preset}"
+    said = command or f"overt.studies.run_study: {name}, preset {drafts[0].preset}, seed {seed}"
+    said = printable(said)  # an argument may hold bytes that are no text
     store = Store.create(folder)
     with store.locked() as held, Interrupts() as interrupts, make_display(progress) as display:
         if not held:
             display.note("this file system has no locks: do not start a second runner on this folder")
+        for line in merged:
+            display.note(f"overt: {line}")
         store.clean()
         workers = Workers(jobs, backend, address)
         loop = Loop(store, workers, interrupts, display, provenance(said))
         counts = [
-            loop.run(study, chosen, seed, overrides or {}, configs, said)
-            for study, (chosen, configs) in zip(found, drafts, strict=True)
+            loop.run(study, draft.preset, seed, overrides or {}, draft.configs, said)
+            for study, draft in zip(found, drafts, strict=True)
         ]
     sections = judge(store, found)
     path = write_report(store, sections)
     return [
-        RunSummary(section, folder, path, count.made, count.resumed, count.failures, count.seconds)
-        for section, count in zip(sections, counts, strict=True)
+        RunSummary(
+            section, folder, path, count.made, count.resumed, count.failures, count.seconds, draft.merged
+        )
+        for section, count, draft in zip(sections, counts, drafts, strict=True)
     ]
 
 
@@ -207,13 +218,29 @@ def write_report(store: Store, sections: Sequence[StudySection], path: Path | No
     return written
 
 
-def _draft(
-    study: Study[Any], preset: str | None, seed: int, overrides: Mapping[str, Any]
-) -> tuple[str, list[StudyConfig]]:
+@dataclass(frozen=True)
+class _Draft:
+    """What is to be run of a study; `merged` says where settings made planned runs equal."""
+
+    preset: str
+    configs: list[StudyConfig]
+    merged: str
+
+
+def _draft(study: Study[Any], preset: str | None, seed: int, overrides: Mapping[str, Any]) -> _Draft:
     chosen = study.presets[0] if preset is None else preset
     if chosen not in study.presets:
         raise UsageError(
             f"study {study.name!r} has no preset {chosen!r}; there are: {', '.join(study.presets)}"
         )
     shift = check_integer(seed, "seed", least=0, most=2**32 - 1)
-    return chosen, apply(study.plan(chosen, shift), overrides, study.name)
+    planned = study.plan(chosen, shift)
+    configs = apply(planned, overrides, study.name)
+    before = len(dict.fromkeys(planned))
+    merged = ""
+    if len(configs) < before:
+        names = ", ".join(overrides)
+        merged = (
+            f"study {study.name!r}: with {names} set, {before} planned runs are {len(configs)} different ones"
+        )
+    return _Draft(chosen, configs, merged)

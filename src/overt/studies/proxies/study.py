@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from overt.studies.base import Run, RunContext, RunOutput, Study, StudyConfig, Verdict
 from overt.studies.part import Part
@@ -24,6 +24,13 @@ class Proxies(Study[StudyConfig]):
     def plan(self, preset: str, seed: int) -> list[StudyConfig]:
         """All runs of ``quick`` or ``full``, part by part."""
         return [config for part in PARTS for config in part.plan(preset, seed)]
+
+    def configured(self, fields: Mapping[str, Any]) -> StudyConfig:
+        """The configuration of the part that the fields' group belongs to."""
+        for part in PARTS:
+            if any(fields.get("group") in list(groups) for groups in part.groups.values()):
+                return cast(StudyConfig, part.config_type.model_validate(dict(fields)))
+        raise ValueError(f"group must be one of the study's, got {fields.get('group')!r}")
 
     def execute(self, config: StudyConfig, context: RunContext) -> RunOutput:
         """One run, by the part that the configuration belongs to."""

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from overt._utils.checks import is_integer, is_number
+from overt._utils.checks import is_integer, is_number, message
 
 Cell: TypeAlias = str | int | float | bool | None
 
@@ -55,6 +55,8 @@ class Table:
     ------
     ValueError
         If a row is not as long as the header.
+    TypeError
+        If a cell is something else.
 
     Examples
     --------
@@ -74,6 +76,9 @@ class Table:
                 raise ValueError(
                     f"rows[{number}] has {len(row)} cells for {len(self.columns)} columns {self.columns}"
                 )
+            for cell in row:
+                if cell is not None and not isinstance(cell, str | int | float | np.generic):
+                    raise TypeError(message(f"a cell of rows[{number}]", "text, a number or None", cell))
 
     @classmethod
     def from_records(cls, records: Sequence[Mapping[str, Cell]], caption: str = "") -> Table:

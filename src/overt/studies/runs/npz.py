@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,29 @@ if TYPE_CHECKING:
 __all__ = ["Arrays", "pack", "unpack"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,126}")
+_MOST_MEMBERS = 10_000
+_LISTED = b"PK\x01\x02"  # begins a member's entry in the list at an archive's end
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# What reading a damaged archive, and a damaged array in it, raises.
+_FAULTS = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    struct.error,
+    OverflowError,
+)
+_NO_ARRAY = (
+    KeyError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    RecursionError,
+    MemoryError,
+    OverflowError,
+    Warning,
+)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -34,8 +57,11 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     TypeError
         If an array holds Python objects.
     ValueError
-        If a name is not made of letters, digits, ``_``, ``.``, ``+`` and ``-``.
+        If a name is not made of letters, digits, ``_``, ``.``, ``+`` and ``-``, an array's items have no
+        size, or there are more than 10 000 arrays.
     """
+    if len(arrays) > _MOST_MEMBERS:
+        raise ValueError(f"an archive holds at most {_MOST_MEMBERS} arrays, got {len(arrays)}; join some")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, values in arrays.items():
@@ -44,6 +70,8 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
             array = np.asarray(values)
             if array.dtype.hasobject:
                 raise TypeError(f"array {name!r} holds Python objects; store numbers or booleans")
+            if array.dtype.itemsize == 0:
+                raise ValueError(f"array {name!r} has items of no size; store numbers or booleans")
             member = io.BytesIO()
             # Forgets whether the array was stored by columns, so that equal arrays give equal bytes.
             np.lib.format.write_array(member, np.ascontiguousarray(array).reshape(array.shape), (1, 0), False)
@@ -60,13 +88,19 @@ def unpack(data: bytes) -> dict[str, Array]:
         If it is not such an archive: damaged, compressed, with pickled objects, or claiming sizes that
         it does not hold.
     """
+    # Counted before the list is read, which takes far more memory than its bytes.
+    if data.count(_LISTED) > _MOST_MEMBERS:
+        raise ValueError(f"the archive lists more than {_MOST_MEMBERS} members")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             if sum(info.file_size for info in members) > len(data):
                 raise ValueError("its members claim more bytes than the archive has")
-            return {_member_name(info): _array(archive, info) for info in members}
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+            named = {_member_name(info): info for info in members}
+            if len(named) < len(members):
+                raise ValueError("two members of the archive have the same name")
+            return {name: _array(archive, info) for name, info in named.items()}
+    except _FAULTS as error:
         raise ValueError(f"not an archive of arrays ({error})") from error
 
 
@@ -104,7 +138,7 @@ class Arrays(Mapping[str, "Array"]):
 def _member_name(info: zipfile.ZipInfo) -> str:
     name = info.filename.removesuffix(".npy")
     if name == info.filename or not _NAME.fullmatch(name):
-        raise ValueError(f"unexpected member {info.filename!r}")
+        raise ValueError(f"unexpected member {info.filename[:80]!r}")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise ValueError(f"member {info.filename!r} is compressed")
     return name
@@ -116,12 +150,13 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     try:
         read_header = _HEADERS[np.lib.format.read_magic(stream)]
         shape, _, dtype = read_header(stream)
-    except (KeyError, ValueError, SyntaxError, TypeError) as error:
-        raise ValueError(f"member {info.filename!r} is not an array ({error})") from error
-    if dtype.hasobject:
-        raise ValueError(f"member {info.filename!r} holds pickled objects, which are never loaded")
-    if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
-        raise ValueError(f"member {info.filename!r} does not hold the array of shape {shape} of its header")
-    stream.seek(0)
-    array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        if dtype.hasobject:
+            raise ValueError("it holds pickled objects, which are never loaded")
+        if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+            raise ValueError("its header describes another size")
+        stream.seek(0)
+        array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+    except _NO_ARRAY as error:
+        why = " ".join(str(error).split())[:80] or type(error).__name__
+        raise ValueError(f"member {info.filename!r} is not an array: {why}") from error
     return array

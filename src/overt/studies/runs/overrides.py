@@ -10,10 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
+from overt._utils.checks import message
 from overt._utils.errors import UsageError
+from overt._utils.files import MIB
 from overt.studies.base import StudyConfig
+from overt.studies.runs.records import check_bounds
+from overt.studies.runs.stored import first_fault
 
 __all__ = ["apply", "parse", "read_toml"]
 
@@ -40,9 +45,12 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
         if key in fields:
             raise UsageError(f"--set gives {key!r} twice; give it once")
         try:
-            fields[key] = json.loads(text)
+            value = json.loads(text)
         except ValueError:
-            fields[key] = text
+            value = text
+        except RecursionError as error:
+            raise UsageError(f"--set {key}: it is nested too deeply") from error
+        fields[key] = _checked(value, f"--set {key}")
     return fields
 
 
@@ -56,19 +64,36 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MIB + 1)
+        if len(content) > MIB:
+            raise UsageError(f"{path} is too large for a file of settings: it has more than {MIB:,} bytes")
+        fields: dict[str, Any] = tomllib.loads(content.decode())
+    except UsageError:
+        raise
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
-    return fields
+    except RecursionError as error:
+        raise UsageError(f"{path}: it is nested too deeply") from error
+    return {key: _checked(value, f"{path}: {key}") for key, value in fields.items()}
+
+
+def _checked(value: Any, where: str) -> Any:
+    try:
+        check_bounds(value)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return value
 
 
 def apply(configs: Sequence[StudyConfig], fields: Mapping[str, Any], study: str = "") -> list[StudyConfig]:
     """Return the configurations with fields set; those that become equal are kept once.
 
     Where a study has configurations of several types, a field is set in those that have it. The study's name
-    is for messages.
+    is for messages. A value must be of the field's own kind: true is no number, 1 is no truth value, and a
+    text is neither.
 
     Raises
     ------
@@ -86,17 +111,30 @@ def apply(configs: Sequence[StudyConfig], fields: Mapping[str, Any], study: str 
     for config in configs:
         own = {name: value for name, value in fields.items() if name in type(config).model_fields}
         try:
-            new = type(config).model_validate({**config.model_dump(), **own}) if own else config
+            new = _with(config, own) if own else config
         except ValidationError as error:
             whose = f"study {study!r}: " if study else ""
-            raise UsageError(f"{whose}{_fault(error)}") from error
+            raise UsageError(f"{whose}{first_fault(error)}") from error
         changed[new] = None
     return list(changed)
 
 
-def _fault(error: ValidationError) -> str:
-    """The first fault in one line; checks of our own name the field already."""
-    first = error.errors()[0]
-    if first["type"] == "value_error":
-        return first["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
+def _with(config: StudyConfig, own: Mapping[str, Any]) -> StudyConfig:
+    # Strictly, for a lax check takes true for 1 and "3" for 3; as JSON, for lists become tuples there.
+    fields = config.model_dump(mode="json")
+    for name, value in own.items():
+        try:
+            fields[name] = json.loads(json.dumps(_plain(value)))
+        except TypeError as error:
+            expected = "text, a number, a truth value or a list of these"
+            raise UsageError(message(name, expected, value)) from error
+    return type(config).model_validate_json(json.dumps(fields), strict=True)
+
+
+def _plain(value: Any) -> Any:
+    """The value with whole floats as integers, so that 1e3 suits a number of steps."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from overt._utils import files
+from overt._utils.checks import kind_of
 from overt._utils.errors import StoreError
+from overt.studies.base import Study
 from overt.studies.runs import records
 from overt.studies.runs.identity import config_hash
+from overt.studies.runs.stored import check_config
 
-__all__ = ["Plan", "load_plans", "save_plan"]
+__all__ = ["Plan", "check_plans", "load_plans", "save_plan"]
+
+MOST_BYTES = 64 * files.MIB
+_KINDS = {
+    "study": str,
+    "version": int,
+    "preset": str,
+    "seed": int,
+    "runs": dict,
+    "overrides": dict,
+    "command": str,
+}
 
 
 @dataclass(frozen=True)
@@ -58,14 +73,47 @@ def load_plans(path: Path, study: str) -> list[Plan]:
     if not os.path.lexists(path):
         return []
     try:
-        plans = [Plan(**plan) for plan in records.load_object(files.read_plain(path))["plans"]]
-        for plan in plans:
-            for hash_, config in plan.runs.items():
-                if plan.study != study or config_hash(study, plan.version, config) != hash_:
-                    raise ValueError(f"{hash_} is not the hash of its configuration")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); remove it, and overt run writes it again") from error
-    return plans
+        value = records.load_object(files.read_plain(path, most=MOST_BYTES))
+        if not isinstance(value["plans"], list) or not value["plans"]:
+            raise ValueError("it holds no list of plans")
+        return [_plan(each, study) for each in value["plans"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def check_plans(path: Path, study: Study[Any], plans: Sequence[Plan]) -> None:
+    """Refuse plans of runs that the study does not have; those of its other versions are not looked at.
+
+    Raises
+    ------
+    StoreError
+        If a configuration does not suit the study.
+    """
+    for plan in plans:
+        for config in plan.runs.values() if plan.version == study.version else ():
+            try:
+                check_config(study, config)
+            except ValueError as error:
+                raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> StoreError:
+    return StoreError(f"{path} is damaged ({why}); remove it, and overt run writes it again")
+
+
+def _plan(value: Any, study: str) -> Plan:
+    plan = Plan(**value)
+    for name, kind in _KINDS.items():
+        if type(getattr(plan, name)) is not kind:
+            raise ValueError(f"{name} of a plan is {kind_of(getattr(plan, name))}")
+    for hash_, config in plan.runs.items():
+        if (
+            plan.study != study
+            or type(config) is not dict
+            or config_hash(study, plan.version, config) != hash_
+        ):
+            raise ValueError(f"{hash_!r} is not the hash of its configuration")
+    return plan
 
 
 def save_plan(path: Path, plan: Plan, *, if_full: str = files.IF_FULL) -> None:

@@ -1,4 +1,8 @@
-"""Records as strict JSON that keeps every number: non-finite floats are written as text."""
+"""Records as strict JSON that keeps every number: non-finite floats are written as text.
+
+What is read back is bounded, so that no file ends the command that reads it: values nest at most `DEEPEST`
+deep, numbers lie in the range of floats, and text can be written as UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["dump_lines", "dump_object", "load_lines", "load_object"]
+from overt._utils.checks import kind_of
 
+__all__ = ["DEEPEST", "check_bounds", "dump_lines", "dump_object", "load_lines", "load_object"]
+
+DEEPEST = 64
+
+_LARGEST = int(np.finfo(np.float64).max)
+_TOO_DEEP = f"it is nested more than {DEEPEST} deep"
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -25,14 +35,14 @@ def dump_lines(records: list[dict[str, Any]]) -> bytes:
     TypeError
         If a value is not text, a number, a boolean, None, or lists and dicts of these.
     ValueError
-        If a text is one of those three strings.
+        If a text is one of those three strings, or a value is out of the bounds of `check_bounds`.
     """
     lines = []
     for number, record in enumerate(records):
         if not isinstance(record, Mapping):
             raise TypeError(f"records[{number}] must be a dict, got {type(record).__name__}")
         lines.append(
-            json.dumps(_encode(record, f"records[{number}]"), allow_nan=False, separators=(", ", ": "))
+            json.dumps(_encoded(record, f"records[{number}]"), allow_nan=False, separators=(", ", ": "))
         )
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -56,7 +66,7 @@ def load_lines(data: bytes) -> list[dict[str, Any]]:
 
 def dump_object(value: Mapping[str, Any]) -> bytes:
     """Return one JSON object, indented, with the same rules as `dump_lines`."""
-    return (json.dumps(_encode(value, "value"), allow_nan=False, indent=2) + "\n").encode()
+    return (json.dumps(_encoded(value, "value"), allow_nan=False, indent=2) + "\n").encode()
 
 
 def load_object(data: bytes) -> dict[str, Any]:
@@ -65,16 +75,62 @@ def load_object(data: bytes) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not one.
+        If it is not one, or out of the bounds of `check_bounds`.
     """
     try:
         value = json.loads(data.decode(), parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise ValueError(_TOO_DEEP) from error
     if not isinstance(value, dict):
-        raise ValueError(f"it is no JSON object but {type(value).__name__}")
+        raise ValueError(f"it is no JSON object but {kind_of(value)}")
+    check_bounds(value)
     decoded: dict[str, Any] = _decode(value)
     return decoded
+
+
+def check_bounds(value: Any, depth: int = 0) -> None:
+    """Refuse what reads as JSON but that nothing can work with.
+
+    Raises
+    ------
+    ValueError
+        If lists and dicts nest more than `DEEPEST` deep, a number is beyond the range of floats, or a text
+        holds half a character.
+    """
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_text(value)
+    elif isinstance(value, int):
+        if abs(value) > _LARGEST:
+            raise ValueError("it holds a whole number beyond the range of floats")
+    elif isinstance(value, float):
+        if math.isinf(value):
+            raise ValueError("it holds a number beyond the range of floats")
+    elif isinstance(value, list | dict):
+        if depth >= DEEPEST:
+            raise ValueError(_TOO_DEEP)
+        for item in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+            check_bounds(item, depth + 1)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds text with half a character (a lone surrogate)") from None
+
+
+def _encoded(value: Any, where: str) -> Any:
+    """The value as JSON has it, checked to be one that is read back."""
+    try:
+        encoded = _encode(value, where)
+    except RecursionError as error:
+        raise ValueError(f"{where}: {_TOO_DEEP}") from error
+    try:
+        check_bounds(encoded)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return encoded
 
 
 def _encode(value: Any, where: str) -> Any:
