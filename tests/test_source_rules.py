@@ -125,14 +125,25 @@ def test_files_are_written_in_one_place():
 
 
 def test_nothing_else_writes_text():
-    """Below the studies, ``whole_file`` and ``write_whole`` are the only way to a file."""
+    """``whole_file`` and ``write_whole`` are the only way to a file."""
     found = {
         path
         for path, call, called in tree.calls()
         if called.split(".")[-1] in ("write_text", "write_bytes")
         or (called.split(".")[-1] == "open" and _mode(call) & set("wxa+"))
     }
-    assert sorted(found) == ["_utils/files.py", "studies/runs/worker.py"]  # a worker's line of progress
+    assert sorted(found) == ["_utils/files.py"]
+
+
+def test_the_terminal_is_reached_in_one_place():
+    """Commands print by ``overt.cli.terminal``, which lets no control character pass."""
+    found = {
+        path
+        for path, _, called in tree.calls()
+        if room(path) == "cli"
+        and called in ("print", "Text", "click.echo", "click.secho", "sys.stdout.write")
+    }
+    assert sorted(found) == ["cli/terminal.py"]
 
 
 def _mode(call):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 
 import numpy as np
@@ -512,6 +513,13 @@ def test_a_checkpoint_is_a_file(tmp_path):
     for folder in (tmp_path, str(tmp_path), ""):
         with pytest.raises(ValueError, match=r"must be the path of a file, got '.+'; that is a folder"):
             train(deep(6, 8), completion(), checkpoint=folder, max_steps=1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes")
+def test_a_checkpoint_is_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="that is a pipe or a device"):  # and does not wait for a writer
+        train(deep(6, 8), completion(), checkpoint=tmp_path / "pipe", max_steps=1)
 
 
 @pytest.mark.slow

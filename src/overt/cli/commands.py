@@ -8,6 +8,7 @@ import click
 
 from overt._version import __version__
 from overt.cli.complete import complete
+from overt.cli.terminal import echo
 
 __all__ = ["front_door"]
 
@@ -44,14 +45,19 @@ def list_(runs: tuple[Path, ...]) -> None:
     """Show the studies, their claims and last verdicts.
 
     The folders given, and the folders in them, are searched for runs. The last verdicts are those of the
-    latest runs; their preset and overrides are shown.
+    latest runs; their preset and overrides are shown. Studies of installed packages (entry points in the
+    group overt.studies) are imported, which runs their code.
     """
     from overt.cli.tables import print_study
     from overt.studies import registry
     from overt.studies.claims.verdicts import last_verdicts
 
+    notes: dict[str, None] = {}
     for name in registry.names():
-        print_study(registry.get(name), last_verdicts(runs, name))
+        last = last_verdicts(runs, name)
+        print_study(registry.get(name), last)
+        notes.update(dict.fromkeys(last.notes))
+    echo(*(f"overt: {note}" for note in notes), err=True)
 
 
 @front_door.command()
@@ -92,7 +98,9 @@ def run(
 ) -> int:
     """Run a study and print its verdicts.
 
-    STUDY is a name that `overt list` shows, "all", or your own study as module:attribute.
+    STUDY is a name that `overt list` shows, "all", or your own study as module:attribute, whose code is run:
+    name only modules that you trust.
+
     Stored runs are kept and only missing ones are made, so the same command continues where an earlier one
     stopped. The last line is the report's path.
     """
@@ -118,7 +126,7 @@ def run(
             command=command,
         )
     except Interrupted as interruption:
-        click.echo(
+        echo(
             f"overt: {interruption}; {interruption.stored} of {interruption.planned} runs are stored. "
             f"To continue: {command}",
             err=True,
@@ -130,9 +138,9 @@ def run(
         hash_, why = next(iter(failures.items()))
         many = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
         where = summaries[0].out / "failed"
-        click.echo(f"overt: {many} failed, {hash_} with {why}; tracebacks are in {where}", err=True)
+        echo(f"overt: {many} failed, {hash_} with {why}; tracebacks are in {where}", err=True)
     noted = print_notes([summary.section for summary in summaries])
-    click.echo(str(summaries[0].report))
+    echo(str(summaries[0].report))
     return 1 if failures or noted else 0
 
 
@@ -140,14 +148,19 @@ def run(
 @click.argument("folders", metavar="DIR [DIR …]", nargs=-1, required=True, type=_FOLDER)
 @click.option("--output", type=_FOLDER, help="The HTML file to write.  [default: DIR/report.html]")
 @click.option(
-    "--study", "extra", multiple=True, metavar="MODULE:ATTRIBUTE", help="A study that is not listed."
+    "--study",
+    "extra",
+    multiple=True,
+    metavar="MODULE:ATTRIBUTE",
+    help="A study that is not listed; the module's code is run.",
 )
 def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...]) -> int:
     """Rebuild the report of stored runs.
 
     It is made from the records in DIR alone; the verdicts are printed as well. Several folders give one
     report of all their runs, and --output must name its file. Runs of one study in different settings
-    (preset, overrides) are judged separately.
+    (preset, overrides) are judged separately. No code that lies in DIR is run, and nothing is read or
+    written outside it.
     """
     from overt._utils.errors import StoreError, UsageError
     from overt.cli.tables import print_notes, print_verdicts
@@ -164,9 +177,7 @@ def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...
         try:
             found.append(given.get(name) or registry.get(name))
         except UsageError:
-            click.echo(
-                f"overt: the runs of study {name!r} are left out: no such study is installed", err=True
-            )
+            echo(f"overt: the runs of study {name!r} are left out: no such study is installed", err=True)
     if not found:
         where = ", ".join(map(str, folders))
         raise StoreError(f"{where}: no runs of a known study; make some with: overt run STUDY")
@@ -174,5 +185,5 @@ def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...
     path = write_report(stores[0], sections, output)
     print_verdicts(sections)
     noted = print_notes(sections)
-    click.echo(str(path))
+    echo(str(path))
     return 1 if noted else 0

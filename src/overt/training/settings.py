@@ -162,6 +162,8 @@ def check_file(path: object) -> Path | None:
     file = Path(path)
     if file.is_dir():
         raise ValueError(message("checkpoint", "the path of a file", str(file), "that is a folder"))
+    if file.exists() and not file.is_file():
+        raise ValueError(message("checkpoint", "the path of a file", str(file), "that is a pipe or a device"))
     if not file.parent.is_dir():
         raise ValueError(f"checkpoint: the folder {file.parent} does not exist; create it first")
     return file

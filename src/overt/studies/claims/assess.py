@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from overt._utils.checks import is_number
 from overt._utils.errors import StoreError
+from overt._utils.folders import is_folder
 from overt.studies.base import Run, Study, Verdict
 from overt.studies.report.build import StudySection
 from overt.studies.report.draw import Undrawn, fault
+from overt.studies.runs.identity import run_name
 from overt.studies.runs.plans import Plan
 from overt.studies.runs.store import Store
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from overt.studies.report.figures import Figure
 
 __all__ = ["Stored", "assess", "load_mixture", "load_planned"]
+
+_SUSPECTS = 8
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,20 @@ def load_planned(store: Store, study: Study[Any]) -> Stored:
     """Return a study's latest plan and the stored runs that belong to it.
 
     Where there is no plan, as in a folder put together from others', all stored runs count. A damaged run
-    is left out, so that its plan lacks it, and is named in the notes.
+    is left out, so that its plan lacks it, and is named in the notes; so is a damaged file of plans.
     """
-    plans = store.plans(study.name)
+    notes = []
+    try:
+        plans = store.plans(study.name, study)
+    except StoreError as error:
+        plans = []
+        notes.append(f"all stored runs count, whatever was planned: {error}")
     plan = plans[-1] if plans else None
-    runs, notes = [], []
+    runs = []
     for name, hash_ in store.stored(study.name):
-        if plan is None or hash_ in plan.runs:
+        if plan is None or hash_ in plan.runs or not is_folder(store.folder(name, hash_)):
             try:
-                runs.append(store.load(name, hash_))
+                runs.append(store.load(name, hash_, study))
             except StoreError as error:
                 notes.append(f"a stored run is left out: {error}")
     return Stored(plan, runs, notes)
@@ -100,7 +111,8 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
 
     Where planned runs are missing, the verdicts that need them are inconclusive and say what the runs at
     hand would give. Neither a rule nor a figure that fails ends the report: the verdicts are then
-    inconclusive, the figure is missing, and a note says why.
+    inconclusive, the figure is missing, and a note says why. Where one run alone makes them fail, it is left
+    out as a damaged one is.
 
     Parameters
     ----------
@@ -110,9 +122,9 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
         The number of the section among several of the same study, from 1; 0 where it is the only one.
     """
     plan = stored.plan
+    notes = list(stored.notes)
     ordered = sorted(stored.runs, key=lambda run: run.hash)
     missing = _missing(plan, ordered)
-    notes = list(stored.notes)
     verdicts: list[Verdict] = []
     figures: list[Figure] = []
     reason = _stale(study, plan, ordered) or ("" if ordered else "no run is stored")
@@ -121,6 +133,13 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
     else:
         verdicts = _judge(study, ordered, missing, len(plan.runs) if plan else 0, notes)
         figures = _draw(study, ordered, missing, notes)
+        found = _unreadable(study, ordered) if plan and not missing and notes != stored.notes else None
+        if found is not None:
+            run, why = found
+            rest = [other for other in ordered if other is not run]
+            said = f"runs/{run_name(run.study, run.hash)} holds records.jsonl or arrays.npz that {why}"
+            left_out = f"a stored run is left out: {said}; to redo this run, remove that folder"
+            return assess(study, Stored(plan, rest, [*stored.notes, left_out]), part)
     return StudySection(
         study.name,
         study.title,
@@ -166,6 +185,42 @@ def _draw(
     if len(by_id) < len(figures):
         notes.append("a figure is left out: another one has the same name")
     return [figure for figure in figures if by_id[figure.id] is figure]
+
+
+def _unreadable(study: Study[Any], runs: Sequence[Run]) -> tuple[Run, str] | None:
+    """The one run without which rules and figures do not fail, and how they fail with it.
+
+    None if there is no such run. Only the runs whose records and arrays are least like the others' are tried.
+    """
+    why = _failure(study, runs)
+    shapes = {run.hash: _shape(run) for run in runs}
+    alike = Counter(shapes.values())
+    for suspect in sorted(runs, key=lambda run: alike[shapes[run.hash]])[:_SUSPECTS]:
+        if why and not _failure(study, [run for run in runs if run is not suspect]):
+            return suspect, why
+    return None
+
+
+def _failure(study: Study[Any], runs: Sequence[Run]) -> str:
+    try:
+        study.judge(runs)
+    except Exception as error:
+        return f"the rules cannot read ({fault(error)})"
+    try:
+        study.figures(runs)
+    except Exception as error:
+        return f"the figures cannot show ({fault(error)})"
+    return ""
+
+
+def _shape(run: Run) -> tuple[Any, ...]:
+    """What records and arrays a run has, but not their values."""
+    records = {tuple(sorted((key, _kind(value)) for key, value in record.items())) for record in run.records}
+    return tuple(sorted(records)), tuple(sorted((name, run.arrays[name].ndim) for name in run.arrays))
+
+
+def _kind(value: Any) -> str:
+    return "number" if is_number(value) else type(value).__name__
 
 
 def _missing(plan: Plan | None, runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from overt._utils import files
+from overt._utils import files, folders
+from overt._utils.errors import StoreError
 from overt.studies.report.build import StudySection
 from overt.studies.runs import records
 from overt.studies.runs.store import IF_FULL, Store
@@ -30,17 +32,20 @@ class LastVerdicts:
         Of the last run, ISO 8601; of the file where it is not known.
     folder : Path or None
         Where the runs are.
+    notes : tuple of str
+        One line for each file that could not be read.
     """
 
     outcomes: dict[str, str] = field(default_factory=dict)
     setting: str = ""
     date: str = ""
     folder: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def save_verdicts(store: Store, section: StudySection) -> None:
     """Store what a report says of a study as ``DIR/verdicts/<study>.json``."""
-    path = store.path / "verdicts" / f"{section.name}.json"
+    path = folders.inside(store.path, "verdicts") / f"{section.name}.json"
     value: dict[str, Any] = {
         "study": section.name,
         "preset": section.preset,
@@ -55,19 +60,33 @@ def save_verdicts(store: Store, section: StudySection) -> None:
     files.write_whole(path, records.dump_object(value), if_full=IF_FULL)
 
 
-def last_verdicts(folders: Path | Iterable[Path], study: str) -> LastVerdicts:
-    """Return a study's most recent verdicts in any folder of runs that is one of ``folders`` or in one.
+def last_verdicts(looked_in: Path | Iterable[Path], study: str) -> LastVerdicts:
+    """Return a study's most recent verdicts in any folder of runs that is one of ``looked_in`` or in one.
 
-    It is for display only: what cannot be read is passed over.
+    It is for display only: what cannot be read is passed over, with a note. Links are not followed.
     """
     found: list[LastVerdicts] = []
-    for folder in [folders] if isinstance(folders, Path) else folders:
-        for path in (*folder.glob(f"verdicts/{study}.json"), *folder.glob(f"*/verdicts/{study}.json")):
+    notes: list[str] = []
+    for folder in [looked_in] if isinstance(looked_in, Path) else looked_in:
+        for each in (folder, *_folders_in(folder)):
+            path = each / "verdicts" / f"{study}.json"
             try:
-                found.append(_read(path))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-    return max(found, key=lambda one: one.date, default=LastVerdicts())
+                if os.path.lexists(folders.inside(each, "verdicts") / path.name):
+                    found.append(_read(path))
+            except StoreError as error:
+                if not isinstance(error.__cause__, PermissionError):  # a folder that is someone else's
+                    notes.append(str(error))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                notes.append(f"{path} is damaged ({type(error).__name__}); remove it")
+    last = max(found, key=lambda one: one.date, default=LastVerdicts())
+    return replace(last, notes=tuple(notes))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.iterdir()) if folders.is_folder(path)]
+    except OSError:
+        return []
 
 
 def _read(path: Path) -> LastVerdicts:

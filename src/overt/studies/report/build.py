@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from overt._utils.checks import is_number
 from overt._utils.files import make_folder, write_whole
+from overt._utils.folders import inside
 from overt.studies.report.figures import Figure, Table, format_number, png_size
 from overt.studies.report.provenance import Provenance, duration, provenance, run_table
 from overt.studies.report.svg import numbered, size, standalone
@@ -130,7 +131,8 @@ def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], 
     """Write the report, and ``figures/<study>/<id>.svg``, ``.csv`` and ``.png`` beside it.
 
     The page is a pure function of its input: it holds no date but those stored with the runs, runs no
-    script, and loads nothing. Each file is complete or not there at all.
+    script, and loads nothing. Each file is complete or not there at all. The page's folder may be a link;
+    ``figures`` and what is in it may not.
 
     Parameters
     ----------
@@ -158,8 +160,8 @@ def build_report(studies: Sequence[StudySection], path: str | os.PathLike[str], 
     make_folder(target.parent)
     for section in studies:
         for figure in section.figures:
-            _write_figure(figure, target.parent / "figures" / section.place)
-    write_whole(target, page.encode())
+            _write_figure(figure, inside(target.parent, "figures", section.place))
+    write_whole(target, _encoded(page))
     return target
 
 
@@ -241,7 +243,9 @@ def _picture(png: bytes) -> Mapping[str, Any]:
 
 
 def _csv_link(table: Table) -> str:
-    return "data:text/csv;charset=utf-8," + quote(table.to_csv(), safe=",.;:/()[]+-_=* ").replace(" ", "%20")
+    return "data:text/csv;charset=utf-8," + quote(_encoded(table.to_csv()), safe=",.;:/()[]+-_=* ").replace(
+        " ", "%20"
+    )
 
 
 def _shown(table: Table) -> Sequence[Sequence[Any]]:
@@ -254,11 +258,15 @@ def _numeric_columns(table: Table) -> list[bool]:
     return [bool(column) and all(map(is_number, column)) for column in cells]
 
 
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")  # names of files may hold bytes that are no text
+
+
 def _write_figure(figure: Figure, folder: Path) -> None:
     make_folder(folder)
     if figure.panels:
-        write_whole(folder / f"{figure.id}.svg", standalone(figure.panels).encode())
+        write_whole(folder / f"{figure.id}.svg", _encoded(standalone(figure.panels)))
     if figure.data_table is not None:
-        write_whole(folder / f"{figure.id}.csv", figure.data_table.to_csv().encode())
+        write_whole(folder / f"{figure.id}.csv", _encoded(figure.data_table.to_csv()))
     for number, (_, png) in enumerate(figure.images, start=1):
         write_whole(folder / f"{figure.id}-{number}.png", png)

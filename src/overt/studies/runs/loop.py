@@ -103,7 +103,7 @@ class Loop:
 
     def _make(self, study: Study[Any], pending: Mapping[str, StudyConfig]) -> Generator[Result, None, None]:
         tasks = [
-            (hash_, config, self.store.scratch(study.name, hash_).resolve())
+            (hash_, config, Store(self.store.path.resolve()).scratch(study.name, hash_))
             for hash_, config in pending.items()
         ]
         together = [task for task in tasks if not task[1].exclusive]

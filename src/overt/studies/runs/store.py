@@ -15,6 +15,10 @@
 
 A run is written into a temporary folder that is renamed once everything is on disk, so that a process
 that is killed leaves either the whole run or nothing.
+
+A folder may come from someone else. DIR itself may be a link; nothing in it may lead out of it. A symbolic
+link, a pipe or a device in the place of any of these files and folders is refused before anything is read,
+written or removed; in the folder of a run it costs that run.
 """
 
 from __future__ import annotations
@@ -22,18 +26,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from overt._utils import files
+from overt._utils import files, folders
+from overt._utils.checks import is_integer
+from overt._utils.console import printable
 from overt._utils.errors import StoreError
 from overt._utils.files import names_in, remove
-from overt.studies.base import Run, RunOutput
+from overt.studies.base import Run, RunOutput, Study
 from overt.studies.runs import npz, records
 from overt.studies.runs.identity import config_hash, run_name, split_run_name
-from overt.studies.runs.plans import Plan, load_plans, save_plan
+from overt.studies.runs.plans import Plan, check_plans, load_plans, save_plan
+from overt.studies.runs.stored import MOST_BYTES, check_config, check_meta
 
 __all__ = ["FORMAT", "IF_FULL", "PROGRESS", "Store"]
 
@@ -43,6 +50,8 @@ PROGRESS = ".progress"
 _MARKER = "overt.json"
 _KIND = "overt-runs"
 _PARTS = ("config.json", "records.jsonl", "arrays.npz", "meta.json")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_OWN = {_MARKER, ".lock", "report.html", "plans", "scratch", "failed", "verdicts", "figures"}
 
 
 class Store:
@@ -64,12 +73,14 @@ class Store:
         Raises
         ------
         StoreError
-            If it is not one, cannot be read, or was written by a newer format.
+            If it is not one, cannot be read, was written by a newer format, or holds something that leads
+            out of it.
         """
         folder = Path(path)
         if not names_in(folder):
             raise StoreError(f"{folder} holds no runs; make some with: overt run STUDY --out {folder}")
         _check_marker(folder)
+        _check_layout(folder)
         return cls(folder)
 
     @classmethod
@@ -80,7 +91,7 @@ class Store:
         ------
         StoreError
             If the path is a file, cannot be written to, or is a folder with other content, which is left
-            untouched.
+            untouched, or with something that leads out of it.
         """
         folder = Path(path)
         files.make_folder(folder)
@@ -88,6 +99,7 @@ class Store:
         if not names:
             files.write_whole(folder / _MARKER, records.dump_object({"format": _KIND, "version": FORMAT}))
         _check_marker(folder)
+        _check_layout(folder)
         for part in ("runs", "plans"):
             files.make_folder(folder / part, if_full=IF_FULL)
         return cls(folder)
@@ -95,15 +107,14 @@ class Store:
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
         """Keep other runners out; yields False where the file system has no locks."""
-        with files.locked(self.path / ".lock") as held:
+        with files.locked(self._within(".lock")) as held:
             yield held
 
     def status(self, study: str, hash_: str) -> str | None:
         """Return ``"done"`` or ``"skipped"`` for a stored run, and None where there is none."""
-        folder = self.folder(study, hash_)
-        if not os.path.lexists(folder / "DONE"):
+        if not self._holds(run_name(study, hash_)):
             return None
-        return str(self._done(folder)["status"])
+        return str(self._done(self.folder(study, hash_))["status"])
 
     def folder(self, study: str, hash_: str) -> Path:
         """Return where a run is stored, whether it is there or not."""
@@ -119,20 +130,20 @@ class Store:
         Damaged ones are among them: `load` and `status` say so.
         """
         found = []
-        for name in sorted(names_in(self.path / "runs", missing_ok=True)):
+        for name in sorted(names_in(self._within("runs"), missing_ok=True)):
             run = split_run_name(name)
-            if run and study in (None, run[0]) and os.path.lexists(self.folder(*run) / "DONE"):
+            if run and study in (None, run[0]) and self._holds(name):
                 found.append(run)
         return found
 
     def studies(self) -> list[str]:
         """Return the names of the studies that have a plan or a stored run here."""
-        planned = [name.removesuffix(".json") for name in names_in(self.path / "plans", missing_ok=True)]
+        planned = [name.removesuffix(".json") for name in names_in(self._within("plans"), missing_ok=True)]
         names = {name for name in planned if split_run_name(f"{name}-{'0' * 12}")}
         return sorted(names | {study for study, _ in self.stored()})
 
-    def load(self, study: str, hash_: str) -> Run:
-        """Read a stored run, checking each file against its checksum.
+    def load(self, study: str, hash_: str, suits: Study[Any] | None = None) -> Run:
+        """Read a stored run, checking each file against its checksum, and its fields against a study's.
 
         Raises
         ------
@@ -141,23 +152,35 @@ class Store:
             the folder to remove.
         """
         folder = self.folder(study, hash_)
-        digests = self._done(folder)["files"]
+        done = self._done(folder)
         contents = {}
         for part in _PARTS:
             contents[part] = self._read(folder, part)
-            if hashlib.sha256(contents[part]).hexdigest() != digests.get(part):
+            if hashlib.sha256(contents[part]).hexdigest() != done["files"].get(part):
                 raise _damaged(folder, part, "its checksum is not the stored one")
         config = self._parse(folder, "config.json", records.load_object, contents)
         lines = self._parse(folder, "records.jsonl", records.load_lines, contents)
         meta = self._parse(folder, "meta.json", records.load_object, contents)
         self._parse(folder, "arrays.npz", npz.unpack, contents)
         fields, version = config.get("config"), config.get("version")
-        if not isinstance(fields, dict) or not isinstance(version, int) or config.get("study") != study:
+        if not isinstance(fields, dict) or not is_integer(version) or config.get("study") != study:
             raise _damaged(folder, "config.json", "it does not name its study, version and config")
-        if config_hash(study, version, fields) != hash_:
+        try:
+            known = config_hash(study, version, fields) == hash_
+        except ValueError:  # a configuration has no NaN
+            known = False
+        if not known:
             raise _damaged(folder, "config.json", "the folder's name is not the hash of this configuration")
-        arrays = npz.Arrays((folder / "arrays.npz").read_bytes)
-        return Run(study, hash_, fields, lines, arrays, meta)
+        try:
+            check_meta(meta, done["status"], version)
+        except ValueError as error:
+            raise _damaged(folder, "meta.json", str(error)) from error
+        try:
+            if suits is not None and version == suits.version:
+                check_config(suits, fields)
+        except ValueError as error:
+            raise _damaged(folder, "config.json", str(error)) from error
+        return Run(study, hash_, fields, lines, npz.Arrays(lambda: self._read(folder, "arrays.npz")), meta)
 
     def save(
         self, study: str, version: int, config: Mapping[str, Any], output: RunOutput, meta: Mapping[str, Any]
@@ -171,7 +194,8 @@ class Store:
         StoreError
             If the disk is full or cannot be written to; the runs stored before are untouched.
         TypeError, ValueError
-            If the output cannot be stored (see `records.dump_lines`, `npz.pack`).
+            If the output cannot be stored (see `records.dump_lines`, `npz.pack`), or is too large to be read
+            back.
         """
         hash_ = config_hash(study, version, config)
         if self.status(study, hash_) == "done":
@@ -182,6 +206,11 @@ class Store:
             "arrays.npz": npz.pack(output.arrays),
             "meta.json": records.dump_object(meta),
         }
+        for part, content in contents.items():
+            if len(content) > MOST_BYTES[part]:
+                raise ValueError(
+                    f"{part} would have {len(content):,} bytes, more than {MOST_BYTES[part]:,}; store less"
+                )
         digests = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
         contents["DONE"] = records.dump_object({"status": meta.get("status", "done"), "files": digests})
         self._put(self.folder(study, hash_), contents)
@@ -190,44 +219,68 @@ class Store:
 
     def forget(self, study: str, hash_: str) -> None:
         """Remove the checkpoints, the progress and the traceback of a run."""
-        scratch = self.scratch(study, hash_)
-        shutil.rmtree(scratch, ignore_errors=True)
-        for path in (scratch.with_suffix(PROGRESS), self.path / "failed" / f"{scratch.name}.txt"):
+        name = run_name(study, hash_)
+        own = ("scratch", name), ("scratch", f"{name}{PROGRESS}"), ("failed", f"{name}.txt")
+        for path in [self._within(folder) / part for folder, part in own]:
             with contextlib.suppress(OSError):
-                path.unlink()
+                remove(path)
 
     def save_failure(self, study: str, hash_: str, traceback: str) -> Path:
         """Store the traceback of a run that failed, and return where."""
-        path = self.path / "failed" / f"{run_name(study, hash_)}.txt"
+        path = self._within("failed") / f"{run_name(study, hash_)}.txt"
         files.make_folder(path.parent, if_full=IF_FULL)
-        files.write_whole(path, traceback.encode(errors="backslashreplace"), if_full=IF_FULL)
+        lines = "".join(f"{printable(line)}\n" for line in traceback.rstrip("\n").split("\n"))
+        files.write_whole(path, lines.encode(), if_full=IF_FULL)
         return path
 
     def clean(self) -> None:
         """Throw away what interrupted processes left half-written; call it with the lock held."""
-        for folder in (self.path, self.path / "runs", self.path / "plans"):
+        runs = self._within("runs")
+        others = [self._within(part) for part in ("plans", "scratch", "failed", "verdicts")]
+        for folder in (self.path, runs, *others):
             for name in names_in(folder, missing_ok=True):
                 if name.startswith(files.TEMPORARY):
                     remove(folder / name)
-        for name in names_in(self.path / "runs", missing_ok=True):
-            if split_run_name(name) and not os.path.lexists(self.path / "runs" / name / "DONE"):
-                remove(self.path / "runs" / name)
+        for name in names_in(runs, missing_ok=True):
+            if split_run_name(name) and not self._holds(name):
+                remove(runs / name)
+        for name in names_in(self._within("scratch"), missing_ok=True):
+            if name.endswith(PROGRESS):  # of a process that is gone
+                remove(self.path / "scratch" / name)
         for study, hash_ in self.stored():
             if self.status(study, hash_) == "done":
                 self.forget(study, hash_)
 
-    def plans(self, study: str) -> list[Plan]:
-        """Return the plans made for a study, the latest last; StoreError if their file is damaged."""
-        return load_plans(self._plan_file(study), study)
+    def plans(self, study: str, suits: Study[Any] | None = None) -> list[Plan]:
+        """Return the plans made for a study, the latest last.
+
+        StoreError if their file is damaged, or plans what the study does not have.
+        """
+        path = self._plan_file(study)
+        plans = load_plans(path, study)
+        if suits is not None:
+            check_plans(path, suits, plans)
+        return plans
 
     def save_plan(self, plan: Plan) -> None:
         """Store a plan as the latest of its study."""
         save_plan(self._plan_file(plan.study), plan, if_full=IF_FULL)
 
     def _plan_file(self, study: str) -> Path:
-        return self.path / "plans" / f"{study}.json"
+        return self._within("plans") / f"{study}.json"
+
+    def _within(self, *parts: str) -> Path:
+        return folders.inside(self.path, *parts)
+
+    def _holds(self, name: str) -> bool:
+        """Whether a run of that name is finished, or something else is in its place, which `load` refuses."""
+        folder = self._within("runs") / name
+        if not os.path.lexists(folder):
+            return False
+        return not folders.is_folder(folder) or os.path.lexists(folder / "DONE")
 
     def _put(self, folder: Path, contents: Mapping[str, bytes]) -> None:
+        self._within("runs")
         temporary = folder.with_name(f"{files.TEMPORARY}{folder.name}-{os.getpid()}")
         try:
             remove(temporary)
@@ -241,21 +294,24 @@ class Store:
         except OSError as error:
             raise files.explain(error, folder, "write", if_full=IF_FULL) from error
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove(temporary)
 
     def _done(self, folder: Path) -> dict[str, Any]:
         contents = {"DONE": self._read(folder, "DONE")}
         done: dict[str, Any] = self._parse(folder, "DONE", records.load_object, contents)
-        if done.get("status") not in ("done", "skipped") or not isinstance(done.get("files"), dict):
+        digests = done.get("files")
+        known = isinstance(digests, dict) and all(
+            _DIGEST.fullmatch(str(digests.get(part))) for part in _PARTS
+        )
+        if done.get("status") not in ("done", "skipped") or not known:
             raise _damaged(folder, "DONE", "it does not hold the run's status and checksums")
         return done
 
-    @staticmethod
-    def _read(folder: Path, part: str) -> bytes:
-        if folder.is_symlink():
-            raise StoreError(f"{folder} is a symbolic link, which is not followed; remove it")
+    def _read(self, folder: Path, part: str) -> bytes:
         try:
-            return files.read_plain(folder / part)
+            folders.check_plain(self._within("runs", folder.name))
+            return files.read_plain(folder / part, most=MOST_BYTES[part])
         except StoreError as error:
             raise StoreError(
                 f"{error}; to redo this run, remove the folder {folder} and run again"
@@ -284,10 +340,23 @@ def _check_marker(folder: Path) -> None:
     except ValueError as error:
         raise StoreError(f"{marker} is damaged ({error}); choose another folder") from error
     version = value.get("version")
-    if value.get("format") != _KIND or not isinstance(version, int) or version < 1:
+    if value.get("format") != _KIND or not is_integer(version) or version < 1:
         raise StoreError(f"{marker} does not mark a folder of runs; choose another folder")
     if version > FORMAT:
         raise StoreError(
             f"{folder} was written by a newer Overt (format {version}; this one reads up to {FORMAT}): "
             "update Overt"
         )
+
+
+def _check_layout(folder: Path) -> None:
+    """Refuse a folder in which a file or folder of Overt's is, or holds, anything but files and folders.
+
+    Runs are checked one by one when they are read. What else lies in the folder is never touched.
+    """
+    for name in names_in(folder):
+        if name in _OWN or name.startswith(files.TEMPORARY):
+            folders.check_plain(folder / name)
+    for name in names_in(folders.inside(folder, "runs"), missing_ok=True):
+        if not split_run_name(name):
+            folders.check_plain(folder / "runs" / name)

@@ -14,7 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from overt._utils.files import is_full
+from overt._utils.files import is_full, write_whole
+from overt._utils.folders import inside
 from overt.studies.base import RunContext, RunOutput, Skip, Study, StudyConfig
 from overt.studies.runs.store import PROGRESS
 
@@ -64,6 +65,7 @@ def execute(
     output, reason, trace = RunOutput([]), "", ""
     status: Literal["done", "skipped", "failed", "full"] = "done"
     try:
+        inside(directory.parents[1], directory.parent.name, directory.name)
         directory.mkdir(parents=True, exist_ok=True)
         with _single_thread(config.seed):
             clock = time.perf_counter()  # anew, so that a first run does not count the imports
@@ -110,7 +112,7 @@ class _FileProgress:
         if time.monotonic() >= self.due:
             self.due = time.monotonic() + 0.5
             with contextlib.suppress(OSError):
-                self.path.write_text(line, encoding="utf-8", errors="replace")
+                write_whole(self.path, line.encode(errors="replace"), durable=False)
 
 
 @contextlib.contextmanager
