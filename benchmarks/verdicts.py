@@ -5,7 +5,9 @@
 
 The script writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR, and renews the
 table of verdicts in the README, which is made from these files alone. It refuses runs with changed settings,
-damaged runs, and reports that lack a figure: they cannot serve as a reference.
+damaged runs, and reports that lack a figure: they cannot serve as a reference. DIR may come from someone
+else:
+nothing but these results is written.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from overt._utils.console import printable
+from overt._utils.errors import OvertError, UsageError
+from overt._utils.files import write_whole
 from overt.studies import registry
 from overt.studies.base import OUTCOMES
 from overt.studies.report.build import StudySection
@@ -60,6 +65,8 @@ def unfit(section: StudySection) -> str:
         return "no run is stored"
     if not section.preset:
         return "the folder has no plan, so the preset is not known"
+    if section.preset not in registry.get(section.name).presets:  # it names the file that is written
+        return f"the study has no preset {section.preset!r}"
     if section.overrides:
         return f"settings were changed ({section.setting})"
     return "; ".join(section.notes)
@@ -98,21 +105,32 @@ def renewed(readme: str) -> str:
     return f"{before}{START}\n{table()}\n{END}{after}"
 
 
+def publish(folder: Path) -> None:
+    """Judge the stored runs of a folder and write a file for each study; UsageError if they cannot serve."""
+    store = Store.open(folder)
+    for section in judge(store, [registry.get(name) for name in store.studies()]):
+        why, content = unfit(section), {}
+        try:
+            content = {} if why else summary(section, folder)
+        except (KeyError, TypeError) as error:  # runs say less of themselves than those of overt run
+            why = f"{error} is missing"
+        if why:
+            raise UsageError(f"{folder}: {section.name} is no reference result: {why}")
+        path = RESULTS / f"{section.name}-{section.preset}.json"
+        write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        print(f"written: {path}")
+
+
 def main() -> None:
     """Judge the stored runs again, write one JSON file for each study, and renew the README's table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("folders", nargs="*", type=Path, metavar="DIR")
     given = options.parse_args()
     for folder in given.folders:
-        store = Store.open(folder)
-        for section in judge(store, [registry.get(name) for name in store.studies()]):
-            why = unfit(section)
-            if why:
-                sys.exit(f"{folder}: {section.name} is no reference result: {why}")
-            path = RESULTS / f"{section.name}-{section.preset}.json"
-            content = summary(section, folder)
-            path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            print(f"written: {path}")
+        try:
+            publish(folder)
+        except OvertError as error:
+            sys.exit(printable(str(error)))
     README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

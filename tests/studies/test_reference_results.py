@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import sys
@@ -65,3 +66,35 @@ def test_skipped_claims_have_a_column_where_there_are_any(verdicts, tmp_path, mo
         verdict["outcome"] = "reproduced"
     (results / "tiny-quick.json").write_text(json.dumps(content))
     assert "skipped" not in verdicts.table(results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["../../quick", "/tmp/quick", "x\x1b[2J", "none"])
+def test_a_preset_that_the_study_does_not_have_names_no_file(verdicts, tmp_path, monkeypatch, preset):
+    folder = run_study(study, out=tmp_path / "runs", jobs=1, seed=1000).out
+    plans = folder / "plans" / "tiny.json"
+    changed = json.loads(plans.read_text())
+    changed["plans"][0]["preset"] = preset
+    plans.write_text(json.dumps(changed))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit, match="has no preset") as caught:
+        call(verdicts, monkeypatch, folder)
+    assert str(caught.value).isprintable()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_links_and_runs_that_say_too_little_are_one_line(verdicts, tmp_path, monkeypatch):
+    folder = run_study(study, out=tmp_path / "runs", jobs=1, seed=1000).out
+    for path in folder.glob("runs/*/meta.json"):
+        meta = json.loads(path.read_text())
+        del meta["machine"]
+        path.write_text(json.dumps(meta))
+        done = json.loads(path.with_name("DONE").read_text())
+        done["files"]["meta.json"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.with_name("DONE").write_text(json.dumps(done))
+    with pytest.raises(SystemExit, match="'machine' is missing"):
+        call(verdicts, monkeypatch, folder)
+    (folder / "failed").symlink_to(tmp_path)
+    with pytest.raises(SystemExit, match="failed is a symbolic link"):
+        call(verdicts, monkeypatch, folder)
