@@ -36,7 +36,8 @@ def register(study: Study[Any]) -> None:
     """Make a study known by its name, as the built-in ones are, for as long as the process lives.
 
     An installed package does the same for good with an entry point in the group ``overt.studies``, and
-    the command line takes ``module:attribute`` in place of a name.
+    the command line takes ``module:attribute`` in place of a name. Both import a module, which runs its code:
+    install and name only what you trust.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Study[Any]:
-    """Return a study by its name, or by ``module:attribute``.
+    """Return a study by its name, or by ``module:attribute``; its module is imported, which runs its code.
 
     Raises
     ------
@@ -89,8 +90,8 @@ def _load(place: str) -> Study[Any]:
     module_name, _, attribute = place.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, ValueError, TypeError) as error:
-        raise UsageError(f"cannot import the study {place!r}: {error}") from error
+    except Exception as error:  # whatever the code of another package raises
+        raise UsageError(f"cannot import the study {place!r}: {type(error).__name__}: {error}") from error
     study = getattr(module, attribute, None)
     if not isinstance(study, Study):
         raise UsageError(f"{place!r} is not a study; name an instance of overt.studies.Study")
