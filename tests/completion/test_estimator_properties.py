@@ -129,7 +129,7 @@ def no_worse_than_the_means(table: Drawn, values: Array) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(tables)
 def test_any_table_is_completed_by_finite_numbers_near_its_own(table: Drawn) -> None:
     check(table)
@@ -169,7 +169,7 @@ def test_a_small_column_is_not_lost_beside_a_huge_one(solver: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(st.sampled_from(sorted(KINDS)), st.sampled_from(BY_CHANCE), st.integers(0, 2**32 - 1))
 def test_the_order_of_lines_moves_answers_by_less_than_their_doubt(
     kind: str, pattern: str, seed: int
