@@ -14,7 +14,7 @@ KINDS = ("link", "relative link", "dangling link", "link to the parent", "loop",
 
 
 def places(run: str) -> list[str]:
-    """Every part of the layout of a folder that holds a run of that name, and not one of another name."""
+    """Every part of the layout of a folder that holds a run of that name; PID stands for the own process."""
     absent = "tiny-0123456789ab"
     return [
         *("scratch", "failed", "runs", "plans", "verdicts", "figures", "report.html", ".lock", "overt.json"),
@@ -30,7 +30,7 @@ def places(run: str) -> list[str]:
         *(
             ".overt-tmp-report.html-1-1",
             f"runs/.overt-tmp-{absent}-1",
-            f"plans/.overt-tmp-tiny.json-{os.getpid()}",
+            "plans/.overt-tmp-tiny.json-PID",
         ),
     ]
 

@@ -87,6 +87,7 @@ def each_command(overt, folder: Path, place: str, kind: str) -> None:
 def test_what_stands_in_the_place_of_a_file_or_folder_leads_nowhere(made, tmp_path, overt, place, kind):
     folder = Path(shutil.copytree(made, tmp_path / "runs"))
     place = place.replace("RUN", sorted(path.name for path in folder.glob("runs/tiny-*"))[0])
+    place = place.replace("PID", str(os.getpid()))
     if not spoil(folder, place, kind):
         pytest.skip("no devices can be made here")
     each_command(overt, folder, place, kind)
