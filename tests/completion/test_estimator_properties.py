@@ -144,6 +144,7 @@ FOUND = [
     ("rank one", "uneven", "of each column", "float64", 52),
     ("rank two", "random", "of each column", "float32", 55),
     ("low rank beside noise", "dropouts", "of each column", "float32", 0),
+    ("constants", "random", "of each column", "float64", 80),
 ]
 
 

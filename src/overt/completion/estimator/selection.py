@@ -79,9 +79,9 @@ def _exact(
 ) -> tuple[Exact | None, str]:
     """The exact model, looked for on lines of comparable size, in the units of the problem.
 
-    Values of few kinds have one unit, and stay as they are: how few they are says what chance can meet.
+    Values of few kinds stay of few kinds, which says what chance can meet: their rows are not scaled.
     """
-    scaled = Comparable.of(problem) if generic(problem) else Comparable.as_it_is(problem)
+    scaled = Comparable.of(problem, rows_too=generic(problem))
     inner = Incumbent(scaled.problem)
     try:
         exact, remark = exact_fit(scaled.problem, options, inner, heldout=heldout, effort=options.effort)

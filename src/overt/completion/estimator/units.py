@@ -68,12 +68,12 @@ class Comparable:
     col: Tensor
 
     @classmethod
-    def of(cls, problem: CompletionProblem) -> Comparable:
+    def of(cls, problem: CompletionProblem, *, rows_too: bool = True) -> Comparable:
         """Scale columns and rows in turn (Sinkhorn 1967, for squares); undo what is within the leeway."""
         rows, cols, y = problem.rows, problem.cols, problem.y
         row, col = (y.new_ones(size) for size in problem.shape)
         for _ in range(_ROUNDS):
-            for lines, scale in ((cols, col), (rows, row)):
+            for lines, scale in ((cols, col), (rows, row))[: 1 + rows_too]:
                 size = _sizes(lines, y, scale.numel())
                 y = y / size[lines]
                 scale *= size
@@ -81,11 +81,6 @@ class Comparable:
         y = problem.y / row[rows] / col[cols]
         unit = y.square().mean().sqrt()
         return cls(replace(problem, y=y / unit), row, col * unit)
-
-    @classmethod
-    def as_it_is(cls, problem: CompletionProblem) -> Comparable:
-        """Without scaling."""
-        return cls(problem, *(problem.y.new_ones(size) for size in problem.shape))
 
     def restored(self, found: Completion) -> Completion:
         """A completion of the scaled problem as one of the original."""
