@@ -63,7 +63,7 @@ def deterministic(*models: nn.Module, seed: int = 0, device: torch.device | None
             stack.enter_context(evaluated(*layers))
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            if recurrent:
+            if recurrent and (device is None or device.type == "cuda"):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             if changed:
                 stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(_CHECKPOINTED))

@@ -168,7 +168,7 @@ def _from_frame(X: Any, name: str) -> Any:
         (f"{name}: column {str(label)!r:.60}", column)
         for label, column in zip(labels, _columns(X), strict=True)
     ]
-    shape = (int(X.shape[0]), len(columns))
+    shape = (len(X), len(columns))
     stored = [_stored(column, label) for label, column in columns if _is_sparse(column)]
     if columns and len(stored) == len(columns):
         rows = np.concatenate([index for index, _ in stored])
