@@ -62,3 +62,21 @@ def story(session: nox.Session) -> None:
         run(session, "overt", "run", "story", "--preset", "quick", "--jobs", "2", "--out", folder)
         if not (Path(folder) / "report.html").is_file():
             session.error("there is no report.html")
+
+
+@nox.session
+def versions(session: nox.Session) -> None:
+    """The fast tests with the lowest and the newest allowed versions, for each Python at hand."""
+    session.run(sys.executable, ".ci/versions.py", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel and the source distribution, in empty environments outside of the checkout."""
+    session.run(sys.executable, ".ci/package.py", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Small changes of the source, drawn with a seed: does a test notice?"""
+    session.run(sys.executable, "benchmarks/mutants.py", *session.posargs)
