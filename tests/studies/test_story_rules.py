@@ -14,6 +14,7 @@ from overt.studies.story.config import StoryConfig
 from overt.studies.story.rules import judge
 
 SEEDS = range(10)
+MIDDLE = 1.045  # the median of what `spread` multiplies by over these seeds
 BAD = (math.inf, None, math.nan)  # how a diverged run's error may be stored
 
 
@@ -76,6 +77,14 @@ S1 = {
     "one seed has no interval": ({"seeds": [4]}, "inconclusive"),
     "one seed, but a median speaks": ({"seeds": [4], "deep": 0.2}, "not reproduced"),
     "only one count": ({"counts": [2000]}, "inconclusive"),
+    "just half the error": ({"deep": 0.0499, "flat": 0.1}, "reproduced"),
+    "just more than half": ({"deep": 0.0501, "flat": 0.1}, "not reproduced"),
+    "just a lower rank": ({"deep_rank": 39.9}, "reproduced"),
+    "just a higher rank": ({"deep_rank": 40.1}, "not reproduced"),
+    "the convex way just fails": ({"convex": 0.101 / MIDDLE}, "reproduced"),
+    "the convex way just succeeds": ({"convex": 0.099 / MIDDLE}, "not reproduced"),
+    "depth 3 just succeeds": ({"deep": 0.099 / MIDDLE}, "reproduced"),
+    "depth 3 just fails": ({"deep": 0.101 / MIDDLE}, "not reproduced"),
 }
 
 
@@ -142,6 +151,13 @@ S2 = {
     "no deep runs": ({"deep_seeds": ()}, "inconclusive"),
     "a seed without deep runs": ({"deep_seeds": range(1, 10)}, "inconclusive"),
     **{f"diverged, {bad}": ({"dense": mixed(2, miss=bad)}, "not reproduced") for bad in BAD},
+    "errors just above the limit": ({"dense": (1.1e-5,) * 10}, "not reproduced"),
+    "as good as the best depth": ({"best": (0.5, 1e-12)}, "reproduced"),
+    "only few entries too few": ({"sparse": mixed(8, miss=1.1e-5)}, "reproduced"),
+    "half of the seeds, of a hundred": (
+        {"dense": mixed(50, 100), "sparse": mixed(100, 100)},
+        "not reproduced",
+    ),
 }
 
 
@@ -251,6 +267,13 @@ S4 = {
     "no smallest scale": ({"scales": ((1e-3, 1e-12), (1.0, 1e-12))}, "inconclusive"),
     "no deep scale 1": ({"deep": ((1e-6, 0.01), (1e-3, 0.5))}, "inconclusive"),
     "no deep runs": ({"deep": ()}, "inconclusive"),
+    "just a decade": ({"weights": ((1e-2, 1e-12), (1e-1, 1e-5), (1.0, 0.3))}, "reproduced"),
+    "not quite a decade": ({"weights": ((1e-2, 1e-12), (9.9e-2, 1e-12))}, "not reproduced"),
+    "weights just above the limit": ({"weights": ((1e-2, 1e-12), (1e-1, 1.1e-5))}, "not reproduced"),
+    "a scale at the limit": ({"scales": ((1e-6, 1e-5), (1.0, 1e-12))}, "reproduced"),
+    "a scale just above the limit": ({"scales": ((1e-6, 1.1e-5), (1.0, 1e-12))}, "not reproduced"),
+    "deep just ten times worse": ({"deep": ((1e-6, 0.0499), (1.0, 0.5))}, "reproduced"),
+    "deep not quite ten times worse": ({"deep": ((1e-6, 0.0501), (1.0, 0.5))}, "not reproduced"),
 }
 
 
@@ -284,6 +307,8 @@ S5 = {
     "both exact": ({"ours": 0.0, "theirs": ((1e-4, 0.0),)}, "not reproduced"),
     "one seed has no interval": ({"seeds": [2]}, "inconclusive"),
     "no nuclear norm": ({"theirs": ()}, "inconclusive"),
+    "just ten times": ({"ours": 0.01, "theirs": ((1e-4, 0.101),)}, "reproduced"),
+    "not quite ten times": ({"ours": 0.0101, "theirs": ((1e-4, 0.0875),)}, "not reproduced"),
 }
 
 
@@ -339,6 +364,14 @@ S6 = {
     "penalty diverged": ({"ours": None}, "not reproduced"),
     "sparse from 1 too": ({"large": 0.1}, "not reproduced"),
     "no runs": ({"seeds": ()}, "inconclusive"),
+    "just at the minimum norm": ({"distance": 0.9e-6}, "reproduced"),
+    "just off the minimum norm": ({"distance": 1.1e-6}, "not reproduced"),
+    "depth 2 just sparse": ({"small": 0.069}, "reproduced"),
+    "depth 2 just dense": ({"small": 0.071}, "not reproduced"),
+    "penalty just succeeds": ({"ours": 0.069}, "reproduced"),
+    "penalty just fails": ({"ours": 0.071}, "not reproduced"),
+    "just dense from 1": ({"large": 0.351}, "reproduced"),
+    "just sparse from 1": ({"large": 0.349}, "not reproduced"),
 }
 
 
@@ -411,6 +444,11 @@ S7 = {
     "no ratings": (photographs(), "inconclusive"),
     "no biases": (photographs() + ratings(biases=None), "inconclusive"),
     "unpaired masks": (photographs() + photographs(seeds=[5])[:1] + ratings(), "inconclusive"),
+    "just as good a photograph": (photographs(24.91, 25.0) + ratings(), "reproduced"),
+    "photograph just worse": (photographs(24.89, 25.0) + ratings(), "not reproduced"),
+    "ratings just as good": (photographs() + ratings(0.9449, 0.94), "reproduced"),
+    "ratings just worse": (photographs() + ratings(0.9451, 0.94), "not reproduced"),
+    "just better than biases": (photographs() + ratings(0.9599, 0.97), "reproduced"),
 }
 
 
@@ -474,6 +512,10 @@ S8 = {
     "seeds disagree": (races(seeds=[0, 1]) + races(2.0, seeds=[2]), "inconclusive"),
     "only 2000 entries": (races(counts=[2000]), "inconclusive"),
     "only 1500 entries": (races(counts=[1500]), "inconclusive"),
+    "just as quick": (races(0.89, 2.69, 0.9), "reproduced"),
+    "just slower": (races(0.91, 0.5, 0.9), "not reproduced"),
+    "just slower with few entries": (races(0.3, 2.71, 0.9), "not reproduced"),
+    "just slower than deep networks had": (races(4.01, 4.1, None), "inconclusive"),
 }
 
 
