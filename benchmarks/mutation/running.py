@@ -113,18 +113,22 @@ def _lines_with(name: str, source: str) -> list[int]:
 
 
 def _ordered(tests: Iterable[str], reach: Reach, preferred: str) -> list[str]:
-    """File by file: those of the room first, then those of quick tests; within a file the quick first."""
-    files: dict[str, list[str]] = {}
-    for test in tests:
-        files.setdefault(test.split("::")[0], []).append(test)
+    """File by file: those of the room first, then those of quick tests."""
+    files = _by_file(tests, reach)
 
     def key(file: str) -> tuple[bool, float, str]:
         seconds = [reach.seconds[test] for test in files[file]]
         return not re.search(preferred, file), sum(seconds) / len(seconds), file
 
-    return [
-        t for file in sorted(files, key=key) for t in sorted(files[file], key=lambda t: (reach.seconds[t], t))
-    ]
+    return [test for file in sorted(files, key=key) for test in files[file]]
+
+
+def _by_file(tests: Iterable[str], reach: Reach) -> dict[str, list[str]]:
+    """The tests of each file, the quick ones first."""
+    files: dict[str, list[str]] = {}
+    for test in sorted(tests, key=lambda test: (reach.seconds[test], test)):
+        files.setdefault(test.split("::")[0], []).append(test)
+    return files
 
 
 class Runner:
@@ -258,9 +262,9 @@ class Collected:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
-        everything = list(self.reach.seconds)
-        unchanged = functools.partial(self.run, [items[test] for test in everything])
-        control = self.runner.forked(unchanged, everything, self.reach)
+        quick = [test for some in _by_file(self.reach.seconds, self.reach).values() for test in some[:10]]
+        unchanged = functools.partial(self.run, [items[test] for test in quick])
+        control = self.runner.forked(unchanged, quick, self.reach)
         if control.killed:
             raise SystemExit(f"a test fails without a change: {control.by}")
         for change, turns in self.turns.items():

@@ -136,8 +136,10 @@ def distinct(runs: Iterable[Run], field: str) -> list[Any]:
 
 def short(value: float) -> str:
     """Write a setting: ``0.003``, ``1e−6``, ``100``."""
-    text = f"{value:g}" if 1e-4 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return text.replace("-", "−")
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        return f"{value:g}".replace("-", "−")
+    digits, exponent = f"{value:.0e}".split("e")
+    return f"{digits}e{int(exponent)}".replace("-", "−")
 
 
 def listed(words: Sequence[str]) -> str:
