@@ -20,6 +20,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -40,7 +41,7 @@ from mutation.running import Outcome, Runner, copied, stages
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks" / "mutation"
-STATE = ROOT / ".mutants"
+STATE = Path(os.environ.get("OVERT_MUTANTS", ROOT / ".mutants"))  # what is known already
 REASONS = ("equivalent", "performance", "message", "accepted")
 
 
@@ -85,17 +86,29 @@ def outcomes() -> dict[str, dict[str, Any]]:
     return {stored["id"]: stored for stored in map(json.loads, lines)}
 
 
-def mapped(group: dict[str, Any], renew: bool) -> Reach:
-    """Which of a group's tests reach what: from their last run, or from a new one in another process."""
-    path = STATE / f"reach-{group['name']}.json"
-    if renew or not path.is_file():
-        arguments = (STATE / "tree", chosen_files(group["files"]), group["tests"], group["slow"], path)
+def mapped(group: dict[str, Any]) -> Reach:
+    """Which of a group's tests reach what. Files of tests that have changed are run, in another process."""
+    path, fresh = STATE / "reach.json", STATE / "reach-new.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    files = chosen_files(group["files"])
+    sources = "".join(map(text_of, files))
+    found = {f.relative_to(ROOT).as_posix() for pattern in group["tests"] for f in ROOT.glob(pattern)}
+    keys = {
+        test: hashlib.sha256(f"{test}{text_of(test)}{group['slow']}{sources}".encode()).hexdigest()
+        for test in sorted(found)
+    }
+    missing = [test for test, key in keys.items() if key not in known]
+    if missing:
+        arguments = (STATE / "tree", files, missing, group["slow"], fresh)
         process = multiprocessing.get_context("spawn").Process(target=_measured, args=arguments)
         process.start()
         process.join()
         if process.exitcode:
             raise SystemExit(f"the tests could not be measured: exit status {process.exitcode}")
-    return Reach.load(path)
+        parts = json.loads(fresh.read_text(encoding="utf-8"))
+        known |= {keys[test]: part for test, part in parts.items()}
+        path.write_text(json.dumps(known), encoding="utf-8")
+    return Reach.joined(known[key] for key in keys.values())
 
 
 def _measured(root: Path, files: list[str], tests: list[str], slow: list[str], out: Path) -> None:
@@ -105,7 +118,7 @@ def _measured(root: Path, files: list[str], tests: list[str], slow: list[str], o
     measure(root, files, tests, slow, out)
 
 
-def run(drawn: list[Change], groups: list[dict[str, Any]], warm: list[str], again: bool, renew: bool) -> None:
+def run(drawn: list[Change], groups: list[dict[str, Any]], warm: list[str], again: bool) -> None:
     """Try what is not known yet; with ``again``, what survived."""
     known = outcomes()
     sources = {change.file: text_of(change.file) for change in drawn}
@@ -119,7 +132,7 @@ def run(drawn: list[Change], groups: list[dict[str, Any]], warm: list[str], agai
         files = set(chosen_files(group["files"]))
         some = [change for change in todo if change.file in files]
         if some:
-            reach = mapped(group, renew)
+            reach = mapped(group)
             turns = {c: stages(c, sources[c.file], reach, preferred(c.file)) for c in some}
             for change, outcome in runner.tried(turns, reach):
                 note(ids[change], change, sources[change.file], outcome)
@@ -192,9 +205,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, help="changes in all (default: of config.toml)")
     parser.add_argument("--seed", type=int, help="which are drawn (default: of config.toml)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="files whose path holds this text")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="files whose path this is found in")
     parser.add_argument("--again", action="store_true", help="try once more what survived")
-    parser.add_argument("--map", action="store_true", help="measure anew which tests reach which lines")
     parser.add_argument("--list", action="store_true", help="print the report of what is known, and end")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     asked = parser.parse_args()
@@ -203,10 +215,10 @@ def main() -> None:
     number = config["number"] if asked.number is None else asked.number
     STATE.mkdir(exist_ok=True)
     files = chosen_files(pattern for group in config["group"] for pattern in group["files"])
-    drawn = [c for c in sample(files, number, config["least"], seed) if asked.only in c.file]
+    drawn = [c for c in sample(files, number, config["least"], seed) if re.search(asked.only, c.file)]
     start = time.monotonic()
     if not asked.list:
-        run(drawn, config["group"], config["warm"], asked.again, asked.map)
+        run(drawn, config["group"], config["warm"], asked.again)
     settings = {"seed": seed, "number": number, "least": config["least"], "seconds": time.monotonic() - start}
     report(drawn, settings, asked.out)
 

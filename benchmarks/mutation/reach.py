@@ -6,7 +6,7 @@ What a shared fixture runs counts for every test that asks for it, though it ran
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +34,19 @@ class Reach:
         return {test for tests in self.lines.get(file, {}).values() for test in tests}
 
     @classmethod
-    def load(cls, path: Path) -> Reach:
-        """Read what `measure` wrote; tests are stored once, by number."""
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        names = stored["tests"]
-        lines = {
-            file: {int(line): [names[i] for i in tests] for line, tests in by_line.items()}
-            for file, by_line in stored["lines"].items()
-        }
-        return cls(lines, stored["seconds"], set(stored["slow"]))
+    def joined(cls, parts: Iterable[dict[str, Any]]) -> Reach:
+        """What `measure` wrote of several files of tests; there tests are stored once, by number."""
+        lines: dict[str, dict[int, list[str]]] = {}
+        seconds: dict[str, float] = {}
+        slow: set[str] = set()
+        for part in parts:
+            names = list(part["seconds"])
+            seconds |= part["seconds"]
+            slow |= set(part["slow"])
+            for file, by_line in part["lines"].items():
+                for line, tests in by_line.items():
+                    lines.setdefault(file, {}).setdefault(int(line), []).extend(names[i] for i in tests)
+        return cls(lines, seconds, slow)
 
 
 class _Recorder:
@@ -96,7 +100,7 @@ class _Recorder:
 
 
 def measure(root: Path, files: list[str], tests: list[str], slow_in: list[str], out: Path) -> None:
-    """Run these tests in this process, slow ones in some folders only; write which lines each reached."""
+    """Run these files of tests in this process, slow tests of some only; write which lines each reached."""
     import coverage
 
     watched = coverage.Coverage(
@@ -106,22 +110,19 @@ def measure(root: Path, files: list[str], tests: list[str], slow_in: list[str], 
     watched.start()
     pytest.main(["-q", "-p", "no:cacheprovider", *tests], plugins=[recorder])
     watched.stop()
-    passed = sorted(set(recorder.seconds) - recorder.lost)
-    number = {nodeid: i for i, nodeid in enumerate(passed)}
-    lines: dict[str, dict[str, list[int]]] = {}
-    for file in files:
-        by_line = watched.get_data().contexts_by_lineno(str(root / file))
-        lines[file] = {
-            str(line): sorted(
-                {number[t] for context in contexts for t in recorder.expanded(context) if t in number}
-            )
-            for line, contexts in sorted(by_line.items())
+    stored = {}
+    for test_file in tests:
+        passed = [t for t in recorder.seconds if t not in recorder.lost and t.startswith(f"{test_file}::")]
+        stored[test_file] = {
+            "seconds": {test: round(recorder.seconds[test], 4) for test in passed},
+            "slow": [test for test in passed if recorder.items[test].get_closest_marker("slow")],
+            "lines": {},
         }
-    stored = {
-        "tests": passed,
-        "seconds": {nodeid: round(recorder.seconds[nodeid], 4) for nodeid in passed},
-        "slow": [nodeid for nodeid in passed if recorder.items[nodeid].get_closest_marker("slow")],
-        "lines": lines,
-    }
+    number = {test: i for part in stored.values() for i, test in enumerate(part["seconds"])}
+    for file in files:
+        for line, contexts in sorted(watched.get_data().contexts_by_lineno(str(root / file)).items()):
+            for test in {test for context in contexts for test in recorder.expanded(context)} & set(number):
+                by_line = stored[test.split("::")[0]]["lines"].setdefault(file, {})
+                by_line.setdefault(str(line), []).append(number[test])
     out.write_text(json.dumps(stored), encoding="utf-8")
-    print(f"{len(passed)} tests passed and count, {len(recorder.lost)} did not; written: {out}")
+    print(f"{len(number)} tests passed and count, {len(recorder.lost)} did not", flush=True)

@@ -270,7 +270,8 @@ class Collected:
         for change, turns in self.turns.items():
             tests = [test for turn in turns for test in turn]
             body = functools.partial(self.changed, change, [items[test] for test in tests])
-            self.out.send((change, self.runner.forked(body, tests, self.reach)))
+            outcome = self.runner.forked(body, tests, self.reach)
+            self.out.send((change, outcome))
         return True
 
     def changed(self, change: Change, items: list[pytest.Item]) -> int:

@@ -1,0 +1,406 @@
+"""Each bar that a claim names in words, met by a little and missed by a little: made-up runs on either side.
+
+The numbers come from the claims' texts. `spread` in the made-up runs makes seeds differ by up to 9 %, with a
+median of 1.045 times the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import test_adam_rules as adam
+import test_arora2019_rules as arora
+import test_gunasekar2018 as gunasekar
+import test_li2021_rules as li
+import test_razin2020 as razin
+import test_woodworth2020 as woodworth
+import test_zhao2022_rules as zhao
+
+YES, NO, OPEN = "reproduced", "not reproduced", "inconclusive"
+MIDDLE, TOP = 1.045, 1.09
+
+
+def lost(runs: list[Any], make: Any, loss: float) -> list[Any]:
+    """The same runs, ended at another loss."""
+    return [make(one.records[0] | {"loss": loss}, **one.config) for one in runs]
+
+
+def of_adam() -> Iterator[tuple[str, Any, str]]:
+    def turning(gd: float, other: float) -> list[Any]:
+        return [
+            adam.run({"error": 0.02, "penalty_turning": value}, group="optimizers", optimizer=name, seed=seed)
+            for name, value in (("gd", gd), ("adam", other))
+            for seed in range(4)
+        ]
+
+    for gd, other, outcome in (
+        (0.9e-6, 0.101, YES),
+        (1.1e-6, 0.101, NO),
+        (0.9e-6, 0.099, NO),
+    ):
+        yield "A2", turning(gd, other), outcome
+    mixed = turning(0.0, 0.2)
+    for one in mixed[-2:]:
+        one.records[0]["penalty_turning"] = 0.05
+    yield "A2", mixed, OPEN
+
+    def errors(hits: int, error: float = 0.0999, miss: float = 0.1001) -> list[Any]:
+        return [
+            adam.run({"error": error if i < hits else miss}, group="optimizers", optimizer="gd", seed=i)
+            for i in range(9)
+        ] + adam.changed("gd", adam_length=0.02)
+
+    yield "A9", errors(3), YES  # at most a third of the seeds: gradient descent fails
+    yield "A9", errors(4), OPEN
+    yield "A9", errors(5), OPEN
+    yield "A9", errors(6), NO  # two thirds: it works
+    at_loss = adam.CASES["A9"]["as claimed"][0]
+    yield "A9", lost(at_loss, adam.run, 0.0099), YES
+    yield "A9", lost(at_loss, adam.run, 0.0101), OPEN
+    few = lost(adam.alone(gd=0.5)[:1], adam.run, 0.5) + adam.alone(gd=0.5)[1:]
+    yield "A9", few + adam.changed("gd", adam_length=0.02), OPEN  # five of six fitted: fewer than nine of ten
+    scales = adam.scales()
+    first = scales[0].config["objective_scale"]
+    yield "A7", [one for one in scales if one.config["objective_scale"] != first], OPEN
+    one_adam = adam.scales(adam=0.5)[: len(adam.SEEDS)] + adam.scales()[len(adam.SEEDS) :]
+    yield "A7", one_adam, NO  # Adam fails at one scale
+    half = adam.scales(normalized=0.02)[: -len(adam.SEEDS)] + adam.scales()[-len(adam.SEEDS) :]
+    yield "A7", half, OPEN  # normalized gradient descent works at some, not at each
+    yield "A3", adam.alone(adam=0.02) + adam.changed(**{**adam.KEPT, "keep_space": 0.02}), NO
+
+
+def of_arora() -> Iterator[tuple[str, Any, str]]:
+    for claim, group in (("A1", "completion"), ("A2", "sensing")):
+        for options, outcome in (
+            ({"deep": 0.199}, YES),
+            ({"deep": 0.201}, NO),
+            ({"deepest": 0.199}, YES),
+            ({"deepest": 0.201}, NO),
+            ({"ranks": (14.0, 13.9, 5.2)}, YES),
+            ({"ranks": (14.0, 14.1, 5.2)}, NO),
+            ({"ranks": (14.0, 5.5, 14.1)}, NO),
+            ({"many": 0.0499 / MIDDLE}, YES),
+            ({"many": 0.0501 / MIDDLE}, NO),
+        ):
+            yield claim, arora.depths(group, **options), outcome
+    fits = arora.depths("completion")
+    yield "A1", lost(fits, arora.run, 0.99e-4), YES
+    yield "A1", lost(fits, arora.run, 1.01e-4), OPEN
+    deep = [one for one in fits if one.config["depth"] > 2]
+    flat = [one for one in fits if one.config["depth"] == 2]
+    diverged = [arora.run(r.records[0] | {"status": "diverged"}, **r.config) for r in deep]
+    yield "A1", flat + diverged, YES  # a lost deep network ended: its numbers count as they are
+    for options, outcome in (
+        ({"larger": 1.0101}, YES),
+        ({"larger": 1.0099}, NO),
+        ({"lower": 0.899 / TOP}, YES),
+        ({"lower": 0.901}, NO),
+        ({"same": 1.0099}, YES),
+        ({"same": 1.0101}, NO),
+        ({"same": 0.9901}, YES),
+        ({"same": 0.9899}, NO),
+    ):
+        yield "A3", arora.scaled(**options), outcome
+    yield "A3", lost(arora.scaled(), arora.run, 0.99e-6), YES
+    yield "A3", lost(arora.scaled(), arora.run, 1.01e-6), OPEN
+    for options, outcome in (
+        ({"rank_at_large": 5.6 * TOP / 0.799}, YES),
+        ({"rank_at_large": 5.6 / 0.801}, NO),
+        ({"error_at_large": 0.1 * TOP / 0.499}, YES),
+        ({"error_at_large": 0.1 / 0.501}, NO),
+    ):
+        yield "A4", arora.scaled(**options), outcome
+    yield "A4", lost(arora.scaled(), arora.run, 0.99e-4), YES
+    yield "A4", lost(arora.scaled(), arora.run, 1.01e-4), OPEN
+    for options, outcome in (
+        ({"deviation": 0.0199}, YES),
+        ({"deviation": 0.0201}, NO),
+        ({"gap": 0.0099}, YES),
+        ({"gap": -0.0099}, YES),
+        ({"gap": 0.0101}, NO),
+        ({"gap": -0.0101}, NO),
+        ({"good": 3, "bad": 2}, OPEN),
+        ({"good": 2, "bad": 3}, NO),
+    ):
+        yield "A5", arora.flows("dynamics", **options), outcome
+
+
+def of_gunasekar() -> Iterator[tuple[str, Any, str]]:
+    for claim, options, outcome in (
+        ("G1", {"angle": 4.99}, YES),
+        ("G1", {"angle": 5.01}, NO),
+        ("G2", {"excess": 0.119, "start": 0.2}, YES),  # half of 0.24
+        ("G2", {"excess": 0.121, "start": 0.2}, NO),
+        ("G2", {"excess": 0.05, "start": 0.0501}, YES),
+        ("G2", {"excess": 0.05, "start": 0.0499}, NO),
+        ("G3", {"shift": 0.249}, YES),
+        ("G3", {"shift": -0.249}, YES),
+        ("G3", {"shift": 0.251}, NO),
+        ("G3", {"shift": -0.251}, NO),
+        ("G3", {"residual": 0.099}, YES),
+        ("G3", {"residual": 0.101}, NO),
+        ("G1", {"margin": 30.0}, YES),
+        ("G1", {"margin": 29.9}, OPEN),
+    ):
+        yield claim, gunasekar.networks(**options), outcome
+    for excess, outcome in ((0.0099, YES), (0.0101, OPEN)):
+        runs = gunasekar.networks()
+        for one in runs:
+            one.records[0]["l2_excess"] = excess
+        yield "G1", runs, outcome
+    for options, outcome in (
+        ({"near": 0.0499}, YES),
+        ({"near": 0.0501}, NO),
+        ({"above": 0.0499}, YES),
+        ({"above": 0.0501}, NO),
+        ({"limit": 0.151}, YES),
+        ({"limit": 0.149}, NO),
+        ({"loss": 0.99e-6}, YES),
+        ({"loss": 1.01e-6}, OPEN),
+    ):
+        yield "G4", gunasekar.regressions(**options), outcome
+    for options, outcome in (
+        ({"classified": 0.0499}, YES),
+        ({"classified": 0.0501}, NO),
+        ({"regressed": 0.0499}, YES),
+        ({"regressed": 0.0501}, NO),
+        ({"bridge": 9 * 1.049}, YES),
+        ({"bridge": 9 * 1.051}, NO),
+        ({"loss": 0.00249}, YES),
+        ({"loss": 0.00251}, OPEN),
+    ):
+        yield "G5", [*gunasekar.networks(), *gunasekar.penalties(**options)], outcome
+
+
+def of_li() -> Iterator[tuple[str, Any, str]]:
+    passed = 0.0499 / TOP
+    for claim, options, outcome in (
+        ("L1", {"small": {"distances": (0.001, passed, 0.001)}}, YES),
+        ("L1", {"small": {"distances": (0.001, 0.0501, 0.001)}}, NO),
+        ("L1", {"small": {"times": (1.0, 1.0, 3.0)}}, NO),
+        ("L1", {"large": {"distances": (0.001, 0.02 / 0.499**2, 0.01)}}, YES),
+        ("L1", {"large": {"distances": (0.001, 0.02 / 0.501**2, 0.01)}}, NO),
+        ("L2", {"large": {"plateaus": (49.9, 99.9)}}, YES),
+        ("L2", {"large": {"plateaus": (50.1, 100.1)}}, NO),
+        ("L2", {"small": {"losses": (0.1099, 0.0091, 0.0)}}, YES),
+        ("L2", {"small": {"losses": (0.1101, 0.01, 0.0)}}, NO),
+        ("L2", {"small": {"losses": (0.1, 0.0089, 0.0)}}, NO),
+        ("L3", {"deep": {"distances": (0.0499, 0.0499, 0.01)}}, YES),
+        ("L3", {"deep": {"distances": (0.0501, 0.0501, 0.01)}}, NO),
+        ("L3", {"deep": {"excess": 4.99e-3}}, YES),
+        ("L3", {"deep": {"excess": 5.01e-3}}, NO),
+    ):
+        yield claim, li.flows(**options), outcome
+    missed = {"small": {"distances": (0.001, 0.06, 0.001)}}
+    elsewhere = {"small": {"losses": (0.05, 0.01, 0.0)}}
+    for hits, outcome in ((8, YES), (7, OPEN), (5, OPEN), (4, NO)):
+        for claim, bad in (("L1", missed), ("L2", elsewhere)):
+            runs = [one for seed in li.SEEDS for one in li.flows([seed], **(bad if seed >= hits else {}))]
+            yield claim, runs, outcome
+        far = [li.weight_path(seed, far=0.199 if seed < hits else 0.201) for seed in li.SEEDS]
+        yield "L4", far, outcome
+    for factor, outcome in ((0.99, YES), (1.01, OPEN)):  # 0.01 is the loss of the best matrix of lower rank
+        yield "L4", [li.weight_path(seed, loss=0.01 * factor) for seed in li.SEEDS], outcome
+
+
+def of_woodworth() -> Iterator[tuple[str, Any, str]]:
+    for distance, loss, outcome in (
+        (0.99e-6, 0.0, YES),
+        (1.01e-6, 0.0, NO),
+        (1e-8, 0.99e-12, YES),
+        (1e-8, 1.01e-12, OPEN),
+    ):
+        record = {"to_l2": distance, "loss": loss}
+        yield "W1", [woodworth.run(record, group="minimum", seed=seed) for seed in range(3)], outcome
+    for claim, options, outcome in (
+        ("W2", {"distance": 0.0199}, YES),
+        ("W2", {"distance": 0.0201}, NO),
+        ("W2", {"l1": 0.0101}, YES),
+        ("W2", {"l1": 0.0099}, OPEN),
+        ("W2", {"l1": 0.00101}, OPEN),
+        ("W2", {"l1": 0.00099}, NO),
+        ("W3", {"distance": 0.0199}, YES),
+        ("W3", {"distance": 0.0201}, NO),
+        ("W4", {"kernel": 0.099}, YES),
+        ("W4", {"kernel": 0.101}, NO),
+        ("W4", {"rich": 0.0499}, YES),
+        ("W4", {"rich": 0.0501}, NO),
+        ("W5", {"deep": 0.249}, YES),
+        ("W5", {"deep": 0.251}, NO),
+        ("W5", {"shallow": 2.01e-3, "deep": 1e-5}, YES),  # excesses count as 1e-3 at least
+        ("W5", {"shallow": 1.99e-3, "deep": 1e-5}, NO),
+    ):
+        yield claim, woodworth.scales(**options), outcome
+    for options, outcome in (
+        ({"to_l1": 0.399}, YES),
+        ({"to_l1": 0.401}, NO),
+        ({"l1_error": 0.101}, YES),
+        ({"l1_error": 0.099}, OPEN),
+    ):
+        yield "W6", woodworth.few(**options), outcome
+    yield "W6", lost(woodworth.few(), woodworth.run, 0.99e-6), YES
+    yield "W6", lost(woodworth.few(), woodworth.run, 1.01e-6), OPEN
+    for options, outcome in (
+        ({"enough": 0.0499}, YES),
+        ({"enough": 0.0501}, NO),
+        ({"others": 0.399}, YES),
+        ({"others": 0.401}, OPEN),
+        ({"others": 0.799}, OPEN),
+        ({"others": 0.801}, NO),
+    ):
+        yield "W7", [*woodworth.few(), *woodworth.penalties(**options)], outcome
+
+
+def of_razin() -> Iterator[tuple[str, Any, str]]:
+    for claim, options, outcome in (
+        ("R1", {"slope": -0.5499}, YES),  # the seeds' slopes are up to 0.004 larger
+        ("R1", {"slope": -0.5551}, NO),
+        ("R1", {"slope": -0.4541}, YES),
+        ("R1", {"slope": -0.4499}, NO),
+        ("R1", {"least": 0.9991}, YES),
+        ("R1", {"least": 0.9989}, NO),
+        ("R2", {"growth": 10.01}, YES),
+        ("R2", {"growth": 9.99}, NO),
+        ("R2", {"rank": 1.0099}, YES),
+        ("R2", {"rank": 1.0101}, NO),
+        ("R2", {"distance": 1.0}, YES),
+        ("R2", {"distance": 1.001}, NO),
+        ("R3", {"low": 99.9}, YES),
+        ("R3", {"low": 100.1}, NO),
+        ("R3", {"rise": 1.099}, YES),
+        ("R3", {"rise": 1.101}, NO),
+    ):
+        yield claim, razin.flows(**options), outcome
+    for loss, outcome in ((0.99e-6, YES), (1.01e-6, OPEN)):
+        yield "R1", lost(razin.flows(), _razin_run, loss), outcome
+    for failing, outcome in ((0, YES), (3, OPEN), (5, NO)):  # Wilson's upper ends 0.93 and 0.85
+        runs = razin.flows()
+        for one in [one for one in runs if one.config["determinant"] == "positive"][:failing]:
+            one.records[0]["effective_rank_start"] = 1.0005
+        yield "R2", runs, outcome
+    for options, outcome in (
+        ({"power": -1.049}, YES),
+        ({"power": -1.051}, NO),
+        ({"power": -0.951}, YES),
+        ({"power": -0.949}, NO),
+        ({"over": 0.991}, YES),
+        ({"over": 0.989}, NO),
+    ):
+        yield "R4", razin.perturbations(**options), outcome
+    yield "R4", lost(razin.perturbations(), razin.run, 0.99e-8), YES
+    yield "R4", lost(razin.perturbations(), razin.run, 1.01e-8), OPEN
+    for options, outcome in (
+        ({"error": 0.0499}, YES),
+        ({"error": 0.0501}, NO),
+        ({"lost": 1, "seeds": range(5)}, YES),
+        ({"lost": 2, "seeds": range(5)}, OPEN),
+        ({"lost": 3, "seeds": range(5)}, NO),
+    ):
+        yield "R5", razin.tensors(**options), outcome
+    for options, outcome in (
+        ({"rank": 0.0099}, YES),
+        ({"rank": 0.0101}, NO),
+        ({"nuclear": 0.0101}, YES),
+        ({"nuclear": 0.0099}, NO),
+        ({"smooth": 0.0099}, NO),
+        ({"misses": 2}, YES),
+        ({"misses": 4}, OPEN),
+        ({"misses": 5}, NO),
+        ({"seeds": range(5)}, YES),
+        ({"seeds": range(4)}, OPEN),
+    ):
+        yield "R6", razin.least(**options), outcome
+    for hits, outcome in ((2, YES), (3, OPEN), (5, NO)):
+        runs = razin.least()
+        for one in runs[:hits]:
+            one.records[0]["excess"]["nuclear_norm"] = 0.0
+        yield "R6", runs, outcome
+    for norm, outcome in ((1.979, YES), (1.981, OPEN)):
+        runs = razin.least()
+        for one in runs:
+            one.records[0]["values"]["minimum nuclear norm"]["nuclear_norm"] = norm
+        yield "R6", runs, outcome
+    for options, outcome in (
+        ({"entry": 19.981}, YES),
+        ({"entry": 19.979}, NO),
+        ({"determinant": 1e-300}, YES),
+        ({"determinant": 0.0}, NO),
+        ({"loss": 0.0999}, YES),
+        ({"loss": 0.1}, OPEN),
+        ({"kept": 3}, NO),
+    ):
+        yield "R7", razin.steps(**options), outcome
+
+
+def _razin_run(record: dict[str, Any], **fields: Any) -> Any:
+    return razin.run(record, razin.trajectory(record["open_entry"]), **fields)
+
+
+def of_zhao() -> Iterator[tuple[str, Any, str]]:
+    rates = {"adam": 0.1, "gd": 0.7, "momentum": 0.8}  # with the penalty; without it 0.8
+    for name, felt in (("adam", True), ("gd", False), ("momentum", False)):
+        yield "Z1", zhao.optimizers(rates | {name: 0.399}), YES if felt else NO
+        yield "Z1", zhao.optimizers(rates | {name: 0.401}), NO if felt else YES
+    yield "Z3", zhao.optimizers({"lbfgs": 0.401}), YES
+    yield "Z3", zhao.optimizers({"lbfgs": 0.399}), NO
+    median = 1 + 0.005 * (len(zhao.SEEDS) - 1)
+    for options, outcome in (
+        ({"ours": 0.0199, "deep": 0.01}, YES),
+        ({"ours": 0.0201, "deep": 0.01}, NO),
+        ({"ours": 0.0499 / median, "deep": 0.05}, YES),
+        ({"ours": 0.0501 / median, "deep": 0.05}, NO),
+    ):
+        yield "Z4", zhao.depths(zhao.DENSE, **options), outcome
+    for plain, penalized, outcome in (
+        (0.99e-4, 0.0, YES),
+        (1.01e-4, 0.0, OPEN),
+        (0.0, 0.99e-2, YES),
+        (0.0, 1.01e-2, OPEN),
+    ):
+        runs = zhao.depths(zhao.DENSE)
+        for one in runs:
+            one.records[0]["loss"] = penalized if one.config["weight"] > 0 else plain
+        yield "Z4", runs, outcome
+    for options, outcome in (
+        ({"ours": 0.05, "deep": 0.1001}, YES),
+        ({"ours": 0.05, "deep": 0.0999}, NO),
+        ({"ours": 0.05, "deep": 0.5, "convex": 0.1001}, YES),
+        ({"ours": 0.05, "deep": 0.5, "convex": 0.0999}, NO),
+    ):
+        yield "Z5", zhao.depths(zhao.SCARCE, **options), outcome
+    yield "Z6", zhao.penalties(best_error=0.0501), YES
+    yield "Z6", zhao.penalties(best_error=0.0499), NO
+    yield "Z7", zhao.relu(ours=0.299), YES
+    yield "Z7", zhao.relu(ours=0.301), NO
+    for options, outcome in (
+        ({"ours": 0.9429}, YES),
+        ({"ours": 0.9431}, NO),
+        ({"ours": 0.9619, "deep": 0.96}, YES),
+        ({"ours": 0.9621, "deep": 0.96}, NO),
+    ):
+        yield "Z8", zhao.ratings(zhao.PUBLISHED, **options), outcome
+
+
+STUDIES = {
+    "adam": (adam, of_adam),
+    "arora2019": (arora, of_arora),
+    "gunasekar2018": (gunasekar, of_gunasekar),
+    "li2021": (li, of_li),
+    "razin2020": (razin, of_razin),
+    "woodworth2020": (woodworth, of_woodworth),
+    "zhao2022": (zhao, of_zhao),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_verdict_turns_at_its_bars(study):
+    module, cases = STUDIES[study]
+    wrong = []
+    for i, (claim, runs, outcome) in enumerate(cases()):
+        found = {one.claim: one for one in module.judge(runs)}[claim]
+        if found.outcome != outcome:
+            wrong.append(f"case {i}: {claim} is {found.outcome}, not {outcome}: {found.reason}")
+    assert wrong == []
