@@ -53,9 +53,9 @@ class Outcome:
 
 
 def copied(root: Path, target: Path) -> None:
-    """Copy what git tracks, as it lies there now."""
+    """Copy what git tracks or would, as it lies there now."""
     listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z"], capture_output=True, check=True
+        ["git", "-C", str(root), "ls-files", "-coz", "--exclude-standard"], capture_output=True, check=True
     ).stdout
     for name in filter(None, listed.decode().split("\0")):
         if (root / name).is_file():

@@ -146,7 +146,7 @@ def test_fourier():
     assert verdict(field_runs("accuracy", helps, networks=("mlp",)), "G6").outcome == "inconclusive"
 
 
-def tuned(best, elsewhere, normalized, seeds=SEEDS, noise=0.001):
+def tuned(best, elsewhere, normalized, seeds=SEEDS, noise=0.001, step=0.2):
     """Runs whose best weight is the one at a place in the list, and another one away from the source."""
     found = []
     places = [("mlp", "main", 500, best), ("cnn", "main", 500, elsewhere), ("mlp", "sizes", 100, elsewhere)]
@@ -161,7 +161,7 @@ def tuned(best, elsewhere, normalized, seeds=SEEDS, noise=0.001):
             }
             one = run({}, seed, units=100.0 if group == "units" else 1.0, **fields)
             for i, row in enumerate(one.records[0]["trials"]):
-                row["cross_entropy"] = 0.5 + 0.2 * abs(i - place) + spread(seed + i, noise)
+                row["cross_entropy"] = 0.5 + step * abs(i - place) + spread(seed + i, noise)
             found.append(one)
     return found
 
