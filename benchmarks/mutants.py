@@ -118,7 +118,7 @@ def _measured(root: Path, files: list[str], tests: list[str], slow: list[str], o
     measure(root, files, tests, slow, out)
 
 
-def run(drawn: list[Change], groups: list[dict[str, Any]], warm: list[str], again: bool) -> None:
+def run(drawn: list[Change], groups: list[dict[str, Any]], warm: list[str], most: float, again: bool) -> None:
     """Try what is not known yet; with ``again``, what survived."""
     known = outcomes()
     sources = {change.file: text_of(change.file) for change in drawn}
@@ -133,7 +133,10 @@ def run(drawn: list[Change], groups: list[dict[str, Any]], warm: list[str], agai
         some = [change for change in todo if change.file in files]
         if some:
             reach = mapped(group)
-            turns = {c: stages(c, sources[c.file], reach, preferred(c.file)) for c in some}
+            some.sort(
+                key=lambda change: ids[change]
+            )  # in no order: what is known at any time is a sample, too
+            turns = {c: stages(c, sources[c.file], reach, preferred(c.file), most) for c in some}
             for change, outcome in runner.tried(turns, reach):
                 note(ids[change], change, sources[change.file], outcome)
 
@@ -218,7 +221,7 @@ def main() -> None:
     drawn = [c for c in sample(files, number, config["least"], seed) if re.search(asked.only, c.file)]
     start = time.monotonic()
     if not asked.list:
-        run(drawn, config["group"], config["warm"], asked.again)
+        run(drawn, config["group"], config["warm"], config["seconds"], asked.again)
     settings = {"seed": seed, "number": number, "least": config["least"], "seconds": time.monotonic() - start}
     report(drawn, settings, asked.out)
 

@@ -2,8 +2,8 @@
 
 A process imports torch and forks one that imports Overt and collects the tests. That one forks for each
 change; its child gets the changed code and runs the tests that reach it, likely killers first. What stands
-outside of functions is not changed so easily, and what survives may owe it to this shortcut: both are tried
-in a child of the first process, which imports Overt anew from the changed file.
+outside of functions is not changed so easily: it is tried in a child of the first process, which imports
+Overt anew from the changed file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mutation.replacing import replaced
 MEMORY = 16 << 30  # bytes of address space of a child
 KILLED = {1: "failed", 2: "not collected", 3: "pytest broke"}  # what pytest's exit statuses mean here
 NO_TESTS = 5
-NOT_REPLACED = 99
+NOT_REPLACED, AGAIN = 99, "could not be replaced"
 QUIET = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # of what is warm
 
 
@@ -79,8 +79,10 @@ class Chosen:
             self.first_failure = report.nodeid
 
 
-def stages(change: Change, source: str, reach: Reach, preferred: str) -> list[list[str]]:
+def stages(change: Change, source: str, reach: Reach, preferred: str, most: float) -> list[list[str]]:
     """The tests to try, in turns: fast ones of one file, other fast ones, slow ones, the rest of those files.
+
+    Together they take at most so many seconds; what would be more than that is left out.
 
     A line outside of functions runs on import. Then the tests come first that reach a line with its name, and
     those that reach the file at all after them.
@@ -105,7 +107,14 @@ def stages(change: Change, source: str, reach: Reach, preferred: str) -> list[li
             ordered = [test for test in ordered if test.split("::")[0] not in head]
         if ordered:
             turns.append(ordered)
-    return turns
+    left = most
+    for turn in turns:
+        for test in list(turn):
+            if reach.seconds[test] > left:
+                turn.remove(test)
+            else:
+                left -= reach.seconds[test]
+    return [turn for turn in turns if turn]
 
 
 def _lines_with(name: str, source: str) -> list[int]:
@@ -146,13 +155,13 @@ class Runner:
     def tried(self, turns: Turns, reach: Reach) -> Iterator[tuple[Change, Outcome]]:
         """Try these changes, each with its tests."""
         inside = {change: turns[change] for change in turns if not change.outside}
-        killed = set()
+        done = set()
         for change, outcome in self._collected(inside, reach):
-            if outcome.killed:
-                killed.add(change)
+            if outcome.by != AGAIN:
+                done.add(change)
                 yield change, outcome
         for change in turns:
-            if change not in killed:
+            if change not in done:
                 yield change, self._imported(change, turns[change], reach)
 
     def _collected(self, turns: Turns, reach: Reach) -> Iterator[tuple[Change, Outcome]]:
@@ -243,7 +252,7 @@ class Runner:
             return Outcome(True, found[-1] if found else KILLED[code], tests, seconds)
         if code not in (0, NOT_REPLACED):
             raise RuntimeError(f"pytest ended with status {code}:\n{said[-3000:]}")
-        return Outcome(False, "", tests, seconds)
+        return Outcome(False, AGAIN if code == NOT_REPLACED else "", tests, seconds)
 
 
 class Collected:

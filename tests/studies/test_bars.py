@@ -7,6 +7,7 @@ median of 1.045 times the first one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ import test_zhao2022_rules as zhao
 
 YES, NO, OPEN = "reproduced", "not reproduced", "inconclusive"
 MIDDLE, TOP = 1.045, 1.09
+RATES = {"adam": 0.1, "gd": 0.7, "momentum": 0.8}  # errors of Z1 with the penalty; without it 0.8
 
 
 def lost(runs: list[Any], make: Any, loss: float) -> list[Any]:
@@ -368,10 +370,9 @@ def _razin_run(record: dict[str, Any], **fields: Any) -> Any:
 
 
 def of_zhao() -> Iterator[tuple[str, Any, str]]:
-    rates = {"adam": 0.1, "gd": 0.7, "momentum": 0.8}  # with the penalty; without it 0.8
     for name, felt in (("adam", True), ("gd", False), ("momentum", False)):
-        yield "Z1", zhao.optimizers(rates | {name: 0.399}), YES if felt else NO
-        yield "Z1", zhao.optimizers(rates | {name: 0.401}), NO if felt else YES
+        yield "Z1", zhao.optimizers(RATES | {name: 0.399}), YES if felt else NO
+        yield "Z1", zhao.optimizers(RATES | {name: 0.401}), NO if felt else YES
     yield "Z3", zhao.optimizers({"lbfgs": 0.401}), YES
     yield "Z3", zhao.optimizers({"lbfgs": 0.399}), NO
     median = 1 + 0.005 * (len(zhao.SEEDS) - 1)
@@ -412,6 +413,99 @@ def of_zhao() -> Iterator[tuple[str, Any, str]]:
         yield "Z8", zhao.ratings(zhao.PUBLISHED, **options), outcome
 
 
+# Where an interval decides on both sides: claim, and made-up runs just inside and just outside of the bar.
+STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
+    "adam": [],
+    "arora2019": [
+        ("A1", partial(arora.depths, "completion"), {"deep": 0.199}, {"deep": 0.201}),
+        (
+            "A1",
+            partial(arora.depths, "completion"),
+            {"ranks": (14.0, 13.9, 5.2)},
+            {"ranks": (14.0, 14.1, 5.2)},
+        ),
+        ("A3", arora.scaled, {"larger": 1.0101}, {"larger": 1.0099}),
+        ("A3", arora.scaled, {"lower": 0.899 / TOP}, {"lower": 0.901}),
+        ("A4", arora.scaled, {"rank_at_large": 5.6 * TOP / 0.799}, {"rank_at_large": 5.6 / 0.801}),
+        ("A4", arora.scaled, {"error_at_large": 0.1 * TOP / 0.499}, {"error_at_large": 0.1 / 0.501}),
+    ],
+    "generalization": [],
+    "gunasekar2018": [
+        ("G1", gunasekar.networks, {"angle": 4.99}, {"angle": 5.01}),
+        ("G2", gunasekar.networks, {"excess": 0.119, "start": 0.2}, {"excess": 0.121, "start": 0.2}),
+        ("G2", gunasekar.networks, {"start": 0.0501}, {"start": 0.0499}),
+        ("G3", gunasekar.networks, {"shift": 0.249}, {"shift": 0.251}),
+        ("G3", gunasekar.networks, {"shift": -0.249}, {"shift": -0.251}),
+        ("G3", gunasekar.networks, {"residual": 0.099}, {"residual": 0.101}),
+        ("G4", gunasekar.regressions, {"near": 0.0499}, {"near": 0.0501}),
+        ("G4", gunasekar.regressions, {"above": 0.0499}, {"above": 0.0501}),
+        ("G4", gunasekar.regressions, {"limit": 0.151}, {"limit": 0.149}),
+    ],
+    "li2021": [
+        (
+            "L1",
+            li.flows,
+            {"large": {"distances": (0.001, 0.02 / 0.499**2, 0.01)}},
+            {"large": {"distances": (0.001, 0.02 / 0.501**2, 0.01)}},
+        ),
+        ("L2", li.flows, {"large": {"plateaus": (49.9, 99.9)}}, {"large": {"plateaus": (50.1, 100.1)}}),
+        (
+            "L3",
+            li.flows,
+            {"deep": {"distances": (0.0499, 0.0499, 0.01)}},
+            {"deep": {"distances": (0.0501, 0.0501, 0.01)}},
+        ),
+        ("L3", li.flows, {"deep": {"excess": 4.99e-3}}, {"deep": {"excess": 5.01e-3}}),
+    ],
+    "razin2020": [
+        ("R1", razin.flows, {"slope": -0.5499}, {"slope": -0.5551}),
+        ("R1", razin.flows, {"slope": -0.4541}, {"slope": -0.4499}),
+        ("R3", razin.flows, {"low": 99.9}, {"low": 100.1}),
+        ("R4", razin.perturbations, {"power": -1.049}, {"power": -1.051}),
+        ("R4", razin.perturbations, {"power": -0.951}, {"power": -0.949}),
+    ],
+    "woodworth2020": [
+        ("W2", woodworth.scales, {"distance": 0.0199}, {"distance": 0.0201}),
+        ("W3", woodworth.scales, {"distance": 0.0199}, {"distance": 0.0201}),
+        ("W4", woodworth.scales, {"kernel": 0.099}, {"kernel": 0.101}),
+        ("W4", woodworth.scales, {"rich": 0.0499}, {"rich": 0.0501}),
+        ("W5", woodworth.scales, {"deep": 0.249}, {"deep": 0.251}),
+        ("W6", woodworth.few, {"to_l1": 0.399}, {"to_l1": 0.401}),
+    ],
+    "zhao2022": [
+        (
+            "Z1",
+            zhao.optimizers,
+            {"with_penalty": RATES | {"adam": 0.399}},
+            {"with_penalty": RATES | {"adam": 0.401}},
+        ),
+        ("Z1", zhao.optimizers, {"with_penalty": RATES}, {"with_penalty": RATES | {"gd": 0.399}}),
+        ("Z3", zhao.optimizers, {"with_penalty": {"lbfgs": 0.401}}, {"with_penalty": {"lbfgs": 0.399}}),
+        (
+            "Z4",
+            partial(zhao.depths, zhao.DENSE),
+            {"ours": 0.0199, "deep": 0.01},
+            {"ours": 0.0201, "deep": 0.01},
+        ),
+        (
+            "Z5",
+            partial(zhao.depths, zhao.SCARCE),
+            {"deep": 0.1001, "ours": 0.05},
+            {"deep": 0.0999, "ours": 0.05},
+        ),
+        ("Z6", zhao.penalties, {"best_error": 0.0501}, {"best_error": 0.0499}),
+        ("Z7", zhao.relu, {"ours": 0.299}, {"ours": 0.301}),
+    ],
+}
+
+
+def straddled(study: str) -> Iterator[tuple[str, Any, str]]:
+    """One seed in three inside of the bar, the others outside: the interval says nothing."""
+    for claim, make, inside, outside in STRADDLED[study]:
+        pairs = zip(make(**inside), make(**outside), strict=True)
+        yield claim, [yes if yes.config["seed"] % 3 == 0 else no for yes, no in pairs], OPEN
+
+
 STUDIES = {
     "adam": (adam, of_adam),
     "arora2019": (arora, of_arora),
@@ -429,7 +523,7 @@ STUDIES = {
 def test_a_verdict_turns_at_its_bars(study):
     module, cases = STUDIES[study]
     wrong = []
-    for i, (claim, runs, outcome) in enumerate(cases()):
+    for i, (claim, runs, outcome) in enumerate((*cases(), *straddled(study))):
         if module is generalization:  # each rule alone: together they take a second
             found = module.RULES[claim](runs)
         else:
