@@ -70,7 +70,7 @@ def preferred(file: str) -> str:
     """A pattern of the test files that belong to a file."""
     folder, name = Path(file).parent.name, Path(file).stem
     if "studies" in file:
-        return f"{folder}|{name}" if folder != "claims" else "assess|evidence|statistics|rules"
+        return f"{folder}|{name}|bars" if folder != "claims" else f"{name}|assess|evidence|statistics"
     return rf"tests/{folder}/.*{name}|tests/{folder}/" if folder != "overt" else "tests/functional/"
 
 

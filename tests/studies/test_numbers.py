@@ -50,15 +50,15 @@ def test_medians_count_infinity_as_the_largest_number():
 
 
 def test_a_setting_counts_what_recovered_and_what_diverged():
-    found = nb.setting([run(), run(1e-5), run(1.1e-5), run(rank=6), *LOST[:1]])
-    assert (found.n, found.recovered, found.diverged, found.share, found.lost) == (5, 2, 1, "2 of 5", False)
+    found = nb.setting([run(), run(1e-5), run(1e-6), run(1.1e-5), run(rank=6), *LOST[:2]])
+    assert (found.n, found.recovered, found.diverged, found.share, found.lost) == (7, 3, 2, "3 of 7", False)
     assert found.row | {"error_low": 0, "error_high": 0} == {
         "error": 1e-5,
         "error_low": 0,
         "error_high": 0,
-        "recovered": 2,
-        "diverged": 1,
-        "seeds": 5,
+        "recovered": 3,
+        "diverged": 2,
+        "seeds": 7,
     }
     assert nb.setting([*LOST[:2], run()]).lost
     assert nb.setting([run(0.1, status="diverged")]).recovered == 0
