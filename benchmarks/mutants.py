@@ -163,11 +163,11 @@ def explanations() -> dict[tuple[str, str, str], dict[str, str]]:
 def rows(drawn: list[Change]) -> Iterator[dict[str, Any]]:
     """For each file how many were tried and killed, and each survivor with its explanation."""
     known, why = outcomes(), explanations()
+    ids = {change: identity(change, text_of(change.file)) for change in drawn}
     by_file: dict[str, list[dict[str, Any]]] = {}
-    for change in drawn:
-        stored = known.get(identity(change, text_of(change.file)))
-        if stored:
-            by_file.setdefault(change.file, []).append(stored)
+    for change in sorted(drawn, key=lambda change: (change.file, change.start)):
+        if ids[change] in known:
+            by_file.setdefault(change.file, []).append(known[ids[change]])
     for file, some in by_file.items():
         survivors = []
         for stored in some:

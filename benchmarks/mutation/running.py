@@ -155,14 +155,17 @@ class Runner:
     def tried(self, turns: Turns, reach: Reach) -> Iterator[tuple[Change, Outcome]]:
         """Try these changes, each with its tests."""
         inside = {change: turns[change] for change in turns if not change.outside}
-        done = set()
-        for change, outcome in self._collected(inside, reach):
-            if outcome.by != AGAIN:
-                done.add(change)
-                yield change, outcome
         for change in turns:
-            if change not in done:
+            if change.outside:
                 yield change, self._imported(change, turns[change], reach)
+        again = []
+        for change, outcome in self._collected(inside, reach):
+            if outcome.by == AGAIN:
+                again.append(change)
+            else:
+                yield change, outcome
+        for change in again:
+            yield change, self._imported(change, turns[change], reach)
 
     def _collected(self, turns: Turns, reach: Reach) -> Iterator[tuple[Change, Outcome]]:
         """Try changes inside of functions, in children of one process that has collected all tests."""

@@ -95,6 +95,18 @@ def of_arora() -> Iterator[tuple[str, Any, str]]:
     flat = [one for one in fits if one.config["depth"] == 2]
     diverged = [arora.run(r.records[0] | {"status": "diverged"}, **r.config) for r in deep]
     yield "A1", flat + diverged, YES  # a lost deep network ended: its numbers count as they are
+    few_seeds = [one for one in fits if (one.config["depth"], one.config["seed"]) != (2, 0)]
+    yield "A1", few_seeds, OPEN  # depth 2 lacks a seed
+    for odd in (2, 3):  # one depth alone is enough to contradict
+        pairs = zip(arora.scaled(), arora.scaled(larger=1.0), strict=True)
+        yield "A3", [bad if bad.config["depth"] == odd else good for good, bad in pairs], NO
+    for odd in (2, 3):
+        pairs = zip(arora.scaled(), arora.scaled(error=0.79), strict=True)
+        yield "A4", [bad if bad.config["depth"] == odd else good for good, bad in pairs], NO
+    yield "A5", arora.flows("dynamics", depths=(2, 4)), OPEN
+    yield "A5", arora.flows("dynamics", depths=(3, 4)), OPEN
+    mixed = arora.flows("dynamics", depths=(2, 3)) + arora.flows("dynamics", 3, 1, depths=(4,))
+    yield "A5", mixed, OPEN
     for options, outcome in (
         ({"larger": 1.0101}, YES),
         ({"larger": 1.0099}, NO),

@@ -8,7 +8,7 @@ import pytest
 
 from overt.studies import Run, Verdict
 from overt.studies.claims import evidence as ev
-from overt.studies.claims.rule import Guard, ended, fitted, judged, unended
+from overt.studies.claims.rule import Guard, any_setting, ended, fitted, judged, unended
 
 
 def run(seed=0, loss=0.0, status="budget", value=1.0, **config):
@@ -54,6 +54,25 @@ def test_one_setting_that_has_not_ended_is_enough():
     bad = [run(seed=seed, loss=1.0, depth=3) for seed in range(2)]
     assert len(unended([*good, *bad], lambda one: fitted(one, 1e-6))) == 2
     assert unended([*good, run(seed=99, loss=1.0, depth=2)], lambda one: fitted(one, 1e-6)) == []
+
+
+@pytest.mark.parametrize(("hits", "enough"), [(10, True), (9, True), (8, False), (1, False), (0, False)])
+def test_nine_of_ten_runs_of_a_setting_must_have_ended(hits, enough):
+    runs = [run(seed=seed, loss=0.0 if seed < hits else 1.0, depth=2) for seed in range(10)]
+    assert any_setting(runs, lambda one: fitted(one, 1e-6)) is enough
+    other = [run(seed=seed, loss=1.0, depth=3) for seed in range(10)]
+    assert any_setting([*runs, *other], lambda one: fitted(one, 1e-6)) is enough
+    assert (unended(runs, lambda one: fitted(one, 1e-6)) == []) is enough
+    assert not any_setting([], lambda one: True)
+
+
+@pytest.mark.parametrize("error", [1e-5, 1.0001e-5, 2e-5])
+def test_recovered_means_an_error_of_at_most_1e_5_at_the_true_rank(error):
+    one = Run("a", "0", {"rank": 5, "lr": 0.1, "seed": 0}, [{"error": error, "rank": 5}])
+    assert ev.recovered(one) is (error <= 1e-5)
+    assert ev.best_share([one]).value == (error <= 1e-5)
+    one.records[0]["rank"] = 4
+    assert not ev.recovered(one)
 
 
 def test_judged_spoils_the_few_and_refuses_the_many():

@@ -87,6 +87,36 @@ def test_pairing_sees_a_difference_that_the_spread_hides():
         paired_difference([1.0], [1.0, 2.0])
 
 
+def test_the_interval_of_a_ratio_is_that_of_the_logarithms_mapped_back():
+    """Of two pairs it goes from one ratio to the other, with their geometric mean between."""
+    e = paired_ratio([2.0, 48.0], [2.0, 3.0], label="r", unit="s")
+    assert (e.low, e.value, e.high) == pytest.approx((1.0, 4.0, 16.0), rel=1e-12)
+    assert (e.label, e.unit, e.n, e.method) == ("r", "s", 2, "bootstrap")
+    one = paired_ratio([6.0], [3.0])
+    assert (one.value, one.low, one.high) == (pytest.approx(2.0), None, None)
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.8, 0.5])
+def test_the_interval_of_a_median_has_the_ends_of_the_binomial_distribution(confidence):
+    """The median of a resample of 15 values is at most the j-th of them if 8 of 15 draws are."""
+    from scipy.stats import binom
+
+    values = [10.0**k for k in range(15)]
+    e = bootstrap(values, confidence=confidence, seed=1, resamples=20_000)
+    tail = (1 - confidence) / 2
+    at_most = [binom.sf(7, 15, (j + 1) / 15) for j in range(15)]
+    low = next(j for j, p in enumerate(at_most) if p >= tail)
+    high = next(j for j, p in enumerate(at_most) if p >= 1 - tail)
+    assert (e.low, e.high) == (values[low], values[high])
+
+
+def test_the_defaults_are_those_of_the_docstring():
+    values = np.random.default_rng(5).normal(size=9)
+    plain = {"confidence": 0.95, "seed": 0, "method": "percentile", "resamples": 2000}
+    assert bootstrap(values) == bootstrap(values, np.median, **plain)
+    assert proportion(3, 7) == proportion(3, 7, confidence=0.95)
+
+
 def test_ratio_of_the_inverse_is_the_inverse():
     a, b = [1.0, 2.0, 9.0], [3.0, 3.0, 3.0]
     there, back = paired_ratio(a, b), paired_ratio(b, a)
