@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from overt.networks.jacobian import jacobian_blocks, jacobian_vector
-from overt.networks.probes import ORTHOGONAL_UP_TO, draw_probes
+from overt.networks.probes import ORTHOGONAL_UP_TO, draw_probes, draw_signs
 
 
 def generator(seed=0):
@@ -20,6 +20,13 @@ def test_many_outputs_get_independent_signs():
     assert probes.dtype == torch.float64
     assert set(probes.unique().tolist()) == {-1.0, 1.0}
     assert probes.mean().abs().item() < 5 / (40 * outputs) ** 0.5
+
+
+def test_signs_are_signs_of_the_dtype_and_shape_asked_for():
+    signs = draw_signs(torch.zeros(50, 9, dtype=torch.float16), generator())
+    assert (signs.shape, signs.dtype) == ((50, 9), torch.float16)
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    assert abs(signs.double().mean().item()) < 0.25
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 8])

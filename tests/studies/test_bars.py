@@ -16,6 +16,7 @@ import test_arora2019_rules as arora
 import test_generalization_rules as generalization
 import test_gunasekar2018 as gunasekar
 import test_li2021_rules as li
+import test_proxies_penalties_rules as proxies
 import test_razin2020 as razin
 import test_woodworth2020 as woodworth
 import test_zhao2022_rules as zhao
@@ -193,6 +194,11 @@ def of_gunasekar() -> Iterator[tuple[str, Any, str]]:
         for one in runs:
             one.records[0]["l2_excess"] = excess
         yield "G1", runs, outcome
+    for network in (("convolution", 2), ("convolution", 3), ("full", 2)):  # each one is needed
+        rest = [
+            r for r in gunasekar.regressions() if (r.config["architecture"], r.config["depth"]) != network
+        ]
+        yield "G4", rest, OPEN
     for options, outcome in (
         ({"near": 0.0499}, YES),
         ({"near": 0.0501}, NO),
@@ -236,6 +242,8 @@ def of_li() -> Iterator[tuple[str, Any, str]]:
         ("L3", {"deep": {"excess": 5.01e-3}}, NO),
     ):
         yield claim, li.flows(**options), outcome
+    two_scales = [one for one in li.flows() if one.config["init_scale"] != 1e-3]
+    yield "L1", two_scales, YES
     missed = {"small": {"distances": (0.001, 0.06, 0.001)}}
     elsewhere = {"small": {"losses": (0.05, 0.01, 0.0)}}
     for hits, outcome in ((8, YES), (7, OPEN), (5, OPEN), (4, NO)):
@@ -276,6 +284,9 @@ def of_woodworth() -> Iterator[tuple[str, Any, str]]:
         ("W5", {"shallow": 1.99e-3, "deep": 1e-5}, NO),
     ):
         yield claim, woodworth.scales(**options), outcome
+    for depth in (2, 3, 4):  # one depth alone is enough to contradict
+        pairs = zip(woodworth.scales(), woodworth.scales(kernel=0.2), strict=True)
+        yield "W4", [bad if bad.config["depth"] == depth else good for good, bad in pairs], NO
     for options, outcome in (
         ({"to_l1": 0.399}, YES),
         ({"to_l1": 0.401}, NO),
@@ -294,6 +305,22 @@ def of_woodworth() -> Iterator[tuple[str, Any, str]]:
         ({"others": 0.801}, NO),
     ):
         yield "W7", [*woodworth.few(), *woodworth.penalties(**options)], outcome
+
+
+def of_proxies() -> Iterator[tuple[str, Any, str]]:
+    others = [name for name in proxies.BLIND if name != proxies.OURS]
+    one, wide = (0.3, 0.05, 0.05, 0.3), (0.05,) * 4  # a decade of weights, and three
+
+    def windows(ours: Any, rest: Any) -> list[Any]:
+        return proxies.runs(windows={proxies.OURS: ours} | dict.fromkeys(others, rest))
+
+    yield "P5", windows(one, one), YES
+    yield "P5", windows(one, wide), NO
+    yield "P5", proxies.runs(windows={proxies.OURS: one} | dict.fromkeys(others[1:], one)), NO
+    scales = {proxies.OURS: (0.05, 0.05, (0.05, 0.3, 0.3))}
+    yield "P6", proxies.runs(), YES
+    yield "P6", proxies.runs(inits=scales), OPEN
+    yield "P6", proxies.runs(inits={proxies.OURS: (0.05, 0.05, 0.3)}), NO
 
 
 def of_razin() -> Iterator[tuple[str, Any, str]]:
@@ -332,6 +359,10 @@ def of_razin() -> Iterator[tuple[str, Any, str]]:
         ({"over": 0.989}, NO),
     ):
         yield "R4", razin.perturbations(**options), outcome
+    pairs = zip(razin.perturbations(), razin.perturbations(power=-0.9), strict=True)
+    yield "R4", [bad if bad.config["depth"] == 2 else good for good, bad in pairs], NO
+    pairs = zip(razin.tensors(), razin.tensors(error=0.3), strict=True)
+    yield "R5", [bad if bad.config["order"] == 3 else good for good, bad in pairs], NO
     yield "R4", lost(razin.perturbations(), razin.run, 0.99e-8), YES
     yield "R4", lost(razin.perturbations(), razin.run, 1.01e-8), OPEN
     for options, outcome in (
@@ -469,6 +500,7 @@ STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
         ),
         ("L3", li.flows, {"deep": {"excess": 4.99e-3}}, {"deep": {"excess": 5.01e-3}}),
     ],
+    "proxies": [],
     "razin2020": [
         ("R1", razin.flows, {"slope": -0.5499}, {"slope": -0.5551}),
         ("R1", razin.flows, {"slope": -0.4541}, {"slope": -0.4499}),
@@ -524,6 +556,7 @@ STUDIES = {
     "generalization": (generalization, of_generalization),
     "gunasekar2018": (gunasekar, of_gunasekar),
     "li2021": (li, of_li),
+    "proxies": (proxies, of_proxies),
     "razin2020": (razin, of_razin),
     "woodworth2020": (woodworth, of_woodworth),
     "zhao2022": (zhao, of_zhao),

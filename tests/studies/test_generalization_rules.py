@@ -222,6 +222,7 @@ def test_cost(times, outcome):
     found = verdict(costs(times), "G11")
     assert found.outcome == outcome
     assert "composition" not in found.reason
+    assert [(one.value, one.n) for one in found.estimates] == [(times, 1)] * 2
 
 
 def test_no_runs_no_verdicts():

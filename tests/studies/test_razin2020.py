@@ -388,6 +388,17 @@ def test_r6(fields, expected):
     assert verdict("R6", least(**fields)) == expected
 
 
+@pytest.mark.parametrize(("drop", "share"), [(0.0099, 1.0), (0.0101, 0.0)])
+def test_r6_says_where_a_functional_is_minimised_locally(drop, share):
+    runs = least()
+    for one in runs:
+        for found in one.records[0]["descents"].values():
+            found["drop"] = drop
+    (r6,) = [one for one in judge(runs) if one.claim == "R6"]
+    local = [one.value for one in r6.estimates if "descent lowers" in one.label]
+    assert local == [share] * 3
+
+
 @pytest.mark.slow
 def test_figures():
     runs = [*flows(), *perturbations(), *tensors(), *least()]

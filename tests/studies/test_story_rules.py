@@ -167,6 +167,11 @@ def test_s2(case):
     assert verdict("S2", recoveries(**options)).outcome == outcome
 
 
+def test_s2_has_an_estimate_for_each_number_of_entries():
+    found = verdict("S2", recoveries(dense=mixed(9)))
+    assert [(one.value, one.n) for one in found.estimates] == [(0.9, 10), (1.0, 10)]
+
+
 def test_s2_says_how_many():
     assert "9 of 10 seeds with 2000 entries" in verdict("S2", recoveries(dense=mixed(9))).reason
 
@@ -219,6 +224,17 @@ def test_s3_counts_the_rank():
     for one in runs:
         one.records[0]["rank"] = 6
     assert verdict("S3", runs).outcome == "not reproduced"
+
+
+def test_s3_says_which_work_with_a_floor_under_the_norm():
+    """Two seeds of three are enough."""
+    floored = []
+    for name, errors in (("gd", (1e-12, 1e-12, 0.3)), ("momentum", (1e-12, 0.3, 0.3))):
+        for seed, error in enumerate(errors):
+            config = {"group": "floored", "method": "explicit", "optimizer": name, "lr": 1.0, "seed": seed}
+            floored.append(run({"error": error, "rank": 5}, **config))
+    found = verdict("S3", [*tried(adam={0.01: GOOD}, **FAILING), *floored])
+    assert found.reason.endswith("with a floor under the norm, of gd, momentum work: gd")
 
 
 def test_s3_with_one_seed():
@@ -281,6 +297,13 @@ S4 = {
 def test_s4(case):
     options, outcome = S4[case]
     assert verdict("S4", swept(**options)).outcome == outcome
+
+
+def test_s4_says_how_many_decades_of_weights_recover():
+    for options, decades in (({}, 1.0), ({"weights": ((1e-2, 0.3), (1e-1, None))}, 0.0)):
+        first, growth = verdict("S4", swept(**options)).estimates
+        assert first.value == pytest.approx(decades, abs=1e-12)
+        assert growth.value == pytest.approx(50.0)
 
 
 # ---- S5 ---------------------------------------------------------------------------------------------------

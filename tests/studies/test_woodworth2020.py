@@ -236,6 +236,13 @@ def test_w6(fields, expected):
     assert verdict("W6", few(**fields)) == expected
 
 
+def test_the_penalties_of_w7_are_those_that_are_run():
+    run_ = {(one.p, one.q) for one in study.plan("quick", 0) if one.group == "explicit"}
+    assert run_ == {(fields["p"], fields["q"]) for fields in PENALTIES.values()}
+    assert PENALTIES["ℓ1"] == {"p": 1.0, "q": None}
+    assert PENALTIES["ℓ1/ℓ2"] == {"p": 1.0, "q": 2.0}
+
+
 def penalties(enough=1e-3, l1=0.9, others=1e-3):
     return [
         run(
