@@ -336,13 +336,3 @@ def test_one_expert_is_selected_by_the_name_that_is_reported():
     assert [(layer.name, layer.weight) for layer in penalty.penalized()] == [("up[1]", 0.5), ("up[3]", 2.0)]
     with pytest.raises(ValueError, match=r"layers: 'up\[9\]' is no name or pattern"):
         overt.SpectralPenalty(model, layers="up[9]")
-
-
-@pytest.mark.parametrize("side", ["lora_A", "lora_B"])
-def test_half_an_adapter_is_no_adapter(side):
-    """Its one factor is a weight like any other."""
-    model = Adapted()
-    setattr(model, side, None)
-    other = {"lora_A": "lora_B", "lora_B": "lora_A"}[side]
-    names = list(weight_spectra(model))
-    assert sorted(names) == ["base_layer.weight", f"{other}.off.weight", f"{other}.on.weight"]
