@@ -72,7 +72,7 @@ made = outer()
     module.__file__ = "changed_module.py"
     sys.modules["changed_module"] = module
     try:
-        exec(compile(source, "/somewhere/changed_module.py", "exec"), module.__dict__)
+        exec(compile(source, "/somewhere/changed_module.py", "exec", dont_inherit=True), module.__dict__)
         held = module.C().method
         assert [module.cached(), module.made(), held()] == [1, 1, 1]
         assert replaced("changed_module.py", source, source.replace("return 1", "return 2"))
