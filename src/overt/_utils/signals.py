@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command between two steps, never inside one that must be whole."""
+"""Ctrl-C, SIGTERM and a closed terminal end a command between two steps, never inside what must be whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 __all__ = ["Interrupted", "Interrupts", "shielded_children"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Windows has no SIGHUP; where it is ignored, as under nohup, it stays so.
+_HANGUP = getattr(signal, "SIGHUP", None)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if _HANGUP is None else [_HANGUP]))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Turn Ctrl-C and SIGTERM into `Interrupted` in a ``with`` block; a second one ends the process at once.
+    """Turn these signals into `Interrupted` in a ``with`` block; a second one ends the process at once.
 
     Outside the main thread, which alone can catch signals, it does nothing.
     """
@@ -46,6 +48,8 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for signum in _SIGNALS:
+                if signum == _HANGUP and signal.getsignal(signum) is signal.SIG_IGN:
+                    continue
                 self._before[signum] = signal.signal(signum, self._handle)
         return self
 

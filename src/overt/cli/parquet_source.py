@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overt._utils.errors import OvertError, UsageError
+from overt._utils.reading import brief, open_bounded
 from overt.cli.sources import Chunk, Wanted, find_columns
 
 __all__ = ["ParquetSource", "import_pyarrow"]
 
 _CHUNK = 1 << 16
+_ROWS, _ROWS_PER_BYTE = 10_000_000, 16  # rows that a file may claim, and more for each of its bytes
+_UNPACKED, _TIMES = 1 << 28, 256  # bytes that a column of a row group unpacks to, or times its size
+_LONGEST = 1 << 17  # letters of an id, as in text files
 
 
 def import_pyarrow(path: Path) -> Any:
@@ -61,32 +65,62 @@ class ParquetSource:
             If it cannot be read, naming the row.
         """
         try:
-            with self.path.open("rb") as file, self._arrow.parquet.ParquetFile(file) as table:
-                yield from self._read(table)
-        except self._arrow.ArrowException as error:
-            raise OvertError(f"{self.path} cannot be read as a Parquet file: {error}") from error
+            with open_bounded(self.path, 1 << 62) as file:
+                metadata = self._arrow.parquet.read_metadata(file)
+                names = self.names = self._columns(metadata.schema.to_arrow_schema())
+                self._check_size(metadata, names)
+                # Read apart from its uses, a long id takes its room once.
+                leaves = {metadata.schema.column(i).path for i in range(metadata.num_columns)}
+                apart = [name for name in names[:2] if name in leaves]
+                with self._arrow.parquet.ParquetFile(file, read_dictionary=apart) as table:
+                    yield from self._read(table, names)
+        except OvertError:
+            raise
+        except (self._arrow.ArrowException, UnicodeDecodeError, OverflowError) as error:
+            reason = "a text is not UTF-8" if isinstance(error, UnicodeDecodeError) else brief(error)
+            raise OvertError(f"{self.path} cannot be read as a Parquet file: {reason}") from error
+        except ValueError as error:
+            raise OvertError(f"cannot read {brief(error)}") from error
         except OSError as error:
             raise OvertError(f"cannot read {self.path}: {error.strerror or error}") from error
 
-    def _read(self, table: Any) -> Iterator[Chunk]:
-        schema = table.schema_arrow
-        if len(schema.names) < self.wanted.count:
+    def _columns(self, schema: Any) -> tuple[str, ...]:
+        """The names of the wanted columns."""
+        names = schema.names
+        if len(names) < self.wanted.count:
             raise OvertError(
-                f"{self.path}: {len(schema.names)} column(s) where at least {self.wanted.count} are needed"
+                f"{self.path}: {len(names)} column(s) where at least {self.wanted.count} are needed"
             )
-        places = find_columns(self.path, self.wanted, schema.names, len(schema.names))
-        self.names = tuple(schema.names[place] for place in places)
-        for name in self.names:
-            if schema.names.count(name) > 1:
+        places = find_columns(self.path, self.wanted, names, len(names))
+        for name in (names[place] for place in places):
+            if names.count(name) > 1:
                 raise OvertError(f"{self.path}: two columns are called {name!r}; rename one")
         kinds = [self._kind(schema.field(place).type) for place in places[:2]]
         self.textual = (kinds[0], kinds[1])
+        return tuple(names[place] for place in places)
+
+    def _check_size(self, metadata: Any, names: tuple[str, ...]) -> None:
+        """Refuse a small file that claims to unpack to very much, before it does so."""
+        size = self.path.stat().st_size
+        if metadata.num_rows > _ROWS + _ROWS_PER_BYTE * size:
+            raise OvertError(f"{self.path} claims {metadata.num_rows:,} rows, more than {size:,} bytes hold")
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+                wanted = column.path_in_schema.split(".")[0] in names
+                if wanted and unpacked > max(_UNPACKED, _TIMES * min(packed, size)):
+                    raise OvertError(
+                        f"{self.path}: a column of {packed:,} bytes claims to unpack to {unpacked:,}; "
+                        "write the table with smaller groups of rows"
+                    )
+
+    def _read(self, table: Any, names: tuple[str, ...]) -> Iterator[Chunk]:
         done = 0
-        for batch in table.iter_batches(batch_size=_CHUNK, columns=list(self.names)):
-            columns = [batch.column(name) for name in self.names]
-            rows = self._ids(columns[0], self.names[0], done)
-            cols = self._ids(columns[1], self.names[1], done)
-            values = self._values(columns[2], self.names[2], done) if self.wanted.valued else None
+        for batch in table.iter_batches(batch_size=_CHUNK, columns=list(names)):
+            columns = [batch.column(name) for name in names]
+            rows = self._ids(columns[0], names[0], done)
+            cols = self._ids(columns[1], names[1], done)
+            values = self._values(columns[2], names[2], done) if self.wanted.valued else None
             yield Chunk(rows, cols, values)
             done += len(rows)
 
@@ -102,13 +136,16 @@ class ParquetSource:
         if column.null_count:
             index = done + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise OvertError(f"{self.path} {self.where(index)}: the id in column {name!r} is missing")
+        codes = None
         if arrow.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+            column, codes = column.dictionary, column.indices.to_pylist()
         try:
             ids: list[str] = column.cast(arrow.string()).to_pylist()
         except arrow.ArrowException as error:
             raise OvertError(f"{self.path}: column {name!r} of type {column.type} cannot hold ids") from error
-        return ids
+        if max(map(len, ids), default=0) > _LONGEST:
+            raise OvertError(f"{self.path}: column {name!r} has an id of more than {_LONGEST:,} letters")
+        return ids if codes is None else [ids[code] for code in codes]
 
     def _values(self, column: Any, name: str, done: int) -> NDArray[np.float64]:
         arrow, types = self._arrow, self._arrow.types

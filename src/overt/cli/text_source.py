@@ -6,8 +6,9 @@ import csv
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -20,6 +21,7 @@ DELIMITERS = ("\t", "::", ";", ",")
 _WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "}
 _CHUNK = 1 << 15
 _SAMPLE = 20  # lines from which the delimiter is guessed
+_LONGEST = 1 << 20  # letters of a line
 
 
 class _Records(Iterator[list[str]]):
@@ -75,7 +77,7 @@ class TextSource:
         self._starts, self._offsets = [], []
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
-                yield from self._read(file)
+                yield from self._read(_lines(self.path, file))
         except UnicodeDecodeError as error:
             raise OvertError(
                 f"{self.path}{_bad_line(self.path)}: not UTF-8 text; convert the file to UTF-8 first"
@@ -122,7 +124,7 @@ class TextSource:
         rows: list[str] = []
         cols: list[str] = []
         values: list[float] = []
-        count, offset = 0, None
+        number, offset = 0, None
         for record in records if first is None else chain([first], records):
             try:
                 row, col = record[i].strip(), record[j].strip()
@@ -134,14 +136,14 @@ class TextSource:
                 if not _filled(record):
                     continue
                 raise self._fault(records.line_num, record, places)
-            if records.line_num - count != offset:
-                offset = records.line_num - count
-                self._starts.append(count)
+            if records.line_num - number != offset:
+                offset = records.line_num - number
+                self._starts.append(number)
                 self._offsets.append(offset)
             rows.append(row)
             cols.append(col)
             values.append(value)
-            count += 1
+            number += 1
             if len(rows) == _CHUNK:
                 yield self._chunk(rows, cols, values)
                 rows, cols, values = [], [], []
@@ -226,12 +228,23 @@ def _score(path: Path, sample: list[str], wanted: Wanted, delimiter: str) -> tup
     return (numbers, len(wide), even)
 
 
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file, of which none may be endless."""
+    for number in count(1):
+        line = file.readline(_LONGEST)
+        if len(line) == _LONGEST:
+            raise OvertError(f"{path} line {number}: longer than {_LONGEST:,} letters, which is no table")
+        if not line:
+            return
+        yield line
+
+
 def _bad_line(path: Path) -> str:
-    """Find the first line that is not UTF-8."""
+    """Find the first line that is not UTF-8; none of those before it is too long."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(lambda: file.readline(4 * _LONGEST), b""), start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:

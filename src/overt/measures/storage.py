@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_integer, check_number, check_sizes, message, optional
 from overt._utils.files import whole_file, write_whole
+from overt._utils.reading import brief, open_bounded, parse_json, read_arrays
 
 FORMAT = 1
+_MOST = {"npz": 2**30, "json": 2**26}  # bytes; JSON takes twenty times as many in memory
 _TENSORS = ("values", "stderr", "factor", "lower", "upper")
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _BASIS_DTYPES = _DTYPES | {
@@ -23,6 +26,8 @@ _BASIS_DTYPES = _DTYPES | {
     "complex128": torch.complex128,
     "complex64": torch.complex64,
 }
+_COUNTS = {"n_samples", "n_probes"}
+_WORDS = {"basis", "method", "covers"}
 _Made = TypeVar("_Made")
 
 
@@ -39,12 +44,16 @@ def write(plain: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     if kind == "json":
         del parts["factor"]
         lists = {name: None if part is None else part.tolist() for name, part in parts.items()}
-        write_whole(target, json.dumps(meta | lists, allow_nan=False, indent=1).encode())
+        data = json.dumps(meta | lists, allow_nan=False, indent=1).encode()
+        _check_size(target, len(data), "json", "save it as .npz")
+        write_whole(target, data)
         return
     arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
     if isinstance(basis, Tensor):
         arrays["basis_matrix"] = _portable(basis).numpy()
         meta["basis_dtype"] = _name(basis.dtype)
+    size = sum(array.nbytes for array in arrays.values())
+    _check_size(target, size, "npz", "leave out the factor: dataclasses.replace(spectrum, factor=None)")
     header = np.array(json.dumps(meta, allow_nan=False))
     with whole_file(target) as file:
         np.savez(file, meta=header, **arrays)
@@ -55,33 +64,74 @@ def read(path: str | os.PathLike[str], make: Callable[..., _Made]) -> _Made:
     source = Path(path)
     try:
         meta, parts = _read_json(source) if _kind(source) == "json" else _read_npz(source)
-        version = meta.pop("format")
+        version = check_integer(meta.pop("format"), "format", least=1, most=2**31)
         if version > FORMAT:
             raise ValueError(f"format {version} is newer than {FORMAT}; update overt")
         matrix = parts.pop("basis_matrix", None)
         dtype = meta.pop("basis_dtype", None)
+        meta = _checked(meta)
+        if matrix is not None and matrix.ndim != 2:
+            raise ValueError(f"basis_matrix must be a matrix, got shape {tuple(matrix.shape)}")
         if matrix is not None:  # in its own dtype, which says how far from orthonormal it may be
             meta["basis"] = matrix if dtype is None else matrix.to(_BASIS_DTYPES[dtype])
-        meta |= {n: tuple(meta[n]) for n in ("input_shape", "dims") if meta.get(n) is not None}
         return make(**meta, **parts)
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"path: {source} holds no spectrum written by Spectrum.save ({error})") from error
+        raise ValueError(
+            f"path: {source} holds no spectrum written by Spectrum.save ({brief(error)})"
+        ) from error
 
 
 def _read_json(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    content = json.loads(source.read_text(encoding="utf-8"))
+    with open_bounded(source, _MOST["json"]) as file:
+        content = _record(file.read())
     dtype = _DTYPES[content.pop("dtype")]
     lists = {name: content.pop(name, None) for name in _TENSORS}
     return content, {n: torch.tensor(part, dtype=dtype) for n, part in lists.items() if part is not None}
 
 
 def _read_npz(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with np.load(source, allow_pickle=False) as file:
-        meta = json.loads(str(file["meta"]))
-        del meta["dtype"]
-        return meta, {name: torch.from_numpy(file[name]) for name in file.files if name != "meta"}
+    arrays = read_arrays(source, (*_TENSORS, "basis_matrix", "meta"), _MOST["npz"])
+    meta = arrays.pop("meta")
+    if meta.nbytes > _MOST["json"]:
+        raise ValueError("its member meta is too large")
+    content = _record(str(meta))
+    del content["dtype"]
+    return content, {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _record(text: str | bytes) -> dict[str, Any]:
+    content = parse_json(text)
+    if not isinstance(content, dict):
+        raise TypeError("its JSON is no record")
+    return content
+
+
+def _checked(meta: dict[str, Any]) -> dict[str, Any]:
+    """The fields beside the tensors, if they are of the kinds that a spectrum has."""
+    checked: dict[str, Any] = {}
+    checked |= {
+        name: check_integer(meta.pop(name), name, least=0, most=2**63) for name in _COUNTS & set(meta)
+    }
+    for name in _WORDS & set(meta):
+        if not isinstance(meta[name], str) or len(meta[name]) > 200 or not meta[name].isprintable():
+            raise TypeError(message(name, "a word or a few", meta[name]))
+        checked[name] = meta.pop(name)
+    for name in ("input_shape", "dims"):
+        least = 1 if name == "input_shape" else -64
+        checked[name] = optional(check_sizes, meta.pop(name, None), name, least=least)
+    checked["tail"] = check_number(meta.pop("tail", 0.0), "tail")
+    checked["trace_squared"] = optional(check_number, meta.pop("trace_squared", None), "trace_squared")
+    if meta:
+        raise ValueError(f"it has the unknown field {brief(next(iter(meta)))!r}")
+    return checked
+
+
+def _check_size(target: Path, size: int, kind: str, remedy: str) -> None:
+    """Refuse to write what would not be read back."""
+    if size > 0.99 * _MOST[kind]:
+        raise ValueError(f"path: {target} would have {size:,} bytes, more than are read back; {remedy}")
 
 
 def _kind(path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 VARIABLE = "OVERT_DATA"
 """Environment variable that names a folder with the data files."""
 
+_MOST = 2**28  # bytes, packed or not; the largest published file has 47 million
 _TIMEOUT = 30  # seconds without an answer from the publisher
 
 
@@ -116,7 +117,7 @@ def _in_data_folder(file: DataFile) -> Path | None:
     try:
         found = _sha256(path, file.unpacked)
     except OSError as error:
-        raise ValueError(f"{path} (found through {VARIABLE}) cannot be read: {_brief(error)}") from error
+        raise ValueError(f"{path} (found through {VARIABLE}) cannot be read: {_cause(error)}") from error
     if found not in file.sha256:
         raise ValueError(
             f"{path} (found through {VARIABLE}) has SHA-256 {found}, expected {' or '.join(file.sha256)}; "
@@ -144,7 +145,7 @@ def _download(file: DataFile, folder: Path) -> Path:
     # checksum; pooch has then deleted what came.
     except (OSError, ValueError) as error:
         raise DataUnavailableError(
-            f"{file.name} is not here and could not be downloaded from {file.url} ({_brief(error)}). "
+            f"{file.name} is not here and could not be downloaded from {file.url} ({_cause(error)}). "
             f"Set {VARIABLE} to a folder that holds it, or connect to a network that reaches that address"
         ) from error
     finally:
@@ -175,14 +176,18 @@ def _sha256(path: Path, unpacked: bool) -> str:
     digest = hashlib.sha256()
     try:
         with gzip.open(path) if unpacked else path.open("rb") as stream:
-            while block := stream.read(2**20):
+            for _ in range(_MOST // 2**20):
+                if not (block := stream.read(2**20)):
+                    break
                 digest.update(block)
+            else:
+                raise OSError(f"it holds more than the {_MOST:,} bytes of a published file")
     except (EOFError, zlib.error) as error:
         raise OSError(f"it is no whole gzip file ({error})") from error
     return digest.hexdigest()
 
 
-def _brief(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and len(text) > 120:
         text = ""  # the network libraries nest whole object representations; the type says enough

@@ -7,17 +7,21 @@ import math
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from overt._utils.checks import check_integer, check_seed, message, optional
+from overt._utils.reading import brief, open_bounded
 from overt._utils.seeds import seeded
 from overt.problems.fetch import FASHION_MNIST, fetch
 
 _UNSIGNED_BYTES = 0x08
-_LARGEST = 2**31  # bytes of content; the largest file of the MNIST family has 47 million
+_DIMENSIONS = 8
+_LARGEST = 2**30  # bytes of content; the largest file of the MNIST family, of EMNIST, has 640 million
+_DEFLATE = 1032  # times as many bytes as a file of the gzip format has may come out of it, at most
 
 
 @dataclass(frozen=True)
@@ -203,27 +207,40 @@ def read_idx(path: Path) -> Tensor:
     Raises
     ------
     ValueError
-        The file cannot be read, is of another format or type, is larger than 2 GiB, or is shorter or longer
+        The file cannot be read, is of another format or type, is larger than 1 GiB, or is shorter or longer
         than its header says.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        packed = path.suffix == ".gz"
+        with open_bounded(path, 2 * _LARGEST) as file, gzip.open(file) if packed else file as stream:
             start = stream.read(4)
             if len(start) < 4 or start[:2] != b"\0\0":
                 raise ValueError(f"{path} is no idx file: it begins with {start.hex() or 'nothing'}")
             if start[2] != _UNSIGNED_BYTES:
                 raise ValueError(f"{path} holds type 0x{start[2]:02x}; only unsigned bytes (0x08) are read")
             sizes = np.frombuffer(stream.read(4 * start[3]), dtype=">u4")
-            if len(sizes) != start[3]:
-                raise ValueError(f"{path} ends within its header")
+            if len(sizes) != start[3] or start[3] > _DIMENSIONS:
+                raise ValueError(f"{path} ends within its header, or has more than {_DIMENSIONS} dimensions")
             shape = tuple(int(size) for size in sizes)
             count = math.prod(shape)
             if count > _LARGEST:
                 raise ValueError(f"{path} claims {count} bytes, more than the {_LARGEST} allowed")
-            content = stream.read(count + 1)
+            if count > path.stat().st_size * (_DEFLATE if packed else 1):
+                raise ValueError(f"{path} claims {count} bytes, more than so small a file holds")
+            content = bytearray(count)
+            read = _read_into(stream, content)
+            more = len(stream.read(1))
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if len(content) != count:
-        more = "more" if len(content) > count else f"only {len(content)}"
-        raise ValueError(f"{path} should hold {count} bytes for shape {shape}, and holds {more}")
-    return torch.from_numpy(np.frombuffer(bytearray(content), np.uint8)).reshape(shape)
+        raise ValueError(f"{path} cannot be read: {brief(error)}") from error
+    if read + more != count:
+        held = "more" if more else f"only {read}"
+        raise ValueError(f"{path} should hold {count} bytes for shape {shape}, and holds {held}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8)).reshape(shape)
+
+
+def _read_into(stream: Any, content: bytearray) -> int:
+    """Fill `content` from a stream; the number of bytes that came."""
+    view, done = memoryview(content), 0
+    while done < len(content) and (came := stream.readinto(view[done : done + 2**20])):
+        done += came
+    return done

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from overt._utils.checks import check_choice, check_number
+from overt._utils.reading import brief, open_bounded
 from overt._utils.seeds import seeded
 from overt.problems.completion import CompletionProblem, Entries
 from overt.problems.fetch import MOVIELENS_100K, fetch
@@ -20,6 +21,8 @@ SPLITS = ("u1", "u2", "u3", "u4", "u5", "random")
 
 _SHAPE = (943, 1682)
 _LIMIT = 4 * 2**20  # bytes; the largest member has 1 979 173
+_LARGEST = 16 * 2**20  # bytes of the archive, which has 4 924 029
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
 
 
 def movielens_100k(
@@ -101,8 +104,14 @@ def read_member(archive: Path, member: str, *, limit: int) -> str:
         No zip archive, no such member, larger than `limit`, damaged, encrypted, or not ASCII text.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with open_bounded(archive, _LARGEST) as file, zipfile.ZipFile(file) as opened:
+            if [info.filename for info in opened.infolist()].count(member) > 1:
+                raise ValueError(f"{archive}: {member} comes twice")
             info = opened.getinfo(member)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(
+                    f"{archive}: {member} cannot be read: it is packed by another method than deflate"
+                )
             if info.file_size > limit:
                 raise ValueError(
                     f"{archive}: {member} claims {info.file_size} bytes, more than the {limit} allowed"
@@ -112,8 +121,8 @@ def read_member(archive: Path, member: str, *, limit: int) -> str:
                 content = stream.read(limit + 1)
     except KeyError:
         raise ValueError(f"{archive}: there is no member {member}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{archive}: {member} cannot be read: {error}") from error
+    except (OSError, *_DAMAGE) as error:
+        raise ValueError(f"{archive}: {member} cannot be read: {brief(error)}") from error
     if len(content) > limit:
         raise ValueError(f"{archive}: {member} unpacks to more than the {limit} bytes allowed")
     try:

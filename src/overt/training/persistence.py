@@ -8,10 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from overt._utils.reading import brief
 from overt._utils.tensors import is_finite
 from overt.training.checkpoint import load_checkpoint, pack, save_checkpoint, unpack
 from overt.training.settings import Settings, fingerprint
 from overt.training.state import RunState
+
+_SMALL, _COPIES = 2**28, 1024
 
 
 class RunCheckpoint:
@@ -61,14 +64,14 @@ class RunCheckpoint:
         """
         if self._path is None or not self._path.exists():
             return None
-        tensors, data = load_checkpoint(self._path)
+        tensors, data = load_checkpoint(self._path, self._largest())
         self._check_config(data.get("config"))
         faults = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OverflowError)
         try:
             return self._put_back(tensors, data)
         except faults as error:
             raise ValueError(
-                f"cannot resume from {self._path}: its contents are not those of a run ({error}); "
+                f"cannot resume from {self._path}: its contents are not those of a run ({brief(error)}); "
                 "delete the file to start anew"
             ) from None
 
@@ -78,11 +81,18 @@ class RunCheckpoint:
         other = stored if isinstance(stored, dict) else {}
         names = sorted(n for n in {*self._config, *other} if self._config.get(n) != other.get(n))
         first = names[0]
+        was, now = brief(repr(other.get(first))), self._config.get(first)
         raise ValueError(
-            f"cannot resume from {self._path}: it is of a run with other arguments ({', '.join(names)}; "
-            f"{first} was {other.get(first)!r}, is {self._config.get(first)!r}); build model and problem "
+            f"cannot resume from {self._path}: it is of a run with other arguments "
+            f"({brief(', '.join(names))}; {brief(first)} was {was}, is {now!r}); build model and problem "
             "from the same seeds, choose another file, or delete this one"
         )
+
+    def _largest(self) -> int:
+        """Bytes that the file may have: optimizers keep at most some hundred copies of the parameters."""
+        values = self._model.state_dict().values()
+        model = sum(int(value.numel()) * int(value.element_size()) for value in values)
+        return _SMALL + _COPIES * model
 
     def _put_back(self, tensors: dict[str, Tensor], data: dict[str, Any]) -> RunState:
         schedule, penalty = self._settings.schedule, self._settings.penalty

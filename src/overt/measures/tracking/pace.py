@@ -104,10 +104,10 @@ class Pace:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue the account of `state_dict`."""
-        self._earlier, self._began = float(state["seconds"]), self.now()
-        self.spent, self.setup = float(state["spent"]), float(state["setup"])
-        self._last_cost = float(state["cost"])
+        earlier, spent, setup, cost = (float(state[name]) for name in ("seconds", "spent", "setup", "cost"))
         self._count, self._next = int(state["count"]), int(state["next"])
+        self._earlier, self._began = earlier, self.now()
+        self.spent, self.setup, self._last_cost = spent, setup, cost
 
     def _after(self, step: int) -> int:
         if self._at is not None:

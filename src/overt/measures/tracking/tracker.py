@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from torch import nn
 from overt._utils.checks import check_callable, check_flag, check_integer, message, optional
 from overt._utils.console import LiveLine
 from overt._utils.files import write_whole
+from overt._utils.reading import brief, open_bounded, parse_json
 from overt.measures.tracking.pace import DEFAULT_CLOCK, Pace, check_step
 from overt.measures.tracking.recorded import fixed_inputs, numbers_of, plain, views_of
 from overt.networks.guard import untouched
 from overt.networks.modules import check_module
 
 _FORMAT = "overt.SpectrumTracker/1"
+_MOST, _LONGEST = 2**30, 2**24  # bytes of a file that is read, and of a line of it
 
 
 class SpectrumTracker:
@@ -222,8 +225,9 @@ class SpectrumTracker:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`."""
-        self.rows, self.skipped = list(state["rows"]), list(state["skipped"])
+        rows, skipped = list(state["rows"]), list(state["skipped"])
         self._pace.load_state_dict(dict(state["pace"]))
+        self.rows, self.skipped = rows, skipped
 
     def load(self, path: str | os.PathLike[str]) -> SpectrumTracker:
         """Continue from a file that `save` wrote; returns the tracker.
@@ -236,15 +240,20 @@ class SpectrumTracker:
             It cannot be read.
         """
         try:
-            head, *lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+            lines = _lines(Path(path))
+            head: dict[str, Any] = next(lines, {})
             if head.pop("format") != _FORMAT:
                 raise ValueError("its first line names another format")
             kinds: dict[str, list[dict[str, Any]]] = {"row": [], "skipped": []}
             for line in lines:
                 kinds[line.pop("kind")].append(line)
+            if not all(isinstance(row["spectra"], dict) for row in kinds["row"]):
+                raise ValueError("a row has no spectra")
+            if not all(math.isfinite(number) for number in head.values()):
+                raise ValueError("its account of time is not finite")
             self.load_state_dict({"rows": kinds["row"], "skipped": kinds["skipped"], "pace": head})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is no file of a SpectrumTracker ({error})") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{path} is no file of a SpectrumTracker ({brief(error)})") from None
         return self
 
     def close(self) -> None:
@@ -297,3 +306,12 @@ def line_of(row: dict[str, Any], share: float) -> str:
         parts.append(f"effective rank {', '.join(ranks[:3])}{more}")
     parts.append(f"{row['seconds']:.1f} s, recording {100 * share:.1f} %")
     return "  ".join(parts)
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    """The JSON of each line of a file."""
+    with open_bounded(path, _MOST) as file:
+        while line := file.readline(_LONGEST + 1):
+            if len(line) > _LONGEST:
+                raise ValueError(f"a line is longer than {_LONGEST:,} bytes")
+            yield parse_json(line)
