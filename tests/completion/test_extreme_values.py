@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -155,3 +156,50 @@ def test_any_numbers_are_completed_by_finite_ones_or_refused(X: Array) -> None:
         assert completed.dtype == X.dtype
         seen = ~np.isnan(X)
         np.testing.assert_array_equal(completed[seen], X[seen])
+
+
+TYPES: dict[str, Callable[[Array], Any]] = {
+    "float64": lambda X: X,
+    "float32": lambda X: X.astype(np.float32),
+    "float16": lambda X: X.astype(np.float16),
+    "bfloat16": lambda X: torch.as_tensor(X).bfloat16(),
+}
+LARGEST = {name: float(torch.finfo(getattr(torch, name)).max) for name in TYPES}
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(list(TYPES)),
+    st.one_of(st.floats(-300, 308.25), st.floats(-5, 0).map(lambda below: ("top", below))),
+    st.sampled_from(["auto", "irls", "bayes", "soft_impute", "nuclear"]),
+    st.sampled_from([0.0, 0.1, 1.0]),
+)
+def test_all_answers_are_finite_at_any_scale_or_the_values_are_refused(
+    kind: str, scale: Any, solver: str, noise: float
+) -> None:
+    """Scales in decades from 1e-300, or counted from the type's largest number down."""
+    X = table(noise)
+    size = LARGEST[kind] * 10 ** scale[1] if isinstance(scale, tuple) else min(10.0**scale, LARGEST[kind])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values = TYPES[kind](X / np.nanmax(np.abs(X)) * size)
+        est, refusal = answer_or_refusal(lambda: MatrixCompletion(solver).fit(values))
+        if refusal:
+            assert "too large" in refusal or "infinity" in refusal
+            assert size > LARGEST[kind] / 1e6
+            return
+        rows, cols = np.indices(X.shape).reshape(2, -1)
+        answers = {
+            "predict": est.predict(rows, cols),
+            "std": est.predict(rows, cols, return_std=True)[1],
+            "interval": est.predict_interval(rows, cols, level=1 - 1e-12),
+            "sample": est.sample(3, rows, cols),
+            "transform": est.transform(values),
+            "singular values": est.singular_values_,
+            "offsets": est.column_offsets_,
+        }
+        for name, answer in answers.items():
+            assert np.isfinite(np.asarray(answer)).all(), name
+        errors = [est.heldout_error_, *est.heldout_interval_, est.baseline_error_, est.noise_std_]
+        assert not np.isinf(errors).any()

@@ -1,73 +1,21 @@
-"""What every study keeps. A new one needs one line in SMALLEST; a test fails while it has none."""
+"""What every study keeps. A new one needs one line in smallest_runs.py; a test fails while it has none."""
 
 from __future__ import annotations
 
 import json
 import math
-import struct
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+from smallest_runs import SMALLEST, smallest, write_images
 
 from overt.studies import Run, RunContext, RunOutput, Study, StudyConfig, Verdict, registry
 from overt.studies.base import Outcome
 from overt.studies.claims.assess import Stored, assess
 from overt.studies.runs.identity import config_hash, run_name
 from overt.studies.runs.records import dump_lines, load_lines
-
-TINY = {"n": 8, "rank": 1, "n_observed": 40, "max_steps": 20}
-# A run of each study that takes a moment; IMAGES stands for a folder of small pictures.
-IMAGES = "a folder of small pictures"
-SMALLEST: dict[str, dict[str, Any]] = {
-    "story": {"group": "depths", "method": "deep", "depth": 2, "optimizer": "gd", "weight": 0.0, **TINY},
-    "arora2019": {"group": "completion", "depth": 2, **TINY},
-    "razin2020": {"group": "entry", "depth": 2, "loss_target": 1e-2},
-    "zhao2022": {"group": "depths", "method": "train", "depth": 1, **TINY},
-    "li2021": {
-        "group": "path",
-        "depth": 1,
-        "weights": (0.1,),
-        "n": 4,
-        "rank": 2,
-        "n_observed": 16,
-        "condition_number": 2.0,
-        "epsilon": 0.5,
-        "max_steps": 20,
-    },
-    "woodworth2020": {"group": "minimum", "n": 12, "n_observed": 5, "nonzeros": 2, "max_steps": 50},
-    "gunasekar2018": {
-        "group": "regress",
-        "n": 12,
-        "n_observed": 5,
-        "optimizer": "gd",
-        "lr": 1e-2,
-        "max_steps": 50,
-    },
-    "proxies": {"group": "inverse", **TINY, "references": 1},
-    "adam": {"group": "optimizers", **TINY},
-    "measure": {"group": "collapse", "model": "diagonal", "size": 6, "max_steps": 50, "points": 2},
-    "generalization": {
-        "source": IMAGES,
-        "method": "weight_decay",
-        "widths": (6,),
-        "n_train": 30,
-        "n_validation": 30,
-        "n_test": 40,
-        "max_steps": 5,
-    },
-    "predict": {
-        "source": IMAGES,
-        "depth": 1,
-        "width": 6,
-        "n_train": 40,
-        "n_test": 40,
-        "lr": 0.05,
-        "target_loss": 0.5,
-        "noise_draws": 1,
-    },
-}
 
 
 def test_every_study_is_here():
@@ -81,18 +29,8 @@ def study(request: pytest.FixtureRequest) -> Study[Any]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four idx files of 8×8 pictures in two classes, which the brighter half tells apart."""
     path = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for name, count in (("train", 80), ("t10k", 60)):
-        labels = np.arange(count) % 2
-        pixels = rng.integers(0, 100, size=(count, 8, 8))
-        for image, label in zip(pixels, labels, strict=True):
-            image[4 * label : 4 * label + 4] += 100
-        head = struct.pack(">4B3I", 0, 0, 8, 3, count, 8, 8)
-        (path / f"{name}-images-idx3-ubyte").write_bytes(head + pixels.astype(np.uint8).tobytes())
-        head = struct.pack(">4BI", 0, 0, 8, 1, count)
-        (path / f"{name}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
+    write_images(path)
     return path
 
 
@@ -160,17 +98,6 @@ def test_unknown_settings_are_refused(study: Study[Any]):
 
 
 # ---- the smallest run ------------------------------------------------------------------------------------
-
-
-def smallest(study: Study[Any], images: Path) -> StudyConfig:
-    """The study's smallest run, of the configuration that takes its fields."""
-    fields = {name: str(images) if value == IMAGES else value for name, value in SMALLEST[study.name].items()}
-    planned = study.plan("quick", 0)
-    kinds = {
-        type(config): None for config in planned if getattr(config, "group", None) == fields.get("group")
-    }
-    (kind, *_) = kinds or {type(planned[0]): None}
-    return kind(seed=0, **fields)
 
 
 @pytest.fixture(scope="module")

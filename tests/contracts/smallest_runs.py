@@ -1,0 +1,88 @@
+"""A run of each study that takes a moment, for the contract of all studies and for the campaign of faults."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overt.studies import Study, StudyConfig
+
+TINY = {"n": 8, "rank": 1, "n_observed": 40, "max_steps": 20}
+# A run of each study that takes a moment; IMAGES stands for a folder of small pictures.
+IMAGES = "a folder of small pictures"
+SMALLEST: dict[str, dict[str, Any]] = {
+    "story": {"group": "depths", "method": "deep", "depth": 2, "optimizer": "gd", "weight": 0.0, **TINY},
+    "arora2019": {"group": "completion", "depth": 2, **TINY},
+    "razin2020": {"group": "entry", "depth": 2, "loss_target": 1e-2},
+    "zhao2022": {"group": "depths", "method": "train", "depth": 1, **TINY},
+    "li2021": {
+        "group": "path",
+        "depth": 1,
+        "weights": (0.1,),
+        "n": 4,
+        "rank": 2,
+        "n_observed": 16,
+        "condition_number": 2.0,
+        "epsilon": 0.5,
+        "max_steps": 20,
+    },
+    "woodworth2020": {"group": "minimum", "n": 12, "n_observed": 5, "nonzeros": 2, "max_steps": 50},
+    "gunasekar2018": {
+        "group": "regress",
+        "n": 12,
+        "n_observed": 5,
+        "optimizer": "gd",
+        "lr": 1e-2,
+        "max_steps": 50,
+    },
+    "proxies": {"group": "inverse", **TINY, "references": 1},
+    "adam": {"group": "optimizers", **TINY},
+    "measure": {"group": "collapse", "model": "diagonal", "size": 6, "max_steps": 50, "points": 2},
+    "generalization": {
+        "source": IMAGES,
+        "method": "weight_decay",
+        "widths": (6,),
+        "n_train": 30,
+        "n_validation": 30,
+        "n_test": 40,
+        "max_steps": 5,
+    },
+    "predict": {
+        "source": IMAGES,
+        "depth": 1,
+        "width": 6,
+        "n_train": 40,
+        "n_test": 40,
+        "lr": 0.05,
+        "target_loss": 0.5,
+        "noise_draws": 1,
+    },
+}
+
+
+def write_images(path: Path) -> None:
+    """Four idx files of 8×8 pictures in two classes, which the brighter half tells apart."""
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 80), ("t10k", 60)):
+        labels = np.arange(count) % 2
+        pixels = rng.integers(0, 100, size=(count, 8, 8))
+        for image, label in zip(pixels, labels, strict=True):
+            image[4 * label : 4 * label + 4] += 100
+        head = struct.pack(">4B3I", 0, 0, 8, 3, count, 8, 8)
+        (path / f"{name}-images-idx3-ubyte").write_bytes(head + pixels.astype(np.uint8).tobytes())
+        head = struct.pack(">4BI", 0, 0, 8, 1, count)
+        (path / f"{name}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
+
+
+def smallest(study: Study[Any], images: Path) -> StudyConfig:
+    """The study's smallest run, of the configuration that takes its fields."""
+    fields = {name: str(images) if value == IMAGES else value for name, value in SMALLEST[study.name].items()}
+    planned = study.plan("quick", 0)
+    kinds = {
+        type(config): None for config in planned if getattr(config, "group", None) == fields.get("group")
+    }
+    (kind, *_) = kinds or {type(planned[0]): None}
+    return kind(seed=0, **fields)
