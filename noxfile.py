@@ -80,3 +80,12 @@ def package(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Small changes of the source, drawn with a seed: does a test notice?"""
     session.run(sys.executable, "benchmarks/mutants.py", *session.posargs)
+
+
+@nox.session
+def campaign(session: nox.Session) -> None:
+    """Faults and fuzz for an hour; ``nox -s campaign -- --kills 20 --parts kills`` for less. Not in CI."""
+    own = session.virtualenv.venv_backend == "none"
+    if not own:
+        session.install("-c", "constraints.txt", "-e", ".[dev,campaign]")
+    session.run(sys.executable if own else "python", "tests/campaign", *session.posargs)
