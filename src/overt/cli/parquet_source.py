@@ -82,7 +82,7 @@ class ParquetSource:
         except ValueError as error:
             raise OvertError(f"cannot read {brief(error)}") from error
         except OSError as error:
-            raise OvertError(f"cannot read {self.path}: {error.strerror or error}") from error
+            raise OvertError(f"cannot read {self.path}: {brief(error.strerror or error)}") from error
 
     def _columns(self, schema: Any) -> tuple[str, ...]:
         """The names of the wanted columns."""
