@@ -103,6 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="*", default=[*COUNTS, "fuzz"], choices=[*COUNTS, "fuzz"])
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--folder", type=Path, help="where to work")
+    parser.add_argument("--keep", action="store_true", help="keep parts made on another commit")
     parser.add_argument("--anew", action="store_true", help="make parts again that are there")
     options = parser.parse_args()
     options.out = options.out.resolve()
@@ -116,14 +117,18 @@ def _earlier(options: argparse.Namespace) -> dict[str, Any]:
         found = json.loads(options.out.read_text())
     except (OSError, ValueError):
         return fresh
-    same = found.get("commit") == fresh["commit"] and not options.anew
-    return found if same else fresh
+    if options.anew:
+        return fresh
+    parts = found.get("parts", {})
+    kept = {name: part for name, part in parts.items() if options.keep or part["commit"] == fresh["commit"]}
+    return {**fresh, "parts": kept}
 
 
 def _keep(name: str, part: dict[str, Any], options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Add a part to the result on the disk, where another process may have added some."""
-    later = _earlier(options) if not options.anew else result
-    result["parts"] = {**later["parts"], **result["parts"], name: part}
+    options.anew = False
+    part = {"commit": result["commit"], **part}
+    result["parts"] = {**_earlier(options)["parts"], **result["parts"], name: part}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -147,6 +147,7 @@ def _hypothesis(name: str, seconds: int, seed: int, folder: Path) -> None:
 
     settings = hypothesis.settings(
         max_examples=200,
+        print_blob=False,
         deadline=None,
         database=None,
         phases=[Phase.generate],
