@@ -32,16 +32,17 @@ def main() -> int:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     sys.path.insert(0, str(HERE))
-    wanted = [part for part in options.parts if part not in result["parts"]]
-    faults = [part for part in wanted if part in COUNTS]
+    faults = [part for part in options.parts if part in COUNTS and part not in result["parts"]]
     if faults:
         _faults(faults, options, result)
-    if "fuzz" in wanted:
+    if "fuzz" in options.parts:
         import fuzzing
+        from readers import NAMES
 
-        began = time.monotonic()
-        found = fuzzing.fuzz(options.seconds, options.seed, options.readers)
-        _keep("fuzz", {**found, "seconds": round(time.monotonic() - began)}, options, result)
+        done = result["parts"].get("fuzz", {"readers": {}})["readers"]
+        names = [name for name in NAMES if name in (options.readers or NAMES) and name not in done]
+        for found in fuzzing.fuzz(options.seconds, options.seed, names):
+            _keep("fuzz", found, options, result)
     losses = sum(len(part["losses"]) for part in result["parts"].values())
     for name, part in result["parts"].items():
         print(f"{name:8} survived {part['survived']} of {part['tried']}, {part['seconds']} s")
@@ -127,8 +128,14 @@ def _earlier(options: argparse.Namespace) -> dict[str, Any]:
 def _keep(name: str, part: dict[str, Any], options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Add a part to the result on the disk, where another process may have added some."""
     options.anew = False
-    part = {"commit": result["commit"], **part}
-    result["parts"] = {**_earlier(options)["parts"], **result["parts"], name: part}
+    parts = _earlier(options)["parts"]
+    if name == "fuzz" and name in parts:  # a reader more
+        before = parts[name]
+        numbers = ("tried", "survived", "tracebacks", "seconds", "losses")
+        part = {key: before[key] + part[key] for key in numbers} | {
+            "readers": {**before["readers"], **part["readers"]}
+        }
+    result["parts"] = {**parts, name: {"commit": result["commit"], **part}}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 

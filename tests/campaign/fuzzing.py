@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +28,34 @@ SEEN = ["overt._utils", "overt.cli", "overt.studies.runs", "overt.studies.claims
 SEEN += ["overt.measures.tracking", "overt.training", "overt.problems", "zipfile", "json", "csv", "gzip"]
 
 
-def fuzz(seconds: int, seed: int, only: list[str] | None) -> dict[str, Any]:
-    """Fuzz all readers for some seconds in all; a crash, a hang or too much memory is a loss."""
-    from readers import NAMES, WEIGHTS
+def fuzz(seconds: int, seed: int, names: list[str]) -> Iterator[dict[str, Any]]:
+    """Fuzz readers for some seconds in all; what came of each: a crash, a hang or much memory is a loss."""
+    from readers import WEIGHTS
 
-    names = [name for name in NAMES if not only or name in only]
     weights = {name: WEIGHTS.get(name, 1.0) for name in names}
-    found: dict[str, Any] = {"tried": 0, "survived": 0, "tracebacks": 0, "losses": [], "readers": {}}
     fuzzers = {"atheris": ATHERIS, "hypothesis": 1 - ATHERIS}
     if importlib.util.find_spec("atheris") is None:
         print("atheris is not installed: pip install -e '.[campaign]'; hypothesis alone fuzzes", flush=True)
         fuzzers = {"hypothesis": 1.0}
     for name in names:
+        found: dict[str, Any] = {"tried": 0, "survived": 0, "tracebacks": 0, "losses": []}
+        fuzzed: dict[str, Any] = {}
         for fuzzer, share in fuzzers.items():
             asked = max(1, round(seconds * weights[name] / sum(weights.values()) * share))
             result = _one(name, fuzzer, asked, seed)
-            key = f"{result['reader']}: {fuzzer}"
-            print(f"  {key}: {result['inputs']} inputs in {result['seconds']} s {result['loss']}", flush=True)
+            said = f"{result['reader']}, {fuzzer}: {result['inputs']} inputs in {result['seconds']} s"
+            print(f"  {said} {result['loss']}", flush=True)
             found["tried"] += result["inputs"]
             found["survived"] += result["inputs"] - bool(result["loss"])
             if result["loss"]:
-                found["losses"].append(f"{key}: {result['loss']}")
+                found["losses"].append(f"{said}: {result['loss']}")
                 found["tracebacks"] += 1
-            found["readers"][key] = {field: result[field] for field in ("inputs", "seconds")}
-    return found
+            fuzzed |= {
+                "reader": result["reader"],
+                fuzzer: {key: result[key] for key in ("inputs", "seconds")},
+            }
+        found["seconds"] = sum(fuzzed[fuzzer]["seconds"] for fuzzer in fuzzers)
+        yield {**found, "readers": {name: fuzzed}}
 
 
 def _one(name: str, fuzzer: str, seconds: int, seed: int) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Reader:
             self.read(data)
         except self.allowed as refusal:
             line = str(refusal)
+            if OvertError in self.allowed:
+                line = " ".join(line.split())  # as the command line does
             if "\n" in line or not line or len(line) > LONGEST:
                 raise AssertionError(
                     f"{self.name}: a refusal of {len(line)} letters: {line[:300]!r}"

@@ -17,7 +17,7 @@ __all__ = ["ParquetSource", "import_pyarrow"]
 
 _CHUNK = 1 << 16
 _ROWS, _ROWS_PER_BYTE = 10_000_000, 16  # rows that a file may claim, and more for each of its bytes
-_UNPACKED, _TIMES = 1 << 28, 256  # bytes that a column of a row group unpacks to, or times its size
+_UNPACKED, _TIMES = 1 << 28, 256  # bytes that a group of rows unpacks to, or times the file
 _LONGEST = 1 << 17  # letters of an id, as in text files
 
 
@@ -68,7 +68,7 @@ class ParquetSource:
             with open_bounded(self.path, 1 << 62) as file:
                 metadata = self._arrow.parquet.read_metadata(file)
                 names = self.names = self._columns(metadata.schema.to_arrow_schema())
-                self._check_size(metadata, names)
+                self._check_size(metadata)
                 # Read apart from its uses, a long id takes its room once.
                 leaves = {metadata.schema.column(i).path for i in range(metadata.num_columns)}
                 apart = [name for name in names[:2] if name in leaves]
@@ -99,20 +99,18 @@ class ParquetSource:
         self.textual = (kinds[0], kinds[1])
         return tuple(names[place] for place in places)
 
-    def _check_size(self, metadata: Any, names: tuple[str, ...]) -> None:
+    def _check_size(self, metadata: Any) -> None:
         """Refuse a small file that claims to unpack to very much, before it does so."""
         size = self.path.stat().st_size
         if metadata.num_rows > _ROWS + _ROWS_PER_BYTE * size:
             raise OvertError(f"{self.path} claims {metadata.num_rows:,} rows, more than {size:,} bytes hold")
+        # Not of single columns: asked for one of a damaged file, pyarrow ends the process.
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            for column in map(group.column, range(group.num_columns)):
-                packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
-                wanted = column.path_in_schema.split(".")[0] in names
-                if wanted and unpacked > max(_UNPACKED, _TIMES * min(packed, size)):
-                    raise OvertError(
-                        f"{self.path}: a column of {packed:,} bytes claims to unpack to {unpacked:,}; "
-                        "write the table with smaller groups of rows"
-                    )
+            if group.total_byte_size > max(_UNPACKED, _TIMES * size):
+                raise OvertError(
+                    f"{self.path}: rows of {size:,} bytes claim to unpack to {group.total_byte_size:,}; "
+                    "write the table with smaller groups of rows"
+                )
 
     def _read(self, table: Any, names: tuple[str, ...]) -> Iterator[Chunk]:
         done = 0

@@ -223,6 +223,8 @@ def read_idx(path: Path) -> Tensor:
                 raise ValueError(f"{path} ends within its header, or has more than {_DIMENSIONS} dimensions")
             shape = tuple(int(size) for size in sizes)
             count = math.prod(shape)
+            if shape and not count:
+                raise ValueError(f"{path} holds nothing: its shape is {shape}")
             if count > _LARGEST:
                 raise ValueError(f"{path} claims {count} bytes, more than the {_LARGEST} allowed")
             if count > path.stat().st_size * (_DEFLATE if packed else 1):
