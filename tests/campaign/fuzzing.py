@@ -24,8 +24,15 @@ HERE = Path(__file__).resolve().parent
 MEMORY = 2048  # MiB of a process, torch with 300 of them included
 HANG = 20  # seconds for one input
 ATHERIS = 0.7  # of the time
-SEEN = ["overt._utils", "overt.cli", "overt.studies.runs", "overt.studies.claims", "overt.measures.storage"]
-SEEN += ["overt.measures.tracking", "overt.training", "overt.problems", "zipfile", "json", "csv", "gzip"]
+SEEN = ["overt._utils", "overt.cli", "overt.studies.runs", "overt.studies.claims.verdicts", "zipfile", "json"]
+SEEN += [
+    "overt.measures.storage",
+    "overt.measures.tracking.tracker",
+    "overt.training.checkpoint",
+    "csv",
+    "gzip",
+]
+SEEN += ["overt.training.persistence", "overt.problems.images", "overt.problems.movielens"]
 
 
 def fuzz(seconds: int, seed: int, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -71,7 +78,7 @@ def _one(name: str, fuzzer: str, seconds: int, seed: int) -> dict[str, Any]:
                 env=environment,
                 stdout=said,
                 stderr=said,
-                timeout=seconds + 180,
+                timeout=seconds + 300,
                 check=False,
                 cwd=folder,
             )

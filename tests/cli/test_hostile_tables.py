@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -107,6 +109,35 @@ def test_a_hostile_table_is_refused(capfd, name, make):
     assert not Path("p.csv").exists()
     assert peak < BOUND
     assert pa.default_memory_pool().bytes_allocated() - before < BOUND
+
+
+FLIPS = """
+import sys
+from pathlib import Path
+from overt.cli.opening import open_source
+from overt.cli.sources import Wanted
+from overt.studies import OvertError
+
+whole, path, read = Path("t.parquet").read_bytes(), Path("f.parquet"), 0
+for place in range(len(whole)):
+    for change in (1, 2, 128):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ change]) + whole[place + 1 :])
+        try:
+            read += len(list(open_source(path, Wanted()).chunks()))
+        except OvertError:
+            pass
+print(read)
+"""
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_ends_the_process():
+    """In a process of its own, which pyarrow would abort."""
+    ids = pa.array(["a", "b", "a"])
+    parquet.write_table(pa.table({"row": ids, "col": ids, "value": [1.0, 2.0, 3.0]}), "t.parquet")
+    done = subprocess.run([sys.executable, "-c", FLIPS], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) > 0
 
 
 @pytest.mark.slow

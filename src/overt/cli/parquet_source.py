@@ -136,14 +136,18 @@ class ParquetSource:
             raise OvertError(f"{self.path} {self.where(index)}: the id in column {name!r} is missing")
         codes = None
         if arrow.types.is_dictionary(column.type):
-            column, codes = column.dictionary, column.indices.to_pylist()
+            column, codes = column.dictionary, column.indices.to_numpy(zero_copy_only=False)
         try:
             ids: list[str] = column.cast(arrow.string()).to_pylist()
         except arrow.ArrowException as error:
             raise OvertError(f"{self.path}: column {name!r} of type {column.type} cannot hold ids") from error
         if max(map(len, ids), default=0) > _LONGEST:
             raise OvertError(f"{self.path}: column {name!r} has an id of more than {_LONGEST:,} letters")
-        return ids if codes is None else [ids[code] for code in codes]
+        if codes is None:
+            return ids
+        if codes.size and not 0 <= codes.min() <= codes.max() < len(ids):
+            raise OvertError(f"{self.path} is damaged: column {name!r} refers to ids that it does not hold")
+        return [ids[code] for code in codes.tolist()]
 
     def _values(self, column: Any, name: str, done: int) -> NDArray[np.float64]:
         arrow, types = self._arrow, self._arrow.types
