@@ -60,6 +60,9 @@ class Tally:
             self.tracebacks += "Traceback" in str(loss)
             self.losses.append(f"{what}: {loss}")
             print(f"LOSS {what}: {loss}", flush=True)
+        except Exception:  # of the campaign itself, which goes on
+            self.losses.append(f"{what}: {traceback.format_exc()}")
+            print(f"LOSS {what}: {traceback.format_exc()}", flush=True)
 
 
 # ---- children --------------------------------------------------------------------------------------------
@@ -92,7 +95,8 @@ class Child:
 
     def words(self) -> str:
         """What it said on standard error."""
-        return self.said.read_text(errors="replace")
+        # A child that is ended at once has opened no file.
+        return self.said.read_text(errors="replace") if self.said.exists() else ""
 
 
 def forked(arguments: list[str], folder: Path, hook: Hook | None = None, said: str = "said") -> Child:
