@@ -71,13 +71,15 @@ def _launch(work: Work, folder: Path, tally: Tally, real: bool) -> tuple[Child, 
 def kills(made: list[Work], root: Path, count: int, seed: int) -> Tally:
     """Kill -9 at random moments, several times in a row in one folder, and let it finish then."""
     tally, random_ = Tally(), random.Random(seed)
-    for number, (work, several) in enumerate(_rounds(made, count, random_)):
+    for number, (work, several) in enumerate(_rounds(made, 4 * count, random_)):
+        if tally.counts.get("killed", 0) >= count:
+            break
         folder = fresh(work, root, "kills")
         for k in range(several):
 
             def attempt(work: Work = work, folder: Path = folder, last: bool = k == several - 1) -> None:
                 child, within = _launch(work, folder, tally, real=random_.random() < 0.1)
-                time.sleep(random_.uniform(0, 1.05 * within))
+                time.sleep(random_.uniform(0, 0.9 * within))
                 child.kill()
                 tally.count("killed" if child.wait() == -signal.SIGKILL else "ended before")
                 work.check(folder)
@@ -93,7 +95,9 @@ def kills(made: list[Work], root: Path, count: int, seed: int) -> Tally:
 def signals(made: list[Work], root: Path, count: int, seed: int) -> Tally:
     """SIGINT, SIGTERM and SIGHUP at random moments: the exit status, one line, nothing half."""
     tally, random_ = Tally(), random.Random(seed)
-    for number, (work, several) in enumerate(_rounds(made, count, random_)):
+    for number, (work, several) in enumerate(_rounds(made, 4 * count, random_)):
+        if tally.tried - tally.counts.get("ended before", 0) >= count:
+            break
         for k in range(several):
             if k == 0 or isinstance(work, CompleteWork):
                 folder = fresh(work, root, "signals")
@@ -102,7 +106,7 @@ def signals(made: list[Work], root: Path, count: int, seed: int) -> Tally:
             def attempt(work: Work = work, folder: Path = folder, signum: int = signum) -> None:
                 child, within = _launch(work, folder, tally, real := random_.random() < 0.1)
                 # Python's own start is not ours: it may end in Python's words.
-                time.sleep(random_.uniform(IMPORT if real else 0.02, 1.05 * within))
+                time.sleep(random_.uniform(IMPORT if real else 0.02, 0.9 * within))
                 child.kill(signum)
                 code, said = child.wait(), child.words()
                 demand("Traceback" not in said, said)
