@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -26,7 +27,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # a stream that a caller put in place
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(_run(arguments))
+    before, sys.unraisablehook = sys.unraisablehook, _end_if_interrupted
+    try:
+        code = _run(arguments)
+    finally:
+        sys.unraisablehook = before
+    sys.exit(code)
+
+
+def _end_if_interrupted(unraisable: sys.UnraisableHookArgs) -> None:
+    """End the process where a signal came while an object was cleared away, which would swallow it."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    signum = getattr(unraisable.exc_value, "signum", signal.SIGINT)
+    echo(f"overt: stopped by {signal.Signals(signum).name}; what is stored is whole", err=True)
+    os._exit(128 + signum)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
