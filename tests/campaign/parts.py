@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from commands import (
+    SLOWEST,
     Child,
     CompleteWork,
     LossError,
@@ -185,6 +187,11 @@ def workers(made: list[Work], root: Path, count: int, seed: int) -> Tally:
     """Worker processes are killed at random while a command runs two side by side."""
     tally, random_ = Tally(), random.Random(seed)
     studies = [work for work in made if isinstance(work, StudyWork)]
+    # Workers load all modules themselves: how long that takes here says what is a hang.
+    began = time.monotonic()
+    started([*studies[0].arguments[:-1], "2"], fresh(studies[0], root, "workers")).wait(10 * SLOWEST)
+    undisturbed = time.monotonic() - began
+    tally.count("seconds undisturbed", round(undisturbed))
     for number in range(count):
         work = studies[number % len(studies)]
 
@@ -192,13 +199,14 @@ def workers(made: list[Work], root: Path, count: int, seed: int) -> Tally:
             folder = fresh(work, root, "workers")
             arguments = [*work.arguments[:-1], "2"]
             child = started(arguments, folder)
-            time.sleep(IMPORT + random_.uniform(0, 6))
+            time.sleep(IMPORT + random_.uniform(0, 0.7 * undisturbed))
             victims = _children(child.pid)
             if victims:
                 victim = random_.choice(victims)
-                os.kill(victim, signal.SIGKILL)
-                tally.count("workers killed")
-            code, said = child.wait(), child.words()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    tally.count("workers killed")
+            code, said = child.wait(SLOWEST + 6 * undisturbed), child.words()
             demand("Traceback" not in said, said)
             demand(code in (0, 1), f"exit status {code}: {said}")
             work.check(folder)
