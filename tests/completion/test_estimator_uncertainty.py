@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from table_corpus import low as low_rank
 
 from overt import MatrixCompletion
+from overt.completion.estimator.selected import column_mean
+from overt.problems import CompletionProblem
 
 Array = NDArray[Any]
 
@@ -95,14 +99,28 @@ def test_what_is_determined_has_no_spread(exact: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["nuclear", "soft_impute"])
 def test_other_solvers_answer_by_their_held_out_error(solver: str) -> None:
-    X, hidden = two_way(3)
-    est = fitted(X, hidden, solver=solver)
+    g = np.random.default_rng(0)
+    X = low_rank(g, 30, 20) + 0.1 * g.normal(size=(30, 20))
+    est = fitted(X, g.random(X.shape) < 0.3, solver=solver)
+    assert est.solver_ == solver
     value, std = est.predict([0, 1], [2, 3], return_std=True)
     np.testing.assert_allclose(std, est.heldout_error_)
     low, high = est.predict_interval([0, 1], [2, 3], level=0.6826895)
     np.testing.assert_allclose(low, value - std, rtol=1e-6)
     np.testing.assert_allclose(high, value + std, rtol=1e-6)
     assert est.sample(3, [0, 1], [2, 3]).shape == (3, 2)
+
+
+def test_column_means_are_as_sure_as_their_columns_are_narrow() -> None:
+    g = np.random.default_rng(0)
+    X = g.normal(size=(50, 3)) * [1.0, 1e-6, 1e6]
+    rows, cols = np.nonzero(g.random(X.shape) < 0.7)
+    problem = CompletionProblem(*map(torch.as_tensor, (rows, cols, X[rows, cols])), X.shape)
+    noise = column_mean(problem).column_noise
+    for j in range(3):
+        seen = X[rows[cols == j], j]
+        assert noise is not None
+        assert noise[j] == pytest.approx(seen.std(ddof=1) * np.sqrt(1 + 1 / len(seen)))
 
 
 def test_samples_keep_what_was_observed(noisy: Any) -> None:
