@@ -306,3 +306,26 @@ def test_without_pyarrow_it_says_what_to_install(refused, monkeypatch, arguments
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert "pip install 'overt[parquet]'" in refused(*arguments)
+
+
+@pytest.mark.slow
+def test_all_pairs_are_answered_as_asked_ones_are():
+    """With the limits of columns of few kinds, and the digits of columns that are small beside others."""
+    g = np.random.default_rng(0)
+    X = g.normal(size=(30, 2)) @ g.normal(size=(2, 6)) + 0.1 * g.normal(size=(30, 6))
+    X *= [1, 1e-9, 1e9, 1, 1, 1]
+    X[:, 0] = X[:, 0] > 0
+    seen = [(f"r{i}", f"c{j}", float(X[i, j])) for i, j in np.argwhere(g.random(X.shape) < 0.7)]
+    every = [(f"r{i}", f"c{j}") for i in range(30) for j in range(6)]
+    for name, records in (("t.csv", seen), ("every.csv", every)):
+        Path(name).write_text("".join(",".join(map(str, record)) + "\n" for record in records))
+    for arguments in (["--out", "all.csv"], ["--out", "asked.csv", "--ask", "every.csv"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["complete", "t.csv", *arguments])
+        assert stopped.value.code == 0
+    found = [
+        {tuple(line.split(",")[:2]): line.split(",")[2] for line in Path(name).read_text().splitlines()[1:]}
+        for name in ("all.csv", "asked.csv")
+    ]
+    assert found[0] == found[1]
+    assert all(0 <= float(value) <= 1 for (_, col), value in found[0].items() if col == "c0")

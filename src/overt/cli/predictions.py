@@ -46,7 +46,6 @@ class Predictor:
     ) -> None:
         self._model, self._bounds = model, bounds
         m, n = self.shape = triplets.shape
-        self._left = model.U_ * model.singular_values_
         values = triplets.values
         top = float(np.abs(values).max()) or 1.0  # a sum of large values must not overflow
         self._row_means = top * _means(triplets.rows, values / top, m)
@@ -66,10 +65,8 @@ class Predictor:
 
     def rows(self, start: int, stop: int) -> NDArray[np.float64]:
         """Predict whole rows, shape (stop - start, n)."""
-        model = self._model
-        low_rank = self._left[start:stop] @ model.Vt_
-        shift = model.offset_ + model.row_offsets_[start:stop, None] + model.column_offsets_
-        return self._clipped(low_rank + shift)
+        rows, cols = np.broadcast_arrays(np.arange(start, stop)[:, None], np.arange(self.shape[1]))
+        return self._clipped(np.asarray(self._model.predict(rows, cols), np.float64))
 
     def _clipped(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values if self._bounds is None else np.clip(values, *self._bounds)
