@@ -14,7 +14,6 @@ import click
 import pytest
 
 from overt import __version__
-from overt.cli import main
 from overt.cli.commands import front_door
 from overt.studies import registry
 
@@ -55,19 +54,6 @@ def finished(tmp_path_factory):
 def folder(finished, tmp_path):
     """A copy of finished runs that a test may spoil."""
     return shutil.copytree(finished, tmp_path / "copy")
-
-
-@pytest.fixture
-def overt(capfd):
-    """Call the command line in this process; returns exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return int(stopped.value.code), out, err
-
-    return call
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -171,19 +171,13 @@ class Runner:
         """Try changes inside of functions, in children of one process that has collected all tests."""
         files = sorted({test.split("::")[0] for test in reach.seconds})
         parent, child = multiprocessing.Pipe(duplex=False)
-        process = os.fork()
-        if not process:
-            code = 1
-            try:
-                os.chdir(self.tree)
-                plugin = Collected(self, turns, reach, child)
-                code = int(pytest.main([*QUIET, "-s", *files], plugins=[plugin]))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+
+        def body() -> int:
+            os.chdir(self.tree)
+            plugin = Collected(self, turns, reach, child)
+            return int(pytest.main([*QUIET, "-s", *files], plugins=[plugin]))
+
+        process = _fork(body)
         child.close()
         with contextlib.suppress(EOFError):
             while True:
@@ -223,26 +217,19 @@ class Runner:
         """Run this in a child with limits, and say how it ended."""
         start = time.monotonic()
         limit = 30 + 5 * sum(reach.seconds[test] for test in tests)
-        child = os.fork()
-        if not child:
-            code = 70
-            try:
-                os.setsid()
-                out = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-                os.dup2(out, 1)
-                os.dup2(out, 2)
-                resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
-                resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-                os.chdir(self.tree)
-                code = body()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        status, late = _waited(child, 20 * limit)
+
+        def limited() -> int:
+            os.setsid()
+            out = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.chdir(self.tree)
+            return body()
+
+        status, late = _waited(_fork(limited), 20 * limit)
         return self._outcome(status, late, len(tests), time.monotonic() - start)
 
     def _outcome(self, status: int, late: bool, tests: int, seconds: float) -> Outcome:
@@ -299,6 +286,22 @@ class Collected:
                 print(f"\nfirst failure: {self.failed}")
                 return 1
         return 0
+
+
+def _fork(body: Callable[[], int]) -> int:
+    """Start a child that ends with the status that the body gives; its process id."""
+    child = os.fork()
+    if not child:
+        code = 70
+        try:
+            code = body()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return child
 
 
 def _waited(child: int, seconds: float) -> tuple[int, bool]:

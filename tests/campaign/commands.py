@@ -20,6 +20,10 @@ from typing import Any
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "contracts"))
+
+from smallest_runs import untimed
+
 HERE = Path(__file__).resolve().parent
 SLOWEST = 120.0  # seconds after which a command hangs
 Hook = Callable[[Path], None]
@@ -170,15 +174,6 @@ def finish_with(work: Work, folder: Path, hook: Hook) -> int:
 
 
 # ---- what they do ----------------------------------------------------------------------------------------
-
-
-def untimed(value: Any) -> Any:
-    """Records without what a clock says."""
-    if isinstance(value, list):
-        return [untimed(one) for one in value]
-    if isinstance(value, dict):
-        return {name: untimed(one) for name, one in value.items() if "second" not in name}
-    return value
 
 
 class Work:

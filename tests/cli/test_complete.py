@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from pyarrow import parquet
 
 from overt._utils.console import stage
 from overt.cli import complete as command
-from overt.cli import main
 from overt.completion.estimator import completion as estimator
 from overt.completion.estimator.solvers import SOLVERS
 
@@ -37,16 +37,9 @@ def here(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def overt(capfd):
-    """Call the command line in this process; returns exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(["complete", *map(str, arguments)])
-        out, err = capfd.readouterr()
-        return int(stopped.value.code), out, err
-
-    return call
+def overt(overt):
+    """`overt complete`: exit code, standard output, standard error."""
+    return partial(overt, "complete")
 
 
 def write_csv(path, records, delimiter=","):

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overt._utils.console import printable, stage
-from overt.cli import main
 from overt.cli.terminal import echo, shown
 from overt.studies.runs.display import PlainDisplay
 
@@ -27,17 +26,6 @@ FORBIDDEN = [*map(chr, (*range(10), *range(11, 32), *range(127, 160))), "\u202e"
 def importable(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(STUDIES)
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def overt(capfd):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return int(stopped.value.code), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

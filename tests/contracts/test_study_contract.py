@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from smallest_runs import SMALLEST, smallest, write_images
+from smallest_runs import SMALLEST, smallest, untimed, write_images
 
 from overt.studies import Run, RunContext, RunOutput, Study, StudyConfig, Verdict, registry
 from overt.studies.base import Outcome
@@ -144,15 +144,6 @@ def test_a_run_depends_on_its_configuration_alone(
     for name in first.arrays:
         np.testing.assert_array_equal(again.arrays[name], first.arrays[name])
     assert dump_lines(untimed(again.records)) == dump_lines(untimed(first.records))
-
-
-def untimed(value: Any) -> Any:
-    """Records without what a clock says."""
-    if isinstance(value, list):
-        return [untimed(one) for one in value]
-    if isinstance(value, dict):
-        return {name: untimed(one) for name, one in value.items() if "second" not in name}
-    return value
 
 
 def test_its_rules_judge_one_run(study: Study[Any], run: Run):

@@ -14,7 +14,6 @@ from tiny_study import study
 
 from overt._utils import folders
 from overt._utils.errors import StoreError
-from overt.cli import main
 from overt.studies import run_study
 from overt.studies.report.build import build_report
 from overt.studies.runner import judge
@@ -47,17 +46,6 @@ def ended():
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture
-def overt(capfd):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return int(stopped.value.code), out, err
-
-    return call
 
 
 def each_command(overt, folder: Path, place: str, kind: str) -> None:

@@ -7,20 +7,34 @@ import json
 import math
 import os
 import stat
+import struct
 import zipfile
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from overt._utils.console import printable
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["brief", "open_bounded", "parse_json", "read_arrays"]
+__all__ = ["ZIP_FAULTS", "brief", "open_bounded", "parse_json", "read_into", "unpack_arrays"]
+
+# What reading a damaged zip archive raises.
+ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+)
 
 _LONGEST = 300  # characters of a reason
-_DIRECTORY = 1 << 16  # bytes of an archive's directory, which is held in memory as a whole
 _END = 22  # bytes of a zip archive's last record, where it has no comment
 _LOCATOR = 20  # bytes before it that say that there is a record of an archive above 2 GiB
 _BLOCK = 1 << 20
@@ -30,8 +44,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 def brief(reason: object) -> str:
     """A reason in one short line, whatever was in the file that it is about."""
     text = " ".join(str(reason).split()) or type(reason).__name__
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …")
 
 
 @contextlib.contextmanager
@@ -46,20 +59,22 @@ def open_bounded(path: Path, most: int) -> Iterator[BinaryIO]:
         If it cannot be opened.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") if _is_regular(handle) else _closed(handle, path) as file:
-        size = os.fstat(handle).st_size
-        if size > most:
-            raise ValueError(f"{path} has {size:,} bytes, more than the {most:,} that are read")
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise ValueError(f"{path} is not a regular file, so it was not read")
+    with os.fdopen(handle, "rb") as file:
+        if status.st_size > most:
+            raise ValueError(f"{path} has {status.st_size:,} bytes, more than the {most:,} that are read")
         yield file
 
 
-def _is_regular(handle: int) -> bool:
-    return stat.S_ISREG(os.fstat(handle).st_mode)
-
-
-def _closed(handle: int, path: Path) -> BinaryIO:
-    os.close(handle)
-    raise ValueError(f"{path} is not a regular file, so it was not read")
+def read_into(content: bytearray, stream: Any) -> int:
+    """Read into `content`, a piece at a time; the number of bytes that came."""
+    view, done = memoryview(content), 0
+    while done < len(content) and (came := stream.readinto(view[done : done + _BLOCK])):
+        done += came
+    return done
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -74,42 +89,41 @@ def _refuse_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def read_arrays(path: Path, names: Collection[str], most: int) -> dict[str, NDArray[Any]]:
-    """The arrays of an archive that ``numpy.savez`` wrote, in no more memory than its size on the disk.
+def unpack_arrays(
+    file: BinaryIO, known: Callable[[str], object], *, listed: int = 1 << 16
+) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive that ``numpy.savez`` wrote, in no more memory than its own size.
 
     Parameters
     ----------
-    path : Path
-    names : collection of str
-        Arrays that may be there; another one is refused.
-    most : int
-        Largest size of the archive.
+    file : binary file
+    known : callable
+        Whether an array of this name may be there; another one is refused.
+    listed : int
+        Largest size in bytes of the list of members, which is held in memory as a whole.
 
     Raises
     ------
     ValueError
-        If it is too large or another kind of file, compressed, encrypted or damaged, holds a member twice or
-        pickled objects, or if a member is not of the size that its header claims.
-    OSError
-        If it cannot be read.
+        If it is another kind of file, compressed, encrypted or damaged, holds a member twice or pickled
+        objects, or if a member is not of the size that its header claims.
     """
-    with open_bounded(path, most) as file:
-        _check_directory(file)
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-                found = {_name(info, names): info for info in members}
-                if len(found) < len(members):
-                    raise ValueError("it holds an array twice")
-                if sum(info.file_size for info in members) > most:
-                    raise ValueError("its members claim more bytes than the archive has")
-                return {name: _array(archive, name, info) for name, info in found.items()}
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
-            raise ValueError(f"it is no whole archive of arrays ({brief(error)})") from error
+    size = _check_directory(file, listed)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            found = {_name(info, known): info for info in members}
+            if len(found) < len(members):
+                raise ValueError("two of its members have the same name")
+            if sum(info.file_size for info in members) > size:
+                raise ValueError("its members claim more bytes than the archive has")
+            return {name: _array(archive, name, info) for name, info in found.items()}
+    except (OSError, *ZIP_FAULTS) as error:
+        raise ValueError(f"it is no whole archive of arrays ({brief(error)})") from error
 
 
-def _check_directory(file: BinaryIO) -> None:
-    """Refuse an archive whose list of members is long, before it is read."""
+def _check_directory(file: BinaryIO, listed: int) -> int:
+    """Refuse an archive whose list of members is long, before it is read; the archive's size."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END - _LOCATOR))
     tail = file.read(_END + _LOCATOR)
@@ -117,16 +131,15 @@ def _check_directory(file: BinaryIO) -> None:
     if len(end) < _END or not end.startswith(b"PK\5\6") or before.startswith(b"PK\6\7"):
         raise ValueError("it is no archive of arrays: its last record is not that of a zip file below 2 GiB")
     length = int.from_bytes(end[12:16], "little")
-    if length > _DIRECTORY:
-        raise ValueError(
-            f"its list of members has {length:,} bytes, more than the {_DIRECTORY:,} that are read"
-        )
+    if length > listed:
+        raise ValueError(f"its list of members has {length:,} bytes, more than the {listed:,} that are read")
     file.seek(0)
+    return size
 
 
-def _name(info: zipfile.ZipInfo, names: Collection[str]) -> str:
+def _name(info: zipfile.ZipInfo, known: Callable[[str], object]) -> str:
     name = info.filename.removesuffix(".npy")
-    if name == info.filename or name not in names:
+    if name == info.filename or not known(name):
         raise ValueError(f"it has an unexpected member {brief(info.filename)!r}")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise ValueError(f"its member {name} is compressed; write it with numpy.savez")
@@ -140,20 +153,27 @@ def _array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> NDArra
         try:
             read_header = _HEADERS[np.lib.format.read_magic(member)]
             shape, by_columns, dtype = read_header(member)
-        except (KeyError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            size = math.prod(shape) * dtype.itemsize
+        except (
+            KeyError,
+            ValueError,
+            SyntaxError,
+            TypeError,
+            RecursionError,
+            MemoryError,
+            OverflowError,
+            Warning,
+        ) as error:
             raise ValueError(f"its member {name} is no array ({brief(error)})") from error
         if dtype.hasobject:
             raise ValueError(f"its member {name} holds pickled objects, which are never loaded")
-        size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or not dtype.itemsize or size != info.file_size - member.tell():
             raise ValueError(
                 f"its member {name} does not hold the array of shape {brief(shape)} of its header"
             )
         content = bytearray(size)
-        view = memoryview(content)
-        done = 0
-        while block := member.read(_BLOCK):
-            view[done : done + len(block)] = block
-            done += len(block)
+        read_into(content, member)
+        if member.read(1):  # its checksum is checked at the end
+            raise ValueError(f"its member {name} is longer than it claims")
     flat = np.frombuffer(content, dtype)
     return flat.reshape(shape, order="F" if by_columns else "C")

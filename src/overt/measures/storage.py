@@ -14,7 +14,7 @@ from torch import Tensor
 
 from overt._utils.checks import check_integer, check_number, check_sizes, message, optional
 from overt._utils.files import whole_file, write_whole
-from overt._utils.reading import brief, open_bounded, parse_json, read_arrays
+from overt._utils.reading import brief, open_bounded, parse_json, unpack_arrays
 
 FORMAT = 1
 _MOST = {"npz": 2**30, "json": 2**26}  # bytes; JSON takes twenty times as many in memory
@@ -92,7 +92,8 @@ def _read_json(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _read_npz(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    arrays = read_arrays(source, (*_TENSORS, "basis_matrix", "meta"), _MOST["npz"])
+    with open_bounded(source, _MOST["npz"]) as file:
+        arrays = unpack_arrays(file, {*_TENSORS, "basis_matrix", "meta"}.__contains__)
     meta = arrays.pop("meta")
     if meta.nbytes > _MOST["json"]:
         raise ValueError("its member meta is too large")

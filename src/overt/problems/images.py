@@ -7,14 +7,13 @@ import math
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from overt._utils.checks import check_integer, check_seed, message, optional
-from overt._utils.reading import brief, open_bounded
+from overt._utils.reading import brief, open_bounded, read_into
 from overt._utils.seeds import seeded
 from overt.problems.fetch import FASHION_MNIST, fetch
 
@@ -230,7 +229,7 @@ def read_idx(path: Path) -> Tensor:
             if count > path.stat().st_size * (_DEFLATE if packed else 1):
                 raise ValueError(f"{path} claims {count} bytes, more than so small a file holds")
             content = bytearray(count)
-            read = _read_into(stream, content)
+            read = read_into(content, stream)
             more = len(stream.read(1))
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {brief(error)}") from error
@@ -238,11 +237,3 @@ def read_idx(path: Path) -> Tensor:
         held = "more" if more else f"only {read}"
         raise ValueError(f"{path} should hold {count} bytes for shape {shape}, and holds {held}")
     return torch.from_numpy(np.frombuffer(content, np.uint8)).reshape(shape)
-
-
-def _read_into(stream: Any, content: bytearray) -> int:
-    """Fill `content` from a stream; the number of bytes that came."""
-    view, done = memoryview(content), 0
-    while done < len(content) and (came := stream.readinto(view[done : done + 2**20])):
-        done += came
-    return done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from overt._utils.checks import check_choice, check_number
-from overt._utils.reading import brief, open_bounded
+from overt._utils.reading import ZIP_FAULTS, brief, open_bounded
 from overt._utils.seeds import seeded
 from overt.problems.completion import CompletionProblem, Entries
 from overt.problems.fetch import MOVIELENS_100K, fetch
@@ -22,7 +21,6 @@ SPLITS = ("u1", "u2", "u3", "u4", "u5", "random")
 _SHAPE = (943, 1682)
 _LIMIT = 4 * 2**20  # bytes; the largest member has 1 979 173
 _LARGEST = 16 * 2**20  # bytes of the archive, which has 4 924 029
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
 
 
 def movielens_100k(
@@ -121,7 +119,7 @@ def read_member(archive: Path, member: str, *, limit: int) -> str:
                 content = stream.read(limit + 1)
     except KeyError:
         raise ValueError(f"{archive}: there is no member {member}") from None
-    except (OSError, *_DAMAGE) as error:
+    except (OSError, *ZIP_FAULTS) as error:
         raise ValueError(f"{archive}: {member} cannot be read: {brief(error)}") from error
     if len(content) > limit:
         raise ValueError(f"{archive}: {member} unpacks to more than the {limit} bytes allowed")

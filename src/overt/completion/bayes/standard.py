@@ -111,13 +111,14 @@ class Standard:
         )
 
 
-def alike(sizes: Array, chance: float = 1.0) -> bool:
+def alike(sizes: Array, chance: float = 1.0, largest: float = 0.0) -> bool:
     """Whether the 90 % and the 10 % quantile of sizes are within a small factor, times that of chance.
 
-    No size may be far from all others: it would be that of a column in a unit of its own.
+    No size, nor the ``largest`` of others that are less well known, may be far from all others: it would be
+    that of a column in a unit of its own.
     """
     least, low, high, most = np.quantile(sizes, (0, 0.1, 0.9, 1))
-    return bool(high < _ALIKE * chance * low and high > _ODD * most and low * _ODD < least)
+    return bool(high < _ALIKE * chance * low and high > _ODD * max(most, largest) and low * _ODD < least)
 
 
 def augmented(rows: Array, cols: Array) -> tuple[Array, Array]:

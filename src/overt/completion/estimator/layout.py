@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from overt.completion.bayes import Data, alike
 
 _SPARSE = 0.1  # share of entries observed below which columns that are alike share one unit
-_ODD = 1e-3  # share of a single entry's size below which the other columns have another unit
 _COUNTED = 5  # entries of a column whose size is known
 _TENTHS = 2.56  # standard deviations between the outer tenths of a normal distribution
 _CARRY_UNITS = 10.0  # spread of the rows' sizes from which they carry units, if columns are alike otherwise
@@ -67,8 +66,7 @@ def _of_one_unit(data: Data) -> bool:
         return True
     least = min(_COUNTED, float(np.median(counts[some])))
     wider = (2 * least) ** -0.5 - (2 * _COUNTED) ** -0.5
-    known = found[some & (counts >= least)]
-    return alike(known, math.exp(_TENTHS * wider)) and bool(known.max() > _ODD * found.max())
+    return alike(found[some & (counts >= least)], math.exp(_TENTHS * wider), found.max())
 
 
 def sizes(lines: Array, values: Array, count: int, empty: float = 0.0) -> tuple[Array, Array]:

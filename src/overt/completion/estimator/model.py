@@ -30,9 +30,8 @@ Array = NDArray[Any]
 class CompletionModel:
     """``X_ij = mean + row_i + col_j + low_rank_ij``.
 
-    ``noise_std``, of the observations around
-    the model, or ``column_noise`` (n,) weighs the prior when new rows are folded in. Values keep within the
-    limits of ``uncertainty``.
+    ``noise_std``, of the observations around the model, or ``column_noise`` (n,) weighs the prior when new
+    rows are folded in. Values keep within the limits of ``uncertainty``.
     """
 
     low_rank: Completion

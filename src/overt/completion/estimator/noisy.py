@@ -369,12 +369,8 @@ def _selected(
     left_, right_, row_, col_ = (part.to(problem.y.device) for part in tensors)
     manner = "variational, " if run.candidate.variational else "mean of "
     message = message or f"{run.candidate.name} Bayesian model: {manner}{posterior.sweeps} sweeps"
-    found = replace(
-        Completion.zero(problem.y, problem.shape),
-        converged=message != "interrupted",
-        n_iter=posterior.sweeps,
-        message=message,
-    ).of_factors(left_, right_)
+    how = {"converged": message != "interrupted", "n_iter": posterior.sweeps, "message": message}
+    found = Completion.zero(problem.y, problem.shape, **how).of_factors(left_, right_)
     value, stderr = _rms(error)
     return Selected(
         found,

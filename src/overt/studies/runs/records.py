@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from overt._utils.checks import kind_of
+from overt._utils.reading import parse_json
 
 __all__ = ["DEEPEST", "check_bounds", "dump_lines", "dump_object", "load_lines", "load_object"]
 
@@ -77,10 +78,7 @@ def load_object(data: bytes) -> dict[str, Any]:
     ValueError
         If it is not one, or out of the bounds of `check_bounds`.
     """
-    try:
-        value = json.loads(data.decode(), parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError(_TOO_DEEP) from error
+    value = parse_json(data.decode())
     if not isinstance(value, dict):
         raise ValueError(f"it is no JSON object but {kind_of(value)}")
     check_bounds(value)
@@ -167,7 +165,3 @@ def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _decode(item) for key, item in value.items()}
     return value
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
