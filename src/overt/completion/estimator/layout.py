@@ -56,7 +56,7 @@ def _joint_sizes(data: Data) -> tuple[Array, Array]:
 
 
 def _of_one_unit(data: Data) -> bool:
-    """Whether columns are alike, by those that hold some entries: as many as half of the columns hold.
+    """Whether columns are alike, by those that hold as many entries as half of the columns do, or two.
 
     The size of a column of c normal entries spreads by a factor of about ``exp(1/√(2c))``.
     """
@@ -64,7 +64,8 @@ def _of_one_unit(data: Data) -> bool:
     some = found > 0
     if not some.any():
         return True
-    least = min(_COUNTED, float(np.median(counts[some])))
+    # Of a single entry the size may be anything.
+    least = min(_COUNTED, max(2.0, float(np.median(counts[some]))), float(counts.max()))
     wider = (2 * least) ** -0.5 - (2 * _COUNTED) ** -0.5
     return alike(found[some & (counts >= least)], math.exp(_TENTHS * wider), found.max())
 
