@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from table_corpus import IN_PARTS, NOT_LOW_RANK, Array, Generator, low
 
 from overt import MatrixCompletion
+from overt.completion.bayes import Data
+from overt.completion.estimator.layout import Layout
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:the observed entries", "ignore:.*hold no"
@@ -188,3 +190,12 @@ def test_the_order_of_lines_moves_answers_by_less_than_their_doubt(
     moved = ((other - values) / table.size)[table.hidden]
     doubt = (std / table.size)[table.hidden]
     assert np.sqrt(np.square(moved).mean()) <= np.sqrt(np.square(doubt).mean()) + 1e-4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_very_sparse_matrix_in_one_unit_is_taken_to_have_one(seed: int) -> None:
+    """Though half of its columns hold a single entry, and some of these are tiny."""
+    g = np.random.default_rng(seed)
+    at = g.choice(5000 * 5000, 6000, replace=False)
+    layout = Layout.of(Data(at // 5000, at % 5000, g.normal(size=6000), (5000, 5000)))
+    assert not layout.by_column
