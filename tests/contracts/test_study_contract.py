@@ -52,7 +52,7 @@ def test_claims_are_told_apart_and_complete(study: Study[Any]):
     assert len(set(ids)) == len(ids)
     for claim in study.claims:
         assert all([claim.title, claim.statement, claim.source, claim.rule]), claim.id
-        for text in (claim.id, claim.title, claim.statement, claim.source, claim.rule):
+        for text in (claim.id, claim.title, claim.statement, claim.source, claim.rule_words):
             assert text == text.strip()
             assert "  " not in text, claim.id
 

@@ -26,7 +26,7 @@ from overt.studies.runs.store import Store  # noqa: E402
 
 # Groups of each study: the first run of each optimizer and exponent in the quick preset, cut short.
 GROUPS = {
-    "woodworth2020": ("scale", "explicit", "minimum"),
+    "woodworth2020": ("scale", "sparse", "minimum"),
     "story": ("regression", "nuclear", "floored"),
     "gunasekar2018": ("regress", "explicit_regress"),
     "adam": ("optimizers",),
@@ -39,9 +39,10 @@ def plan(name: str) -> list[StudyConfig]:
     chosen: dict[tuple[Any, ...], StudyConfig] = {}
     for config in registry.get(name).plan("quick", 0):
         fields = config.model_dump()
-        if fields["group"] not in GROUPS[name]:
+        part = fields.get("part", fields.get("group"))
+        if part not in GROUPS[name]:
             continue
-        key = tuple(fields.get(name) for name in ("group", "optimizer", "p", "q"))
+        key = (part, *(fields.get(name) for name in ("method", "optimizer", "p", "q")))
         steps = {"max_steps": STEPS} if "max_steps" in fields else {}
         chosen.setdefault(key, type(config)(**fields | steps))
     return list(chosen.values())

@@ -18,7 +18,6 @@ import test_gunasekar2018 as gunasekar
 import test_li2021_rules as li
 import test_proxies_penalties_rules as proxies
 import test_razin2020 as razin
-import test_woodworth2020 as woodworth
 import test_zhao2022_rules as zhao
 
 YES, NO, OPEN = "reproduced", "not reproduced", "inconclusive"
@@ -256,57 +255,6 @@ def of_li() -> Iterator[tuple[str, Any, str]]:
         yield "L4", [li.weight_path(seed, loss=0.01 * factor) for seed in li.SEEDS], outcome
 
 
-def of_woodworth() -> Iterator[tuple[str, Any, str]]:
-    for distance, loss, outcome in (
-        (0.99e-6, 0.0, YES),
-        (1.01e-6, 0.0, NO),
-        (1e-8, 0.99e-12, YES),
-        (1e-8, 1.01e-12, OPEN),
-    ):
-        record = {"to_l2": distance, "loss": loss}
-        yield "W1", [woodworth.run(record, group="minimum", seed=seed) for seed in range(3)], outcome
-    for claim, options, outcome in (
-        ("W2", {"distance": 0.0199}, YES),
-        ("W2", {"distance": 0.0201}, NO),
-        ("W2", {"l1": 0.0101}, YES),
-        ("W2", {"l1": 0.0099}, OPEN),
-        ("W2", {"l1": 0.00101}, OPEN),
-        ("W2", {"l1": 0.00099}, NO),
-        ("W3", {"distance": 0.0199}, YES),
-        ("W3", {"distance": 0.0201}, NO),
-        ("W4", {"kernel": 0.099}, YES),
-        ("W4", {"kernel": 0.101}, NO),
-        ("W4", {"rich": 0.0499}, YES),
-        ("W4", {"rich": 0.0501}, NO),
-        ("W5", {"deep": 0.249}, YES),
-        ("W5", {"deep": 0.251}, NO),
-        ("W5", {"shallow": 2.01e-3, "deep": 1e-5}, YES),  # excesses count as 1e-3 at least
-        ("W5", {"shallow": 1.99e-3, "deep": 1e-5}, NO),
-    ):
-        yield claim, woodworth.scales(**options), outcome
-    for depth in (2, 3, 4):  # one depth alone is enough to contradict
-        pairs = zip(woodworth.scales(), woodworth.scales(kernel=0.2), strict=True)
-        yield "W4", [bad if bad.config["depth"] == depth else good for good, bad in pairs], NO
-    for options, outcome in (
-        ({"to_l1": 0.399}, YES),
-        ({"to_l1": 0.401}, NO),
-        ({"l1_error": 0.101}, YES),
-        ({"l1_error": 0.099}, OPEN),
-    ):
-        yield "W6", woodworth.few(**options), outcome
-    yield "W6", lost(woodworth.few(), woodworth.run, 0.99e-6), YES
-    yield "W6", lost(woodworth.few(), woodworth.run, 1.01e-6), OPEN
-    for options, outcome in (
-        ({"enough": 0.0499}, YES),
-        ({"enough": 0.0501}, NO),
-        ({"others": 0.399}, YES),
-        ({"others": 0.401}, OPEN),
-        ({"others": 0.799}, OPEN),
-        ({"others": 0.801}, NO),
-    ):
-        yield "W7", [*woodworth.few(), *woodworth.penalties(**options)], outcome
-
-
 def of_proxies() -> Iterator[tuple[str, Any, str]]:
     others = [name for name in proxies.BLIND if name != proxies.OURS]
     one, wide = (0.3, 0.05, 0.05, 0.3), (0.05,) * 4  # a decade of weights, and three
@@ -508,14 +456,6 @@ STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
         ("R4", razin.perturbations, {"power": -1.049}, {"power": -1.051}),
         ("R4", razin.perturbations, {"power": -0.951}, {"power": -0.949}),
     ],
-    "woodworth2020": [
-        ("W2", woodworth.scales, {"distance": 0.0199}, {"distance": 0.0201}),
-        ("W3", woodworth.scales, {"distance": 0.0199}, {"distance": 0.0201}),
-        ("W4", woodworth.scales, {"kernel": 0.099}, {"kernel": 0.101}),
-        ("W4", woodworth.scales, {"rich": 0.0499}, {"rich": 0.0501}),
-        ("W5", woodworth.scales, {"deep": 0.249}, {"deep": 0.251}),
-        ("W6", woodworth.few, {"to_l1": 0.399}, {"to_l1": 0.401}),
-    ],
     "zhao2022": [
         (
             "Z1",
@@ -558,7 +498,6 @@ STUDIES = {
     "li2021": (li, of_li),
     "proxies": (proxies, of_proxies),
     "razin2020": (razin, of_razin),
-    "woodworth2020": (woodworth, of_woodworth),
     "zhao2022": (zhao, of_zhao),
 }
 

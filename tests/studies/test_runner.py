@@ -115,7 +115,7 @@ def test_no_stored_run_is_inconclusive_and_a_rule_may_fail_on_a_part(copy):
     assert [v.outcome for v in whole.verdicts] == ["reproduced", "inconclusive"]
     assert whole.verdicts[1].reason == "no verdict was given"
     whole = assess(altered(judge=lambda self, runs: runs[99]), stored)  # all runs are there: the rule's fault
-    assert "the rules ended with an error (IndexError" in whole.verdicts[0].reason
+    assert "the rule ended with an error (IndexError" in whole.verdicts[0].reason
     assert "IndexError" in whole.notes[0]
 
 

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-
 import numpy as np
 import pytest
+from worlds import changed, outcomes, runs
 
 from overt.problems import linear_regression
-from overt.studies import Run, RunContext
-from overt.studies.runs.identity import config_hash
+from overt.studies import RunContext
 from overt.studies.runs.records import dump_lines, load_lines
 from overt.studies.woodworth2020.bias import basis_pursuit, minimum_norm, q_minimizer, q_value
-from overt.studies.woodworth2020.claims import CLAIMS, GROUPS
-from overt.studies.woodworth2020.config import ALPHAS, FEW, WoodworthConfig
-from overt.studies.woodworth2020.figures import figures
-from overt.studies.woodworth2020.rules import PENALTIES, judge
+from overt.studies.woodworth2020.minimum import MinimumConfig
+from overt.studies.woodworth2020.scale import SMALLEST, ScaleConfig
+from overt.studies.woodworth2020.sparse import DEPTHS, FEW, SPARSER, SparseConfig
 from overt.studies.woodworth2020.study import study
-
-
-def run(record, **fields):
-    config = WoodworthConfig(**fields)
-    name = config_hash("woodworth2020", 1, config)
-    return Run(
-        "woodworth2020",
-        name,
-        config.model_dump(mode="json"),
-        [{"loss": 0.0, **record}],
-        {},
-        {"status": "done"},
-    )
-
-
-def verdict(claim, runs):
-    found = {one.claim: one for one in judge(runs)}
-    assert list(found) == [one.id for one in CLAIMS]
-    assert all(math.isfinite(estimate.value) for estimate in found[claim].estimates)
-    json.dumps(found[claim].reason, allow_nan=False)
-    return found[claim].outcome
-
 
 # ---- predictions ------------------------------------------------------------------------------------------
 
@@ -106,217 +80,109 @@ def test_q_minimizer_has_both_limits(data):
     np.testing.assert_allclose(q_minimizer(X, y, 1.0, 1), minimum_norm(X, y))
 
 
-# ---- plan and runs ----------------------------------------------------------------------------------------
-
-
-def test_plans():
-    for preset in ("quick", "full"):
-        configs = study.plan(preset, 0)
-        assert len(set(configs)) == len(configs)
-        assert {config.group for config in configs} == set().union(*GROUPS.values())
-        assert len({config.seed for config in configs}) == (3 if preset == "quick" else 10)
-    assert study.concerns({"group": "scale", "depth": 2}, "W2")
-    assert not study.concerns({"group": "scale", "depth": 2}, "W3")
-    assert study.concerns({"group": "scale", "depth": 2}, "W4")
-    assert not study.concerns({"group": "minimum", "depth": 1}, "W4")
+# ---- runs -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "fields",
+    "config",
     [
-        {"group": "minimum", "max_steps": 3000},
-        {"group": "scale", "depth": 2, "alpha": 1.0, "max_steps": 2000},
-        {"group": "few", "depth": 3, "alpha": 1.0, "max_steps": 50},
-        {"group": "explicit", "weight": 1e-2, "lr": 1e-2, "optimizer": "adam", "max_steps": 300},
-        {"group": "explicit", "p": 0.5, "weight": 1e-2, "optimizer": "adam", "max_steps": 20},
+        MinimumConfig(n=20, n_observed=8, nonzeros=2, max_steps=3000, seed=0),
+        ScaleConfig(n=20, n_observed=8, nonzeros=2, depth=2, alpha=1.0, max_steps=2000, seed=0),
+        SparseConfig(n=20, n_observed=8, nonzeros=2, method="depth 3", max_steps=50, seed=0),
+        SparseConfig(n=20, n_observed=8, nonzeros=2, method="ℓ½", max_steps=200, seed=0),
+        SparseConfig(n=20, n_observed=8, nonzeros=2, method="weight 0", max_steps=20, seed=0),
     ],
+    ids=lambda config: f"{config.part}-{getattr(config, 'method', '')}",
 )
-def test_one_small_run_of_each_kind(fields, tmp_path):
-    config = WoodworthConfig(n=20, n_observed=8, nonzeros=2, seed=0, **fields)
+def test_one_small_run_of_each_kind(config, tmp_path):
     (record,) = load_lines(dump_lines(study.execute(config, RunContext(tmp_path, lambda line: None)).records))
     assert {"error", "to_l1", "to_l2", "l1_excess", "status"} <= set(record)
-    if config.group == "minimum":
+    if config.part == "minimum":
         assert record["to_l2"] < 1e-6
-    if config.group == "scale":
+    if config.part == "scale":
         assert record["to_prediction"] < 0.02 < record["to_l1"]
-    assert study.label(config).startswith(config.group)
+    if config.part == "sparse":
+        assert record["raw_error"] >= 0
+        assert ("relative_gradient" in record) == (config.method not in DEPTHS)
+    if getattr(config, "method", "") == "weight 0":  # the minimum norm solution is where it stays
+        assert record["to_l2"] < 1e-9
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="samples"):
-        WoodworthConfig(group="minimum", n=10, n_observed=10, seed=0)
-    with pytest.raises(ValueError, match="optimizer"):
-        WoodworthConfig(group="minimum", optimizer="nope", seed=0)
+    with pytest.raises(ValueError, match="alpha"):
+        ScaleConfig(alpha=0.0, seed=0)
+    with pytest.raises(ValueError, match="method"):
+        SparseConfig(method="depth 5", seed=0)
 
 
 # ---- verdicts ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_inconclusive():
-    assert {one.outcome for one in judge([])} == {"inconclusive"}
-    assert figures([]) == []
+def theory(config):
+    """What the paper says, and penalties that work."""
+    if config.part == "minimum":
+        return {"to_l2": 1e-8}
+    if config.part == "scale":
+        largest, smallest = config.alpha == 3.0, config.alpha == SMALLEST[config.depth]
+        return {
+            "to_prediction": 1e-3,
+            "to_l1": 0.4,
+            "to_l2": 0.01 if largest else 0.5,
+            "l1_excess": 0.01 if smallest else 0.05 if config.depth > 2 else 0.5,
+        }
+    good = config.method in SPARSER or (config.n_observed > FEW and config.method != "weight 0")
+    return {
+        "error": 1e-9 if good else 0.8,
+        "raw_error": 1e-3 if good else 0.8,
+        "to_l1": 0.01,
+        "l1_error": 0.9 if config.n_observed == FEW else 1e-9,
+    }
+
+
+YES = {
+    **dict.fromkeys(("W1", "W2", "W3", "W4", "W5", "W6"), "reproduced"),
+    "W7": "supported",
+    "W8": "supported",
+}
 
 
 @pytest.mark.parametrize(
-    ("distance", "loss", "expected"),
-    [(1e-8, 0.0, "reproduced"), (1e-3, 0.0, "not reproduced"), (1e-3, 1e-4, "inconclusive")],
-)
-def test_w1(distance, loss, expected):
-    runs = [run({"to_l2": distance, "loss": loss}, group="minimum", seed=seed) for seed in range(3)]
-    assert verdict("W1", runs) == expected
-
-
-def scales(distance=1e-3, spread=0.0, l1=0.4, kernel=0.01, rich=0.01, shallow=0.5, deep=0.05, seeds=range(6)):
-    runs = []
-    for depth, alphas in ALPHAS.items():
-        for alpha in alphas:
-            excess = rich if alpha == alphas[0] else deep if depth > 2 else shallow
-            for seed in seeds:
-                record = {
-                    "to_prediction": distance * (1 + spread * (seed % 2)),
-                    "to_l1": l1,
-                    "to_l2": kernel if alpha == alphas[-1] else 0.5,
-                    "l1_excess": excess * (1 + spread * (seed % 2)),
-                    "error": 0.1,
-                }
-                runs.append(run(record, group="scale", depth=depth, alpha=alpha, seed=seed))
-    return runs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("claim", "fields", "expected"),
+    ("claim", "record", "expected"),
     [
-        ("W2", {}, "reproduced"),
-        ("W2", {"distance": 0.3}, "not reproduced"),
-        ("W2", {"l1": 1e-4}, "not reproduced"),
-        ("W2", {"distance": 0.019, "spread": 0.5}, "inconclusive"),
-        ("W3", {}, "reproduced"),
-        ("W3", {"distance": 0.3}, "not reproduced"),
-        ("W3", {"distance": 0.019, "spread": 0.5}, "inconclusive"),
-        ("W4", {}, "reproduced"),
-        ("W4", {"kernel": 0.5}, "not reproduced"),
-        ("W4", {"rich": 0.5}, "not reproduced"),
-        ("W4", {"rich": 0.049, "spread": 0.5}, "inconclusive"),
-        ("W5", {}, "reproduced"),
-        ("W5", {"deep": 0.5}, "not reproduced"),
-        ("W5", {"seeds": range(1)}, "inconclusive"),
+        ("W1", {"to_l2": 1e-3}, "not reproduced"),
+        ("W2", {"to_prediction": 0.3}, "not reproduced"),
+        ("W2", {"to_l1": 1e-4}, "not reproduced"),
+        ("W3", {"to_prediction": 0.3}, "not reproduced"),
+        ("W4", {"to_l2": 0.5}, "not reproduced"),
+        ("W4", {"l1_excess": 0.5}, "not reproduced"),
+        ("W5", {"l1_excess": 0.5}, "not reproduced"),
+        ("W5", {"l1_excess": 1e-6}, "not reproduced"),  # both below the accuracy of the fit
+        ("W6", {"to_l1": 0.8}, "not reproduced"),
+        ("W6", {"l1_error": 0.0}, "inconclusive"),
+        ("W7", {"error": 0.2}, "refuted"),
+        ("W7", {"error": 1e-9}, "refuted"),  # weight zero does it as well
+        ("W8", {"error": 0.8}, "undecided"),  # as good as depth, no worse
+        ("W8", {"error": lambda config: 0.8 if getattr(config, "method", "") in SPARSER else 0.1}, "refuted"),
+        ("W8", {"error": lambda config: 1e-9 if getattr(config, "method", "") == "ℓ½" else 0.8}, "supported"),
     ],
 )
-def test_w2_to_w5(claim, fields, expected):
-    assert verdict(claim, scales(**fields)) == expected
+def test_verdicts(claim, record, expected):
+    assert outcomes(study, runs(study, theory)) == YES
+    assert outcomes(study, runs(study, changed(theory, **record)))[claim] == expected
 
 
-def few(to_l1=0.01, error=0.8, l1_error=0.9, seeds=range(6)):
-    return [
-        run(
-            {"to_l1": to_l1, "error": error, "l1_error": l1_error},
-            group="few",
-            n_observed=FEW,
-            depth=depth,
-            alpha=0.01,
-            seed=seed,
-        )
-        for depth in (3, 4)
-        for seed in seeds
-    ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, "reproduced"),
-        ({"to_l1": 0.8, "error": 0.1}, "not reproduced"),
-        ({"l1_error": 0.0}, "inconclusive"),
-        ({"seeds": range(1)}, "inconclusive"),
-    ],
-)
-def test_w6(fields, expected):
-    assert verdict("W6", few(**fields)) == expected
-
-
-def test_the_penalties_of_w7_are_those_that_are_run():
-    run_ = {(one.p, one.q) for one in study.plan("quick", 0) if one.group == "explicit"}
-    assert run_ == {(fields["p"], fields["q"]) for fields in PENALTIES.values()}
-    assert PENALTIES["ℓ1"] == {"p": 1.0, "q": None}
-    assert PENALTIES["ℓ1/ℓ2"] == {"p": 1.0, "q": 2.0}
-
-
-def penalties(enough=1e-3, l1=0.9, others=1e-3):
-    return [
-        run(
-            {
-                "error": enough if count > FEW else l1 if name == "ℓ1" else others,
-                "l1_error": 0.5,
-                "l2_error": 0.8,
-            },
-            group="explicit",
-            n_observed=count,
-            seed=seed,
-            **fields,
-        )
-        for count in (40, FEW)
-        for name, fields in PENALTIES.items()
-        for seed in range(3)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, "reproduced"),
-        ({"enough": 0.2}, "not reproduced"),
-        ({"others": 0.9}, "not reproduced"),
-        ({"others": 0.6}, "inconclusive"),
-        ({"others": None}, "not reproduced"),
-    ],
-)
-def test_w7(fields, expected):
-    assert verdict("W7", [*few(), *penalties(**fields)]) == expected
+def test_runs_that_were_stopped_are_no_evidence():
+    stopped = outcomes(study, runs(study, changed(theory, status="budget", loss=0.6)))
+    assert set(stopped.values()) == {"inconclusive", "undecided"}
+    fitted = outcomes(study, runs(study, changed(theory, status="budget", loss=1e-12)))
+    assert {claim for claim in YES if fitted[claim] == YES[claim]} == {"W1", "W2", "W3", "W4", "W5", "W6"}
+    still = runs(study, changed(theory, status="budget", loss=1e-13, relative_gradient=1e-3))
+    assert outcomes(study, still) == YES
 
 
 @pytest.mark.slow
 def test_figures():
-    found = figures([*scales(seeds=range(2)), *few(), *penalties()])
-    assert [figure.id for figure in found] == ["regimes", "prediction", "explicit"]
+    found = study.figures(runs(study, theory))
+    assert [figure.id for figure in found] == ["explicit", "regimes", "prediction", "minimum"]
     assert all(figure.panels and figure.data and figure.caption for figure in found)
-
-
-@pytest.mark.parametrize("claim", ["W2", "W3", "W4", "W5"])
-def test_runs_that_were_stopped_are_no_evidence(claim):
-    runs = scales()
-    for one in runs:
-        one.records[0].update(loss=0.6, l1_excess=-0.8)
-    found = {one.claim: one for one in judge(runs)}[claim]
-    assert found.outcome == "inconclusive"
-    assert "ended before they fitted the data" in found.reason
-
-
-def test_stopped_runs_of_few_samples_are_no_evidence():
-    runs = few()
-    for one in runs:
-        one.records[0].update(loss=0.6, status="budget")
-    assert verdict("W6", runs) == verdict("W7", [*runs, *penalties()]) == "inconclusive"
-
-
-def test_mixed_settings_are_named():
-    other = [run(one.records[0], **(one.config | {"max_steps": 50})) for one in scales()]
-    for one in judge(
-        [*scales(), *other, *few(), *[run(r.records[0], **(r.config | {"lr": 9.0})) for r in few()]]
-    ):
-        assert one.outcome == "inconclusive"
-        if one.claim in ("W2", "W5"):
-            assert one.reason == "mixed settings: max_steps 15000, 50"
-        if one.claim == "W6":
-            assert one.reason == "mixed settings: lr 0.05, 9"
-
-
-def test_one_setting_changed():
-    runs = [run(r.records[0], **(r.config | {"alpha": 0.2})) for r in scales() if r.config["alpha"] == 0.1]
-    assert verdict("W5", runs) == "reproduced"
-    assert "at α = 0.2" in {one.claim: one.reason for one in judge(runs)}["W5"]
-    assert "values of alpha" in {one.claim: one.reason for one in judge(runs)}["W4"]
-    same = [run(r.records[0], **(r.config | {"n_observed": 30})) for r in [*few(), *penalties()]]
-    reason = {one.claim: one.reason for one in judge(list({one.hash: one for one in same}.values()))}["W7"]
-    assert "n_observed 40, 20; the runs have n_observed 30" in reason

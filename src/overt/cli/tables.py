@@ -15,7 +15,15 @@ from overt.studies.report.build import StudySection
 
 __all__ = ["print_notes", "print_study", "print_verdicts"]
 
-_STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow", "skipped": "dim"}
+_STYLES = {
+    "reproduced": "green",
+    "not reproduced": "red",
+    "inconclusive": "yellow",
+    "supported": "green",
+    "refuted": "red",
+    "undecided": "yellow",
+    "skipped": "dim",
+}
 
 
 def print_verdicts(sections: Iterable[StudySection]) -> None:

@@ -10,11 +10,12 @@ A study states its claims and the rule of each verdict before anything runs. It 
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,7 +41,10 @@ __all__ = [
     "Verdict",
 ]
 
-Outcome = Literal["reproduced", "not reproduced", "inconclusive", "skipped"]
+Outcome = Literal[
+    "reproduced", "not reproduced", "inconclusive", "supported", "refuted", "undecided", "skipped"
+]
+FAULT = "the rule ended with an error"  # so begins the reason of a verdict that could not be given
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
@@ -64,6 +68,24 @@ class StudyConfig(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=StudyConfig)
 
 
+class JudgeLike(Protocol):
+    """A rule as data; see `overt.studies.claims.verdict_rules.Rule`."""
+
+    @property
+    def words(self) -> str:
+        """The rule in words."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that decides."""
+
+    def selects(self, config: Mapping[str, Any]) -> bool:
+        """Whether a verdict needs the run of a configuration."""
+
+    def judge(self, claim: Claim, runs: Sequence[Run], ended: Callable[[Run], bool]) -> Verdict:
+        """The verdict."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement that runs can support or contradict.
@@ -71,22 +93,42 @@ class Claim:
     Attributes
     ----------
     id : str
-        Short name, such as ``"S1"``; unique within its study.
+        Short name, such as ``"S1"``; unique among all studies.
     title : str
-        A few words for tables.
+        A short sentence that can be false.
     statement : str
-        The claim, in one or two sentences.
+        The claim, in one or two sentences; that of a paper in the paper's own setting.
     source : str
         Where it was made: author, year, theorem or figure.
-    rule : str
-        When it counts as reproduced, when as not reproduced; anything else is inconclusive.
+    rule : str or Rule
+        When it counts as true, when as false; anything else is left open.
+    kind : {"paper", "own"}
+        A paper's claim is *reproduced*, *not reproduced* or *inconclusive*; a hypothesis of our own is
+        *supported*, *refuted* or *undecided*.
     """
 
     id: str
     title: str
     statement: str
     source: str
-    rule: str
+    rule: str | JudgeLike
+    kind: Literal["paper", "own"] = "paper"
+
+    @property
+    def rule_words(self) -> str:
+        """The rule in words."""
+        return self.rule if isinstance(self.rule, str) else self.rule.words
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that decides."""
+        rule = self.rule
+        return hashlib.sha256(rule.encode()).hexdigest()[:12] if isinstance(rule, str) else rule.digest
+
+    @property
+    def open(self) -> Outcome:
+        """The outcome where nothing can be said."""
+        return "inconclusive" if self.kind == "paper" else "undecided"
 
 
 @dataclass(frozen=True)
@@ -135,7 +177,7 @@ class Verdict:
     ----------
     claim : str
         The id of the claim.
-    outcome : {"reproduced", "not reproduced", "inconclusive", "skipped"}
+    outcome : {"reproduced", "not reproduced", "inconclusive", "supported", "refuted", "undecided", "skipped"}
     reason : str
         The numbers against the rule, in one sentence.
     estimates : tuple of Estimate

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from overt._utils.checks import is_number
 from overt._utils.errors import StoreError
 from overt._utils.folders import is_folder
-from overt.studies.base import Run, Study, Verdict
+from overt.studies.base import FAULT, Claim, Run, Study, Verdict
 from overt.studies.report.build import StudySection
 from overt.studies.report.draw import Undrawn, fault
 from overt.studies.runs.identity import run_name
@@ -129,7 +129,7 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
     figures: list[Figure] = []
     reason = _stale(study, plan, ordered) or ("" if ordered else "no run is stored")
     if reason:
-        verdicts = [Verdict(claim.id, "inconclusive", reason) for claim in study.claims]
+        verdicts = [Verdict(claim.id, claim.open, reason) for claim in study.claims]
     else:
         verdicts = _judge(study, ordered, missing, len(plan.runs) if plan else 0, notes)
         figures = _draw(study, ordered, missing, notes)
@@ -152,7 +152,14 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
         plan.overrides if plan else {},
         notes,
         part,
+        _changed(study, plan),
     )
+
+
+def _changed(study: Study[Any], plan: Plan | None) -> list[str]:
+    """The claims whose rules are not those that were registered with the plan."""
+    registered = plan.rules if plan else {}
+    return [one.id for one in study.claims if registered.get(one.id, one.digest) != one.digest]
 
 
 def _judge(
@@ -165,8 +172,10 @@ def _judge(
     except Exception as error:
         said = fault(error)
         if not missing:  # a rule may rightly need the missing runs
-            notes.append(f"the rules ended with an error, so no claim could be judged: {said}")
-    return [_settle(study, claim.id, given.get(claim.id), missing, planned, said) for claim in study.claims]
+            notes.append(f"{FAULT}, so no claim could be judged: {said}")
+    if not missing:
+        notes += [one.reason for one in given.values() if one.reason.startswith(FAULT)]
+    return [_settle(study, claim, given.get(claim.id), missing, planned, said) for claim in study.claims]
 
 
 def _draw(
@@ -242,18 +251,18 @@ def _stale(study: Study[Any], plan: Plan | None, runs: Sequence[Run]) -> str:
 
 def _settle(
     study: Study[Any],
-    claim: str,
+    claim: Claim,
     verdict: Verdict | None,
     missing: Sequence[dict[str, Any]],
     planned: int,
     said: str,
 ) -> Verdict:
-    lacking = sum(study.concerns(config, claim) for config in missing)
+    lacking = sum(study.concerns(config, claim.id) for config in missing)
     gap = f"{lacking} of {planned} planned runs are missing"
     if verdict is None:
-        ended = f"the rules ended with an error ({said})" if said else "no verdict was given"
-        return Verdict(claim, "inconclusive", f"{gap}{f' ({said})' if said else ''}" if lacking else ended)
+        ended = f"{FAULT} ({said})" if said else "no verdict was given"
+        return Verdict(claim.id, claim.open, f"{gap}{f' ({said})' if said else ''}" if lacking else ended)
     if not lacking:
         return verdict
     reason = f"{gap}; those at hand say {verdict.outcome}: {verdict.reason}"
-    return Verdict(claim, "inconclusive", reason, verdict.estimates)
+    return Verdict(claim.id, claim.open, reason, verdict.estimates)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,9 +18,104 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["bootstrap", "paired_difference", "paired_ratio", "proportion"]
+__all__ = [
+    "Span",
+    "bootstrap",
+    "median_of_spans",
+    "paired_difference",
+    "paired_ratio",
+    "proportion",
+    "share_of_spans",
+]
 
 Statistic = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is known of a number: it lies between ``low`` and ``high``, and is recorded as ``value``.
+
+    The ends may be infinite. They differ where a run was ended by its budget, or a time was not reached.
+    """
+
+    low: float
+    value: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float) -> Span:
+        """A number that is known."""
+        return cls(value, value, value)
+
+    def held(self, least: float) -> Span:
+        """The same, with smaller numbers taken for this one."""
+        return Span(max(self.low, least), max(self.value, least), max(self.high, least))
+
+
+def median_of_spans(
+    spans: Sequence[Span], *, confidence: float = 0.95, label: str = "", unit: str = ""
+) -> Estimate:
+    """Return the median with its distribution-free interval, whatever the unknown numbers are.
+
+    The interval is (x₍ₖ₎, x₍ₙ₊₁₋ₖ₎), k the largest number with P(B < k) ≤ (1 − confidence)/2 for B binomial
+    with n trials of ½: it covers the median of any continuous distribution with at least this probability,
+    and takes infinite values as they come. Its lower end is that of the lowest values that the numbers could
+    have, its upper end that of the highest.
+
+    Returns
+    -------
+    Estimate
+        With ends of ±∞ where there are too few values for an interval: fewer than six at 95 %.
+
+    Raises
+    ------
+    ValueError
+        If there are no values, or one is NaN.
+
+    References
+    ----------
+    Thompson (1936), On confidence ranges for the median; Conover (1999), Practical Nonparametric Statistics,
+    section 3.2.
+
+    Examples
+    --------
+    >>> e = median_of_spans([Span.of(x) for x in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)])
+    >>> e.value, e.low, e.high
+    (3.5, 1.0, 6.0)
+    >>> median_of_spans([*map(Span.of, (1.0, 2.0, 3.0, 4.0, 5.0)), Span(0.0, 7.0, np.inf)]).high
+    inf
+    """
+    from scipy.stats import binom
+
+    check_number(confidence, "confidence", above=0, below=1)
+    ends = np.array([(one.low, one.value, one.high) for one in spans], dtype=np.float64).reshape(-1, 3)
+    if not ends.size or np.isnan(ends[:, ::2]).any():
+        raise ValueError(f"spans must hold at least one number and no NaN, got {list(spans)!r}")
+    n = len(ends)
+    k = int(binom.ppf((1 - confidence) / 2, n, 0.5))
+    low, high = (-np.inf, np.inf) if k == 0 else (np.sort(ends[:, 0])[k - 1], np.sort(ends[:, 2])[n - k])
+    with np.errstate(invalid="ignore"):
+        value = float(np.median(ends[:, 1]))
+    return Estimate(label, value, float(low), float(high), n, unit, "median")
+
+
+def share_of_spans(spans: Sequence[Span], *, confidence: float = 0.95, label: str = "") -> Estimate:
+    """Return the share of ones among numbers that are 0, 1, or not known.
+
+    Wilson's interval: its lower end is that of the unknown ones as 0, its upper end that of them as 1.
+
+    Examples
+    --------
+    >>> seen = share_of_spans([Span.of(1.0)] * 9 + [Span.of(0.0)])
+    >>> open_ = share_of_spans([Span.of(1.0)] * 9 + [Span(0.0, 0.0, 1.0)])
+    >>> seen.low == open_.low, seen.high < open_.high
+    (True, True)
+    """
+    n = len(spans)
+    least, most = (round(sum(getattr(one, end) for one in spans)) for end in ("low", "high"))
+    low, high = (proportion(count, n, confidence=confidence) for count in (least, most))
+    value = sum(one.value for one in spans) / n
+    return Estimate(label, value, low.low, high.high, n)
 
 
 def bootstrap(

@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from overt.studies.base import Run, RunContext, RunOutput, StudyConfig, Verdict
 from overt.studies.fields import OptimizerName, check_instance
-from overt.studies.part import Part
 from overt.studies.proxies.inverse_claims import CLAIMS, LARGE, SMALL, TINY
+from overt.studies.proxies.part import Part
 from overt.studies.report.figures import Figure
 
 # Of the largest stable learning rate of gradient descent at a matrix of the data's size.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from overt.studies.part import Part
 from overt.studies.proxies.inverse import part as inverse
+from overt.studies.proxies.part import Part
 from overt.studies.proxies.penalties import part as penalties
 
 __all__ = ["PARTS"]

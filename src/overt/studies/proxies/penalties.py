@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from overt.studies.base import Run, RunContext, RunOutput, Verdict
-from overt.studies.part import Part
 from overt.studies.proxies.claims import CLAIMS
 from overt.studies.proxies.config import PenaltyConfig
+from overt.studies.proxies.part import Part
 from overt.studies.report.figures import Figure
 
 

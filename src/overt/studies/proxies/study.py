@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from overt.studies.base import Run, RunContext, RunOutput, Study, StudyConfig, Verdict
-from overt.studies.part import Part
+from overt.studies.proxies.part import Part
 from overt.studies.proxies.parts import PARTS
 from overt.studies.report.draw import draw
 from overt.studies.report.figures import Figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 40  # of a figure's data; the CSV file holds them all
 ENOUGH = 10  # values from which on the coverage of a bootstrap interval comes near its level
-SYMBOLS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "skipped": "–"}
+KINDS = {
+    "paper": ("reproduced", "not reproduced", "inconclusive"),
+    "own": ("supported", "refuted", "undecided"),
+}
+SYMBOLS = {
+    "reproduced": "✓",
+    "not reproduced": "✗",
+    "inconclusive": "?",
+    "supported": "✓",
+    "refuted": "✗",
+    "undecided": "?",
+    "skipped": "–",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,8 @@ class StudySection:
         What went wrong: a figure that could not be drawn, a run that is damaged.
     part : int
         The number of the section among several of the same study, from 1; 0 where it is the only one.
+    changed : sequence of str
+        Claims whose rule is not the one that was registered when the runs were planned.
     """
 
     name: str
@@ -67,6 +82,7 @@ class StudySection:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     part: int = 0
+    changed: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         known = {claim.id for claim in self.claims}
@@ -85,8 +101,7 @@ class StudySection:
         by_claim = {verdict.claim: verdict for verdict in self.verdicts}
         missing = "No verdict: the runs that it needs are missing."
         return [
-            (claim, by_claim.get(claim.id) or Verdict(claim.id, "inconclusive", missing))
-            for claim in self.claims
+            (claim, by_claim.get(claim.id) or Verdict(claim.id, claim.open, missing)) for claim in self.claims
         ]
 
     @property
@@ -173,10 +188,10 @@ def render_report(studies: Sequence[StudySection], *, title: str = "") -> str:
     distinct = list(dict.fromkeys(names))
     several = "Overt: report on " + ", ".join(distinct)
     heading = title or (studies[0].title if len(distinct) == 1 else several)
-    counts = {outcome: 0 for outcome in SYMBOLS}
-    for section in studies:
-        for _, verdict in section.judged:
-            counts[verdict.outcome] += 1
+    judged = [(claim, verdict) for section in studies for claim, verdict in section.judged]
+    possible = {each for kind in KINDS for each in KINDS[kind] if any(c.kind == kind for c, _ in judged)}
+    found = Counter(verdict.outcome for _, verdict in judged)
+    counts = {each: found[each] for each in SYMBOLS if found[each] or each in possible}
     template = _environment().get_template("template.html.j2")
     return template.render(
         title=heading,

@@ -79,7 +79,9 @@ class Loop:
         """
         by_hash = {config_hash(study.name, study.version, config): config for config in configs}
         fields = {hash_: config.model_dump(mode="json") for hash_, config in by_hash.items()}
-        self.store.save_plan(Plan(study.name, study.version, preset, seed, fields, dict(overrides), command))
+        rules = {claim.id: claim.digest for claim in study.claims}
+        plan = Plan(study.name, study.version, preset, seed, fields, dict(overrides), command, rules)
+        self.store.save_plan(plan)
         pending = {hash_: config for hash_, config in by_hash.items() if not self._finished(study, hash_)}
         counts = Counts(resumed=len(by_hash) - len(pending))
         self.display.begin(study.name, counts.resumed, len(by_hash), self.store.path / "scratch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _KINDS = {
     "runs": dict,
     "overrides": dict,
     "command": str,
+    "rules": dict,
 }
 
 
@@ -46,6 +47,8 @@ class Plan:
         What was typed.
     runs : dict of str to dict
         From each planned run's hash to its configuration.
+    rules : dict of str to str
+        From each claim to the hash of its rule when runs were first planned.
     """
 
     study: str
@@ -55,6 +58,7 @@ class Plan:
     runs: dict[str, dict[str, Any]]
     overrides: dict[str, Any] = field(default_factory=dict)
     command: str = ""
+    rules: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[int, str, int, str]:
@@ -106,6 +110,8 @@ def _plan(value: Any, study: str) -> Plan:
     for name, kind in _KINDS.items():
         if type(getattr(plan, name)) is not kind:
             raise ValueError(f"{name} of a plan is {kind_of(getattr(plan, name))}")
+    if not all(type(rule) is str for rule in plan.rules.values()):
+        raise ValueError("rules of a plan hold something else than text")
     for hash_, config in plan.runs.items():
         if (
             plan.study != study
@@ -117,7 +123,14 @@ def _plan(value: Any, study: str) -> Plan:
 
 
 def save_plan(path: Path, plan: Plan, *, if_full: str = files.IF_FULL) -> None:
-    """Put a plan last in its study's file, in place of an earlier one with the same key."""
-    others = [other for other in load_plans(path, plan.study) if other.key != plan.key]
-    value = {"plans": [asdict(each) for each in (*others, plan)]}
+    """Put a plan last in its study's file, in place of an earlier one with the same key.
+
+    Rules that the earlier one registered stay as they were: its runs were made under them.
+    """
+    earlier = load_plans(path, plan.study)
+    others = [other for other in earlier if other.key != plan.key]
+    registered = {
+        claim: rule for other in earlier if other.key == plan.key for claim, rule in other.rules.items()
+    }
+    value = {"plans": [asdict(each) for each in (*others, replace(plan, rules={**plan.rules, **registered}))]}
     files.write_whole(path, records.dump_object(value), if_full=if_full)

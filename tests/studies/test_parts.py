@@ -1,0 +1,259 @@
+"""Studies of parts: the harness on a tiny one, and what all of them keep to."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from worlds import outcomes, run, runs
+
+from overt.studies import Claim, RunContext, RunOutput, StudyConfig, registry
+from overt.studies.claims.assess import Stored, assess
+from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.verdict_rules import Bar, Rule, above, below, between
+from overt.studies.part import Grid, Part, StudyOfParts
+from overt.studies.plots import Dots, Heat, Lines, Panel
+from overt.studies.runs.plans import Plan, load_plans, save_plan
+
+STUDIES = [one for one in map(registry.get, registry.names()) if isinstance(one, StudyOfParts)]
+ERROR = Median("error", "error", each=("depth",))
+
+
+class Config(StudyConfig):
+    part: Literal["depth"] = "depth"
+    depth: int = 1
+    weight: float = 0.0
+
+
+class Depth(Part[Config]):
+    """Does depth help?"""
+
+    config = Config
+    grids = {"quick": Grid(6, depth=(3, 1)), "full": [Grid(10, depth=(3, 1)), Grid(10, weight=(0.1, 0.2))]}
+    claims = (
+        Claim("X1", "Depth 3 is exact", "Depth 3 is exact.", "none", Rule(below(ERROR.at(depth=3), 0.1))),
+        Claim(
+            "X2",
+            "Depth 3 beats depth 1",
+            "It does.",
+            "none",
+            Rule(
+                below(Ratio("error", "error", {"weight": 0.0}, of_={"depth": 3}, over={"depth": 1}), 0.5),
+                above(Share(lambda run: run.records[0]["error"] < 1, "below one", {"depth": 3}), 0.5),
+            ),
+            kind="own",
+        ),
+    )
+    figures = (
+        Lines("lines", "Lines", (Panel(ERROR.at(weight=0.0), log=True),), claim="X1", x="depth"),
+        Dots("dots", "Dots", (Panel(ERROR.at(weight=0.0)),), rows=("depth",), words={1: "no depth"}),
+        Heat("heat", "Heat", (Panel(Median("error", "error")),), row="depth", col="weight"),
+    )
+
+    def execute(self, config: Config, context: RunContext) -> RunOutput:
+        return RunOutput([{"error": 1.0 / config.depth**3, "status": "converged"}])
+
+
+tiny = StudyOfParts("tiny_parts", "Depth", [Depth()])
+
+
+def good(config):
+    return {"error": 0.01 if config.depth == 3 else 0.8}
+
+
+def test_verdicts_of_both_kinds():
+    assert outcomes(tiny, runs(tiny, good)) == {"X1": "reproduced", "X2": "supported"}
+    assert outcomes(tiny, runs(tiny, lambda config: {"error": 2.0})) == {
+        "X1": "not reproduced",
+        "X2": "refuted",
+    }
+    stopped = runs(tiny, lambda config: {**good(config), "status": "budget"})
+    assert outcomes(tiny, stopped) == {"X1": "inconclusive", "X2": "undecided"}
+
+
+def test_without_runs_nothing_is_decided_and_nothing_drawn():
+    assert set(outcomes(tiny, []).values()) == {"inconclusive", "undecided"}
+    assert tiny.figures([]) == []
+
+
+def test_a_rule_that_fails_costs_its_own_claim():
+    def broken(run):
+        raise ZeroDivisionError("no")
+
+    class Broken(Depth):
+        claims = (
+            Depth.claims[0],
+            Claim("X3", "t", "s", "o", Rule(below(Median(broken, "broken", {"depth": 3}), 1))),
+        )
+
+    study = StudyOfParts("tiny_parts", "Depth", [Broken()])
+    section = assess(study, Stored(None, runs(study, good)))
+    by_claim = {one.claim: one for one in section.verdicts}
+    assert by_claim["X1"].outcome == "reproduced"
+    assert by_claim["X3"].outcome == "inconclusive"
+    assert any("ZeroDivisionError" in note for note in section.notes)
+
+
+def test_figures_show_the_numbers_of_the_rules():
+    some = runs(tiny, good)
+    figures = {figure.id: figure for figure in tiny.figures(some)}
+    assert list(figures) == ["lines", "dots", "heat"]
+    verdict = next(one for one in tiny.judge(some) if one.claim == "X1")
+    row = next(row for row in figures["lines"].data if row["depth"] == 3)
+    assert (row["value"], row["value_low"]) == (verdict.estimates[0].value, verdict.estimates[0].low)
+    assert "no depth" in figures["dots"].panels[0]
+    assert {(row["depth"], row["weight"]) for row in figures["heat"].data} == {
+        (3, 0.0),
+        (1, 0.0),
+        (1, 0.1),
+        (1, 0.2),
+    }
+
+
+def test_grids_cross_tuples_and_set_groups():
+    grid = Grid(2, arm=({"depth": 3}, {"depth": 1, "weight": 0.5}))
+    assert [(one.depth, one.weight, one.seed) for one in grid.configs(Config, 7)] == [
+        (3, 0.0, 7),
+        (3, 0.0, 8),
+        (1, 0.5, 7),
+        (1, 0.5, 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bar", "low", "high", "expected"),
+    [
+        (below(ERROR, 0.5), 0.1, 0.5, "holds"),
+        (below(ERROR, 0.5), 0.1, 0.5001, "open"),
+        (below(ERROR, 0.5), 0.5001, 0.9, "fails"),
+        (below(ERROR, 0.5, refuted=1.0), 0.6, 1.0, "open"),
+        (below(ERROR, 0.5, refuted=1.0), 1.001, 2.0, "fails"),
+        (above(ERROR, 0.5), 0.5, 0.9, "holds"),
+        (above(ERROR, 0.5), 0.4999, 0.9, "open"),
+        (above(ERROR, 0.5), 0.1, 0.4999, "fails"),
+        (above(ERROR, 10, refuted=1), 0.5, 0.999, "fails"),
+        (above(ERROR, 10, refuted=1), 2.0, 3.0, "open"),
+        (between(ERROR, 1, 2), 1, 2, "holds"),
+        (between(ERROR, 1, 2), 0.5, 1.5, "open"),
+        (between(ERROR, 1, 2), 2.1, 3, "fails"),
+        (between(ERROR, 1, 2), 0.1, 0.9, "fails"),
+    ],
+)
+def test_bars(bar: Bar, low, high, expected):
+    from overt.studies import Estimate
+
+    assert bar.state(Estimate("", (low + high) / 2, low, high, 9)) == expected
+
+
+def test_one_setting_can_be_enough():
+    rule = Rule(below(ERROR, 0.1), some=True)
+    claim = Claim("X", "t", "s", "o", rule)
+    some = [one for one in runs(tiny, good) if one.config["weight"] == 0]
+    assert rule.judge(claim, some, lambda run: True).outcome == "reproduced"
+    bad = [one for one in runs(tiny, lambda config: {"error": 1.0}) if one.config["weight"] == 0]
+    assert rule.judge(claim, bad, lambda run: True).outcome == "not reproduced"
+
+
+def test_a_digest_changes_with_bars_and_functions_and_with_nothing_else():
+    def one(run):
+        return 1.0
+
+    def two(run):
+        return 2.0
+
+    rules = [
+        Rule(below(Median(one, "x"), 0.1)),
+        Rule(below(Median(one, "x"), 0.2)),
+        Rule(below(Median(two, "x"), 0.1)),
+        Rule(below(Median("x", "x"), 0.1)),
+        Rule(below(Median("x", "x", {"depth": 2}), 0.1)),
+        Rule(below(Median("x", "x", {"depth": 2}), 0.1), some=True),
+    ]
+    assert len({rule.digest for rule in rules}) == len(rules)
+    assert Rule(below(Median(one, "x"), 0.1)).digest == rules[0].digest
+
+
+def test_rules_are_registered_with_the_first_plan(tmp_path):
+    path = tmp_path / "plans.json"
+    save_plan(path, Plan("tiny_parts", 1, "quick", 0, {}, rules={"X1": "first"}))
+    save_plan(path, Plan("tiny_parts", 1, "quick", 0, {}, rules={"X1": "second", "X2": "new"}))
+    (plan,) = load_plans(path, "tiny_parts")
+    assert plan.rules == {"X1": "first", "X2": "new"}
+    section = assess(tiny, Stored(plan, runs(tiny, good)))
+    assert section.changed == ["X1", "X2"]
+    registered = Plan("tiny_parts", 1, "quick", 0, {}, rules={one.id: one.digest for one in tiny.claims})
+    assert assess(tiny, Stored(registered, runs(tiny, good))).changed == []
+
+
+def test_wrong_parts_are_refused():
+    with pytest.raises(ValueError, match="part must be one of"):
+        tiny.configured({"part": "none", "seed": 0})
+    with pytest.raises(ValueError, match="distinct"):
+        StudyOfParts("x", "t", [Depth(), Depth()])
+
+
+# ---- all studies of parts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_plans(study, preset):
+    configs = study.plan(preset, 5)
+    assert len(set(configs)) == len(configs)
+    assert all(study.configured(config.model_dump(mode="json")) == config for config in configs)
+    for part in study.parts:
+        own = [config for config in configs if config.part == part.name]
+        least = 10 if preset == "full" else 6  # below six seeds a median has no interval
+        assert (
+            len({config.seed for config in own if not config.exclusive} or {config.seed for config in own})
+            >= least
+        )
+        for claim in part.claims if preset == "full" else ():
+            assert any(study.concerns(config.model_dump(), claim.id) for config in own), claim.id
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_every_penalty_has_its_control(study):
+    """For each run with a weight there is one of the same instance at weight zero."""
+    for preset in study.presets:
+        for part in study.parts:
+            configs = list(part.plan(preset, 0))
+            weighted = [one for one in configs if getattr(one, "weight", 0)]
+            instance = [
+                name for name in ("n", "rank", "n_observed", "nonzeros", "seed", "problem") if weighted
+            ]
+            controls = {
+                tuple(getattr(one, name, None) for name in instance)
+                for one in configs
+                if getattr(one, "weight", None) == 0
+            }
+            for one in weighted:
+                assert tuple(getattr(one, name, None) for name in instance) in controls, (part.name, one)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_claims_and_figures(study):
+    known = {claim.id for claim in study.claims}
+    for part in study.parts:
+        assert part.question.endswith("?")
+        for maker in part.figures:
+            assert getattr(maker, "claim", "") in known | {""}
+    for claim in study.claims:
+        assert claim.rule.words
+        assert len(claim.digest) == 12
+
+
+def test_ids_are_unique_among_all_studies():
+    ids = [claim.id for study in STUDIES for claim in study.claims]
+    assert len(set(ids)) == len(ids)
+
+
+def test_labels_say_the_part():
+    assert tiny.label(Config(seed=3, depth=3)) == "depth: seed=3, depth=3"
+
+
+def test_own_runs_only():
+    config = Config(seed=0, depth=3)
+    foreign = run(tiny, config, {"error": 9.0})
+    foreign.config["part"] = "other"
+    assert tiny.parts[0].own([foreign]) == []
