@@ -28,7 +28,7 @@ from overt.studies.runs.store import Store  # noqa: E402
 GROUPS = {
     "woodworth2020": ("scale", "sparse", "minimum"),
     "story": ("regression", "nuclear", "floored"),
-    "gunasekar2018": ("regress", "explicit_regress"),
+    "gunasekar2018": ("regression",),
     "adam": ("optimizers",),
 }
 STEPS = 20
@@ -42,7 +42,7 @@ def plan(name: str) -> list[StudyConfig]:
         part = fields.get("part", fields.get("group"))
         if part not in GROUPS[name]:
             continue
-        key = (part, *(fields.get(name) for name in ("method", "optimizer", "p", "q")))
+        key = (part, *(fields.get(name) for name in ("method", "arm", "optimizer", "p", "q")))
         steps = {"max_steps": STEPS} if "max_steps" in fields else {}
         chosen.setdefault(key, type(config)(**fields | steps))
     return list(chosen.values())

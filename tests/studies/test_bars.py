@@ -14,7 +14,6 @@ import pytest
 import test_adam_rules as adam
 import test_arora2019_rules as arora
 import test_generalization_rules as generalization
-import test_gunasekar2018 as gunasekar
 import test_li2021_rules as li
 import test_proxies_penalties_rules as proxies
 import test_razin2020 as razin
@@ -168,58 +167,6 @@ def of_generalization() -> Iterator[tuple[str, Any, str]]:
     yield "G10", generalization.sized({100: -1e-4, 5000: 0.0}, noise=0.0), NO
     for times, outcome in ((3.0, YES), (3.01, OPEN), (3.29, OPEN), (3.31, NO)):
         yield "G11", generalization.costs(times), outcome
-
-
-def of_gunasekar() -> Iterator[tuple[str, Any, str]]:
-    for claim, options, outcome in (
-        ("G1", {"angle": 4.99}, YES),
-        ("G1", {"angle": 5.01}, NO),
-        ("G2", {"excess": 0.119, "start": 0.2}, YES),  # half of 0.24
-        ("G2", {"excess": 0.121, "start": 0.2}, NO),
-        ("G2", {"excess": 0.05, "start": 0.0501}, YES),
-        ("G2", {"excess": 0.05, "start": 0.0499}, NO),
-        ("G3", {"shift": 0.249}, YES),
-        ("G3", {"shift": -0.249}, YES),
-        ("G3", {"shift": 0.251}, NO),
-        ("G3", {"shift": -0.251}, NO),
-        ("G3", {"residual": 0.099}, YES),
-        ("G3", {"residual": 0.101}, NO),
-        ("G1", {"margin": 30.0}, YES),
-        ("G1", {"margin": 29.9}, OPEN),
-    ):
-        yield claim, gunasekar.networks(**options), outcome
-    for excess, outcome in ((0.0099, YES), (0.0101, OPEN)):
-        runs = gunasekar.networks()
-        for one in runs:
-            one.records[0]["l2_excess"] = excess
-        yield "G1", runs, outcome
-    for network in (("convolution", 2), ("convolution", 3), ("full", 2)):  # each one is needed
-        rest = [
-            r for r in gunasekar.regressions() if (r.config["architecture"], r.config["depth"]) != network
-        ]
-        yield "G4", rest, OPEN
-    for options, outcome in (
-        ({"near": 0.0499}, YES),
-        ({"near": 0.0501}, NO),
-        ({"above": 0.0499}, YES),
-        ({"above": 0.0501}, NO),
-        ({"limit": 0.151}, YES),
-        ({"limit": 0.149}, NO),
-        ({"loss": 0.99e-6}, YES),
-        ({"loss": 1.01e-6}, OPEN),
-    ):
-        yield "G4", gunasekar.regressions(**options), outcome
-    for options, outcome in (
-        ({"classified": 0.0499}, YES),
-        ({"classified": 0.0501}, NO),
-        ({"regressed": 0.0499}, YES),
-        ({"regressed": 0.0501}, NO),
-        ({"bridge": 9 * 1.049}, YES),
-        ({"bridge": 9 * 1.051}, NO),
-        ({"loss": 0.00249}, YES),
-        ({"loss": 0.00251}, OPEN),
-    ):
-        yield "G5", [*gunasekar.networks(), *gunasekar.penalties(**options)], outcome
 
 
 def of_li() -> Iterator[tuple[str, Any, str]]:
@@ -421,17 +368,6 @@ STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
         ("A4", arora.scaled, {"error_at_large": 0.1 * TOP / 0.499}, {"error_at_large": 0.1 / 0.501}),
     ],
     "generalization": [],
-    "gunasekar2018": [
-        ("G1", gunasekar.networks, {"angle": 4.99}, {"angle": 5.01}),
-        ("G2", gunasekar.networks, {"excess": 0.119, "start": 0.2}, {"excess": 0.121, "start": 0.2}),
-        ("G2", gunasekar.networks, {"start": 0.0501}, {"start": 0.0499}),
-        ("G3", gunasekar.networks, {"shift": 0.249}, {"shift": 0.251}),
-        ("G3", gunasekar.networks, {"shift": -0.249}, {"shift": -0.251}),
-        ("G3", gunasekar.networks, {"residual": 0.099}, {"residual": 0.101}),
-        ("G4", gunasekar.regressions, {"near": 0.0499}, {"near": 0.0501}),
-        ("G4", gunasekar.regressions, {"above": 0.0499}, {"above": 0.0501}),
-        ("G4", gunasekar.regressions, {"limit": 0.151}, {"limit": 0.149}),
-    ],
     "li2021": [
         (
             "L1",
@@ -494,7 +430,6 @@ STUDIES = {
     "adam": (adam, of_adam),
     "arora2019": (arora, of_arora),
     "generalization": (generalization, of_generalization),
-    "gunasekar2018": (gunasekar, of_gunasekar),
     "li2021": (li, of_li),
     "proxies": (proxies, of_proxies),
     "razin2020": (razin, of_razin),

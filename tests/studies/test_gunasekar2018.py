@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from worlds import changed, outcomes, runs
 
-from overt.studies import Run, RunContext
+from overt.studies import RunContext
 from overt.studies.gunasekar2018 import margins as mg
-from overt.studies.gunasekar2018.claims import CLAIMS, GROUPS
 from overt.studies.gunasekar2018.classification import FourierPenalty, SeparableProblem, separable
-from overt.studies.gunasekar2018.config import GunasekarConfig
-from overt.studies.gunasekar2018.execute import regression
-from overt.studies.gunasekar2018.figures import figures
-from overt.studies.gunasekar2018.rules import judge
+from overt.studies.gunasekar2018.regression import RegressionConfig, signals
+from overt.studies.gunasekar2018.separable import NETWORKS, SeparableConfig, predicted
 from overt.studies.gunasekar2018.study import study
-from overt.studies.runs.identity import config_hash
 from overt.studies.runs.records import dump_lines, load_lines
 from overt.studies.shared.penalized import Coordinates
-
-EXPONENTS = {("convolution", 2): 1.0, ("convolution", 3): 2 / 3, ("full", 2): 2.0, ("full", 3): 2.0}
-
-
-def run(record, arrays=None, **fields):
-    config = GunasekarConfig(**fields)
-    name = config_hash("gunasekar2018", 1, config)
-    fields = config.model_dump(mode="json")
-    return Run("gunasekar2018", name, fields, [{"loss": 0.0, **record}], arrays or {}, {"status": "done"})
-
-
-def verdict(claim, runs):
-    found = {one.claim: one for one in judge(runs)}
-    assert list(found) == [one.id for one in CLAIMS]
-    assert all(math.isfinite(estimate.value) for estimate in found[claim].estimates)
-    json.dumps(found[claim].reason, allow_nan=False)
-    return found[claim].outcome
-
 
 # ---- reference solutions ----------------------------------------------------------------------------------
 
@@ -75,7 +53,7 @@ def test_the_dual_certifies_the_fourier_margin(seed):
 
 
 def test_interpolator_fits_and_is_the_least():
-    problem = regression(GunasekarConfig(group="regress", n=12, n_observed=6, seed=0))
+    problem = signals(RegressionConfig(n=12, n_observed=6, seed=0))
     X, y = problem.X.numpy(), problem.y.numpy()
     w, gap = mg.l1_interpolator(X, y)
     np.testing.assert_allclose(X @ w, y, rtol=2e-5)
@@ -139,213 +117,130 @@ def test_fourier_penalty():
     assert penalty.describe()["basis"] == "fourier"
 
 
-# ---- plan and runs ----------------------------------------------------------------------------------------
+# ---- runs -------------------------------------------------------------------------------------------------
 
-
-def test_plans():
-    for preset in ("quick", "full"):
-        configs = study.plan(preset, 0)
-        assert len(set(configs)) == len(configs)
-        assert {config.group for config in configs} == set().union(*GROUPS.values(), {"regress"})
-        assert len({config.seed for config in configs}) == (3 if preset == "quick" else 10)
-    assert study.concerns({"group": "classify", "architecture": "full"}, "G1")
-    assert not study.concerns({"group": "classify", "architecture": "convolution"}, "G1")
-    assert not study.concerns({"group": "regress", "architecture": "full"}, "G3")
+SMALL = {"n": 12, "n_observed": 5, "seed": 0}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "fields",
+    "config",
     [
-        {"group": "classify", "architecture": "full", "max_steps": 400},
-        {"group": "classify", "architecture": "convolution", "loss": "logistic", "max_steps": 200},
-        {"group": "regress", "optimizer": "gd", "lr": 2e-2, "init_scale": 1e-3, "max_steps": 100},
-        {"group": "explicit", "weight": 1e-3, "optimizer": "adam", "lr": 1e-2, "max_steps": 400},
-        {"group": "explicit_regress", "weight": 1e-3, "optimizer": "adam", "lr": 1e-2, "max_steps": 100},
+        SeparableConfig(arm="full, depth 2", max_steps=400, **SMALL),
+        SeparableConfig(arm="convolution, depth 2", loss="logistic", max_steps=200, **SMALL),
+        SeparableConfig(arm="penalty p = 1", weight=1e-3, lr=1e-2, max_steps=400, **SMALL),
+        SeparableConfig(arm="weight 0", lr=1e-2, max_steps=400, **SMALL),
+        RegressionConfig(arm="convolution, depth 3", max_steps=100, **SMALL),
+        RegressionConfig(arm="convolution, depth 2", init_scale=0.3, max_steps=100, **SMALL),
+        RegressionConfig(arm="penalty p = ⅔", weight=1e-3, max_steps=100, **SMALL),
     ],
+    ids=lambda config: f"{config.part}-{config.arm}",
 )
-def test_one_small_run_of_each_kind(fields, tmp_path):
-    config = GunasekarConfig(n=12, n_observed=5, seed=0, **fields)
+def test_one_small_run_of_each_kind(config, tmp_path):
     output = study.execute(config, RunContext(tmp_path, lambda line: None))
     (record,) = load_lines(dump_lines(output.records))
     assert record["l1_excess"] > -1e-3
-    if config.architecture == "full":
+    if config.arm.startswith("full"):
         assert record["angle_l2"] < 20
+    if config.part == "separable":
         assert output.arrays["path"].shape[1] == 3
-    if config.group == "explicit":
+    if config.arm == "penalty p = 1":
         assert record["l1_excess"] < record["l2_solution_l1_excess"]
-    assert study.label(config).startswith(config.group)
+    if config.arm == "weight 0":
+        assert record["l1_excess"] == pytest.approx(record["l2_solution_l1_excess"], rel=1e-6)
+    assert ("relative_gradient" in record) == (config.arm not in NETWORKS)
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="samples"):
-        GunasekarConfig(group="classify", n=8, n_observed=8, seed=0)
-    with pytest.raises(ValueError, match="optimizer"):
-        GunasekarConfig(group="classify", optimizer="nope", seed=0)
+        SeparableConfig(n=8, n_observed=8, seed=0)
+    with pytest.raises(ValueError, match="frequencies"):
+        RegressionConfig(n=8, n_observed=4, frequencies=5, seed=0)
 
 
 # ---- verdicts ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_inconclusive():
-    assert {one.outcome for one in judge([])} == {"inconclusive"}
-    assert figures([]) == []
+def theory(config):
+    """What the papers say, and a penalty that works."""
+    if config.part == "regression":
+        sparse = "convolution" in config.arm or "penalty" in config.arm
+        return {
+            "to_l2": 1e-3,
+            "l1_excess": 0.01 if sparse else 0.6,
+            "l2_solution_l1_excess": 0.6,
+            "error": 0.1,
+        }
+    found = {
+        "convolution, depth 3": (0.3, 50.0, 9.0),
+        "convolution, depth 2": (0.02, 30.0, 8.0),
+        "penalty p = 1": (0.01, 50.0, 5.0),
+        "penalty p = ⅔": (0.1, 50.0, 5.0),
+    }
+    excess, angle, bridge = found.get(config.arm, (0.24, 1.0, 13.0))
+    network = config.arm in NETWORKS
+    return {
+        "margin": 4000.0 if network else 1.0,
+        "angle_l2": angle,
+        "l2_excess": 1e-4,
+        "l1_excess": excess,
+        "early_l1_excess": 2 * excess,
+        "l2_solution_l1_excess": 0.24,
+        "bridge": bridge,
+        "exponent": predicted(config.arm) + 0.05 if network else 1.0,
+        "early_exponent": predicted(config.arm) + 0.2 if network else None,
+        "residual": 0.02,
+    }
 
 
-def networks(
-    angle=2.0,
-    excess=0.05,
-    start=0.1,
-    shift=0.0,
-    residual=0.05,
-    spread=0.0,
-    bridge=9.0,
-    seeds=range(6),
-    margin=3000.0,
-    **more,
-):
-    runs = []
-    for (architecture, depth), p in EXPONENTS.items():
-        for seed in seeds:
-            record = {
-                "angle_l2": angle * (1 + spread * (seed % 2)),
-                "l2_excess": 1e-3,
-                "l1_excess": excess,
-                "l2_solution_l1_excess": 0.24,
-                "margin": margin,
-                "exponent": p + shift * (1 + spread * (seed % 2)),
-                "residual": residual,
-                "bridge": bridge,
-            }
-            path = np.array([[10.0, 0.2, 0.1], [30.0, start, 0.01], [3000.0, excess, 0.001]])
-            fields = {"architecture": architecture, "depth": depth, "seed": seed, **more}
-            runs.append(run(record, {"path": path}, group="classify", **fields))
-    return runs
+YES = dict.fromkeys(("C1", "C2", "C3", "C4"), "reproduced") | dict.fromkeys(("C5", "C6", "C7"), "supported")
 
 
-@pytest.mark.parametrize(
-    ("claim", "fields", "expected"),
-    [
-        ("G1", {}, "reproduced"),
-        ("G1", {"angle": 30.0}, "not reproduced"),
-        ("G1", {"angle": 4.9, "spread": 0.5}, "inconclusive"),
-        ("G2", {}, "reproduced"),
-        ("G2", {"excess": 0.2, "start": 0.3}, "not reproduced"),
-        ("G2", {"excess": 0.05, "start": 0.01}, "not reproduced"),
-        ("G2", {"seeds": range(1)}, "inconclusive"),
-        ("G3", {"shift": 0.1}, "reproduced"),
-        ("G3", {"shift": 0.4}, "not reproduced"),
-        ("G3", {"residual": 0.5}, "not reproduced"),
-        ("G3", {"shift": 0.2, "spread": 0.5}, "inconclusive"),
-    ],
-)
-def test_g1_to_g3(claim, fields, expected):
-    assert verdict(claim, networks(**fields)) == expected
-
-
-def regressions(near=0.01, above=0.01, limit=0.7, spread=0.0, loss=0.0):
-    runs = []
-    for architecture, depth in (("convolution", 2), ("convolution", 3), ("full", 2)):
-        for seed in range(6):
-            record = {
-                "to_l2": near,
-                "l1_excess": above * (1 + spread * (seed % 2)),
-                "l2_solution_l1_excess": limit,
-                "error": 0.1,
-                "loss": loss,
-                "exponent": 1.0,
-            }
-            fields = {"architecture": architecture, "depth": depth, "seed": seed, "init_scale": 1e-6}
-            runs.append(run(record, group="regress", **fields))
-    return runs
+def shifted(by):
+    return lambda config: predicted(config.arm) + by if getattr(config, "arm", "") in NETWORKS else 1.0
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("claim", "record", "expected"),
     [
-        ({}, "reproduced"),
-        ({"near": 0.5}, "not reproduced"),
-        ({"above": 0.2}, "not reproduced"),
-        ({"limit": 0.1}, "not reproduced"),
-        ({"above": 0.049, "spread": 0.5}, "inconclusive"),
+        ("C1", {"angle_l2": 6.0}, "not reproduced"),
+        ("C1", {"l2_excess": 0.02}, "not reproduced"),
+        ("C2", {"l1_excess": 0.2}, "not reproduced"),
+        ("C2", {"early_l1_excess": 0.001}, "not reproduced"),
+        ("C3", {"exponent": shifted(0.3)}, "not reproduced"),
+        ("C3", {"exponent": shifted(-0.3)}, "not reproduced"),
+        ("C3", {"residual": 0.2}, "not reproduced"),
+        ("C4", {"to_l2": 0.1}, "not reproduced"),
+        ("C4", {"l1_excess": 0.1}, "not reproduced"),
+        ("C4", {"l2_solution_l1_excess": 0.1}, "not reproduced"),
+        ("C5", {"bridge": lambda config: 9.0 if "penalty" in config.arm else 5.0}, "refuted"),
+        ("C5", {"l1_excess": 0.01}, "refuted"),  # weight zero does it as well
+        ("C6", {"early_exponent": shifted(0.01), "exponent": shifted(0.1)}, "refuted"),
+        ("C7", {"l1_excess": 0.1}, "refuted"),
+        ("C7", {"l1_excess": 0.01}, "refuted"),
     ],
 )
-def test_g4(fields, expected):
-    assert verdict("G4", regressions(**fields)) == expected
+def test_verdicts(claim, record, expected):
+    assert outcomes(study, with_paths(runs(study, theory))) == YES
+    assert outcomes(study, with_paths(runs(study, changed(theory, **record))))[claim] == expected
 
 
-def penalties(classified=0.01, regressed=0.01, bridge=9.0, spread=0.0, loss=0.0):
-    runs = []
-    for p in (1.0, 2 / 3):
-        for seed in range(6):
-            record = {"l1_excess": classified * (1 + spread * (seed % 2)), "bridge": bridge}
-            runs.append(run(record, group="explicit", depth=1, p=p, seed=seed))
-            runs.append(
-                run({"l1_excess": regressed, "loss": loss}, group="explicit_regress", depth=1, p=p, seed=seed)
-            )
-    return runs
+def with_paths(some):
+    for one in some:
+        one.arrays["path"] = np.geomspace([1, 0.5, 0.5], [4000, 0.02, 0.001], 9)
+    return some
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, "reproduced"),
-        ({"classified": 0.3}, "not reproduced"),
-        ({"regressed": 0.3}, "not reproduced"),
-        ({"bridge": 12.0}, "not reproduced"),
-        ({"classified": 0.049, "spread": 0.5}, "inconclusive"),
-    ],
-)
-def test_g5(fields, expected):
-    assert verdict("G5", [*networks(), *penalties(**fields)]) == expected
+def test_runs_that_were_stopped_are_no_evidence():
+    stopped = changed(theory, status="budget", margin=1.0, loss=0.1)
+    assert set(outcomes(study, runs(study, stopped)).values()) == {"inconclusive", "undecided"}
+    still = changed(theory, status="budget", relative_gradient=1e-3)
+    assert outcomes(study, runs(study, still)) == YES
 
 
 @pytest.mark.slow
 def test_figures():
-    found = figures([*networks(), *regressions(), *penalties()])
-    assert [figure.id for figure in found] == ["margins", "exponents", "regression", "explicit"]
+    found = study.figures(with_paths(runs(study, theory, "quick")))
+    names = ["margins", "exponents", "penalty-margin", "solutions", "initial-scale"]
+    assert [figure.id for figure in found] == names
     assert all(figure.panels and figure.data and figure.caption for figure in found)
-
-
-@pytest.mark.parametrize("claim", ["G1", "G2", "G3", "G5"])
-def test_networks_of_small_margin_are_no_evidence(claim):
-    found = [one for one in judge([*networks(margin=20.0), *penalties()]) if one.claim == claim]
-    assert found[0].outcome == "inconclusive"
-    assert "ended below a margin of 30" in found[0].reason
-
-
-def test_regressions_that_do_not_fit_are_no_evidence():
-    """A network that has learned nothing is projected onto the minimum norm."""
-    assert verdict("G4", regressions(loss=0.9)) == "inconclusive"
-    assert verdict("G5", [*networks(), *penalties(loss=0.01)]) == "inconclusive"
-
-
-def test_a_margin_that_was_never_recorded_is_no_denominator():
-    runs = networks()
-    for one in runs:
-        one.arrays["path"] = one.arrays["path"][:1]
-    found = {one.claim: one for one in judge(runs)}["G2"]
-    assert found.outcome == "inconclusive"
-    assert "no record at a margin of 30" in found.reason
-
-
-@pytest.mark.slow
-def test_one_setting_changed():
-    """Another loss or depth is judged as far as the claim goes; what it is not about is named."""
-    logistic = networks(loss="logistic")
-    assert [verdict(claim, logistic) for claim in ("G1", "G2")] == ["reproduced"] * 2
-    deep = [
-        run(one.records[0], one.arrays, **(one.config | {"depth": 4}))
-        for one in networks(shift=-0.15)
-        if one.config["depth"] == 3
-    ]
-    assert verdict("G1", deep) == "reproduced"
-    reason = {one.claim: one.reason for one in judge(deep)}["G2"]
-    assert "the rule is about depth 2; the runs have depth 4" in reason
-    assert figures(deep)
-    few = [run(one.records[0], one.arrays, **(one.config | {"n": 24, "n_observed": 6})) for one in networks()]
-    assert "6 separable samples of length 24" in figures(few)[0].caption
-    short = networks()
-    for one in short:
-        one.arrays["path"] = one.arrays["path"][:0]
-    assert [figure.id for figure in figures(short)] == ["exponents"]

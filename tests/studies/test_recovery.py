@@ -104,3 +104,13 @@ def test_a_lasso_solution_is_stationary(weight):
     extra = lambda v: weight * v.abs().sum()  # noqa: E731
     assert relative_gradient(w, loss, extra, unit=float(y.square().mean())) < 1e-8
     assert relative_gradient(w + 0.05, loss, extra, unit=float(y.square().mean())) > 1e-2
+
+
+def test_what_is_negligible_does_not_bias_the_rest():
+    """A ratio of norms sums over all singular values: many at the border would change its slope along W."""
+    torch.manual_seed(0)
+    W = torch.randn(60, 2, dtype=torch.float64) @ torch.randn(2, 60, dtype=torch.float64)
+    at = W.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(F.normalized_nuclear_norm(at), at)
+    left = relative_gradient(W, lambda V: -(slope * V).sum(), F.normalized_nuclear_norm, unit=1.0)
+    assert left < 1e-9

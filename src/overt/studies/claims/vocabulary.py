@@ -15,7 +15,7 @@ from overt.studies.base import Run
 __all__ = ["RECOVERED", "STATIONARY", "ended", "fitted", "recovered"]
 
 RECOVERED = 1e-5  # a relative error
-STATIONARY = 1e-2  # of the gradient of the whole objective; see `overt.studies.shared.stationarity`
+STATIONARY = 5e-2  # of the gradient of the whole objective; see `overt.studies.shared.stationarity`
 
 
 def recovered(run: Run) -> bool:

@@ -1,5 +1,5 @@
 """Gunasekar et al. 2018: implicit bias of linear convolutional networks."""
 
-from overt.studies.gunasekar2018.study import Gunasekar2018, study
+from overt.studies.gunasekar2018.study import study
 
-__all__ = ["Gunasekar2018", "study"]
+__all__ = ["study"]

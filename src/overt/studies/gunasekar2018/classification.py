@@ -9,9 +9,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from overt.models import DeepCircularConvolution, DeepLinear
 from overt.penalties import VectorPenalty
+from overt.studies.shared.penalized import Coordinates
+from overt.studies.shared.stationarity import relative_gradient
+from overt.training import Stopping, TrainResult, train
 
-__all__ = ["FourierPenalty", "Functional", "Loss", "SeparableProblem", "separable"]
+__all__ = [
+    "FourierPenalty",
+    "Functional",
+    "Loss",
+    "SeparableProblem",
+    "network",
+    "penalized",
+    "separable",
+]
 
 Loss = Literal["exponential", "logistic", "squared_hinge"]
 _OFFSET = 1e6  # keeps the logarithm of a loss positive, as the training loop expects; no gradient sees it
@@ -93,3 +105,43 @@ class FourierPenalty(VectorPenalty):
     def describe(self) -> dict[str, Any]:
         """The settings as plain data."""
         return {**super().describe(), "basis": "fourier"}
+
+
+def network(architecture: str, n: int, depth: int, scale: float, seed: int) -> Functional:
+    """A linear network as the vector of a linear functional: ``full`` of width n, or ``convolution``."""
+    options: dict[str, Any] = {"scale": scale, "seed": seed, "dtype": torch.float64}
+    if architecture == "full":
+        return Functional(DeepLinear((n,) * depth + (1,), **options))
+    return Functional(DeepCircularConvolution(n, depth, **options))
+
+
+def penalized(
+    start: Tensor, problem: Any, p: float, weight: float, lr: float, max_steps: int, *, unit: float
+) -> tuple[TrainResult, dict[str, Any]]:
+    """Adam on the vector itself, its rate falling to zero; weight 0 is without a penalty.
+
+    Whether the whole objective is stationary is asked in the Fourier domain, where the penalty has its kinks.
+    """
+    model = Coordinates(start)
+    penalty = FourierPenalty(model, p, weight) if weight > 0 else None
+    result = train(
+        model,
+        problem,
+        optimizer="adam",
+        lr=lr,
+        penalty=penalty,
+        max_steps=max_steps,
+        stopping=Stopping(stall_steps=max_steps),
+        lr_schedule=lambda step: max(0.0, 1 - step / max_steps),
+    )
+
+    def vector(parts: Tensor) -> Tensor:
+        w: Tensor = torch.fft.irfft(torch.view_as_complex(parts), n=len(start), norm="ortho")
+        return w
+
+    parts = torch.view_as_real(torch.fft.rfft(result.W, norm="ortho"))
+    extra = None if penalty is None else lambda parts: penalty.penalty(vector(parts))
+    left = relative_gradient(
+        parts, lambda parts: problem.loss(vector(parts)), extra, unit=unit, negligible=1e-2, grouped=True
+    )
+    return result, {"relative_gradient": left}

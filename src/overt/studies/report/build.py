@@ -190,7 +190,7 @@ def render_report(studies: Sequence[StudySection], *, title: str = "") -> str:
     heading = title or (studies[0].title if len(distinct) == 1 else several)
     judged = [(claim, verdict) for section in studies for claim, verdict in section.judged]
     possible = {each for kind in KINDS for each in KINDS[kind] if any(c.kind == kind for c, _ in judged)}
-    found = Counter(verdict.outcome for _, verdict in judged)
+    found: Counter[str] = Counter(verdict.outcome for _, verdict in judged)
     counts = {each: found[each] for each in SYMBOLS if found[each] or each in possible}
     template = _environment().get_template("template.html.j2")
     return template.render(

@@ -19,13 +19,19 @@ Function = Callable[[Tensor], Tensor]
 
 
 def relative_gradient(
-    W: Tensor, loss: Function, penalty: Function | None, *, unit: float, negligible: float = 1e-3
+    W: Tensor,
+    loss: Function,
+    penalty: Function | None,
+    *,
+    unit: float,
+    negligible: float = 1e-3,
+    grouped: bool = False,
 ) -> float:
     """(‖P ∇f(W)‖_F + max(0, ‖Q ∇loss(W)‖ − s)) ‖W‖_F / u, f the loss with its penalty.
 
     P projects onto what is not at zero: the tangent space at W's numerical rank, or the coordinates that are
-    not negligible. Q is the rest, in the operator norm (for vectors the largest entry), and s the slope of
-    the penalty there, taken at the border of what is negligible.
+    not negligible; there what is negligible counts as zero. Q is the rest, in the operator norm (for vectors
+    the largest entry), and s the slope of the penalty there, taken at the border of what is negligible.
 
     Parameters
     ----------
@@ -37,6 +43,8 @@ def relative_gradient(
         The loss of W = 0.
     negligible : float
         Coordinates and singular values up to this part of the largest one are taken for zero.
+    grouped : bool
+        The rows of W are coordinates of several numbers, such as complex ones, with a kink at zero for each.
 
     Returns
     -------
@@ -46,19 +54,22 @@ def relative_gradient(
     """
     W = W.detach()
     pull = _gradient(loss, W)
-    if W.ndim == 1:
-        kept = W.abs() > negligible * W.abs().max()
-        border = torch.where(kept, W, negligible * W.abs().max() * torch.where(W < 0, -1.0, 1.0))
+    if W.ndim == 1 or grouped:
+        sizes = _sizes(W)
+        kept = sizes > negligible * sizes.max()
+        somewhere = torch.where(_rows(sizes > 0, W), W, torch.ones_like(W))
+        direction = somewhere / _rows(_sizes(somewhere), W)
+        border = torch.where(_rows(kept, W), W, negligible * sizes.max() * direction)
         push = _gradient(penalty, border)
-        along = (pull + push)[kept].norm()
-        across = torch.where(kept, torch.zeros_like(W), pull.abs() - push.abs()).max()
+        along = (pull + _gradient(penalty, torch.where(_rows(kept, W), W, 0.0)))[kept].norm()
+        across = torch.where(kept, torch.zeros_like(sizes), _sizes(pull) - _sizes(push)).max()
     else:
         U, S, Vh = torch.linalg.svd(W, full_matrices=False)
         rank = int((negligible * S[0] < S).sum())
         border = U @ (S.clamp_min(negligible * float(S[0]))[:, None] * Vh)
         push = _gradient(penalty, border)
         rest, slope = (_across(one, U[:, :rank], Vh[:rank]) for one in (pull, push))
-        whole = pull + push
+        whole = pull + _gradient(penalty, U[:, :rank] @ (S[:rank, None] * Vh[:rank]))
         along = (whole - _across(whole, U[:, :rank], Vh[:rank])).norm()
         across = torch.linalg.matrix_norm(rest, 2) - torch.linalg.matrix_norm(slope, 2)
     size = unit if penalty is None else float(penalty(W))
@@ -72,6 +83,16 @@ def _gradient(function: Function | None, W: Tensor) -> Tensor:
     W = W.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(function(W), W)
     return gradient
+
+
+def _sizes(W: Tensor) -> Tensor:
+    """The size of each coordinate."""
+    return W.abs() if W.ndim == 1 else torch.linalg.vector_norm(W, dim=1)
+
+
+def _rows(values: Tensor, W: Tensor) -> Tensor:
+    """One value for each coordinate, in W's shape."""
+    return values if W.ndim == 1 else values[:, None]
 
 
 def _across(gradient: Tensor, U: Tensor, Vh: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class Scale(Part[ScaleConfig]):
 
     config = ScaleConfig
     grids = {
-        "quick": [Grid(6, depth=d, alpha=(SMALLEST[d], 0.1, 3.0), max_steps=6_000) for d in (4, 3, 2)],
+        "quick": [Grid(6, depth=d, alpha=(SMALLEST[d], 0.1, 3.0), max_steps=8_000) for d in (4, 3, 2)],
         "full": [Grid(10, depth=d, alpha=ALPHAS[d]) for d in (4, 3, 2)],
     }
     claims = (
