@@ -33,7 +33,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "gunasekar2018": {"part": "regression", "n": 12, "n_observed": 5, "max_steps": 50},
     "proxies": {"group": "inverse", **TINY, "references": 1},
     "adam": {"group": "optimizers", **TINY},
-    "measure": {"group": "collapse", "model": "diagonal", "size": 6, "max_steps": 50, "points": 2},
+    "measure": {"part": "collapse", "model": "diagonal", "size": 6, "max_steps": 50, "points": 2},
     "generalization": {
         "source": IMAGES,
         "method": "weight_decay",

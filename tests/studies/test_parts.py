@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import pytest
 from worlds import outcomes, run, runs
 
@@ -12,7 +13,7 @@ from overt.studies.claims.assess import Stored, assess
 from overt.studies.claims.quantities import Median, Ratio, Share
 from overt.studies.claims.verdict_rules import Bar, Rule, above, below, between
 from overt.studies.part import Grid, Part, StudyOfParts
-from overt.studies.plots import Dots, Heat, Lines, Panel
+from overt.studies.plots import Curve, Dots, Heat, Lines, Panel, Paths
 from overt.studies.runs.plans import Plan, load_plans, save_plan
 
 STUDIES = [one for one in map(registry.get, registry.names()) if isinstance(one, StudyOfParts)]
@@ -110,6 +111,21 @@ def test_figures_show_the_numbers_of_the_rules():
     }
 
 
+def test_paths_are_medians_at_common_places():
+    some = runs(tiny, good, "quick")
+    for one in some:
+        last = 100 if one.config["seed"] < 4 else 1000
+        one.arrays["step"] = np.geomspace(1, last, 20)
+        one.arrays["y"] = one.config["depth"] * one.arrays["step"] + one.config["seed"]
+        one.arrays["step"][0] = 0  # the start has no place on a logarithmic axis
+    figure = Paths("p", "P", (Curve("y", "y"),), by="depth", words={3: "deep"})(tiny.parts[0], some)
+    rows = [row for row in figure.data if row["line"] == "deep"]
+    assert max(row["step"] for row in rows) == pytest.approx(100)  # where half of the runs end
+    for row in rows[5:]:
+        assert row["value"] == pytest.approx(3 * row["step"] + 2.5, rel=0.1)
+    assert Paths("p", "P", (Curve("none", "y"),), by="depth")(tiny.parts[0], some) is None
+
+
 def test_grids_cross_tuples_and_set_groups():
     grid = Grid(2, arm=({"depth": 3}, {"depth": 1, "weight": 0.5}))
     assert [(one.depth, one.weight, one.seed) for one in grid.configs(Config, 7)] == [
@@ -123,17 +139,19 @@ def test_grids_cross_tuples_and_set_groups():
 @pytest.mark.parametrize(
     ("bar", "low", "high", "expected"),
     [
-        (below(ERROR, 0.5), 0.1, 0.5, "holds"),
-        (below(ERROR, 0.5), 0.1, 0.5001, "open"),
+        (below(ERROR, 0.5), 0.1, 0.4999, "holds"),
+        (below(ERROR, 0.5), 0.1, 0.5, "open"),
+        (below(ERROR, 0.5), 0.5, 0.9, "open"),
         (below(ERROR, 0.5), 0.5001, 0.9, "fails"),
         (below(ERROR, 0.5, refuted=1.0), 0.6, 1.0, "open"),
         (below(ERROR, 0.5, refuted=1.0), 1.001, 2.0, "fails"),
-        (above(ERROR, 0.5), 0.5, 0.9, "holds"),
-        (above(ERROR, 0.5), 0.4999, 0.9, "open"),
+        (above(ERROR, 0.5), 0.5001, 0.9, "holds"),
+        (above(ERROR, 0.5), 0.5, 0.9, "open"),
         (above(ERROR, 0.5), 0.1, 0.4999, "fails"),
         (above(ERROR, 10, refuted=1), 0.5, 0.999, "fails"),
         (above(ERROR, 10, refuted=1), 2.0, 3.0, "open"),
-        (between(ERROR, 1, 2), 1, 2, "holds"),
+        (between(ERROR, 1, 2), 1.001, 1.999, "holds"),
+        (between(ERROR, 1, 2), 1, 1.5, "open"),
         (between(ERROR, 1, 2), 0.5, 1.5, "open"),
         (between(ERROR, 1, 2), 2.1, 3, "fails"),
         (between(ERROR, 1, 2), 0.1, 0.9, "fails"),

@@ -30,7 +30,7 @@ class Bar:
     ----------
     quantity : Quantity
     low, high : float
-        The interval must lie between them, ends included.
+        The interval must lie between them; an end that equals one decides nothing.
     refuted : float or None
         It fails where the whole interval lies beyond this number, on the side of the nearer end; without it
         beyond ``low`` or ``high`` themselves. Between the two nothing is decided.
@@ -45,7 +45,7 @@ class Bar:
         """What an estimate says."""
         low = -math.inf if estimate.low is None else estimate.low
         high = math.inf if estimate.high is None else estimate.high
-        if self.low <= low and high <= self.high:
+        if (math.isinf(self.low) or low > self.low) and (math.isinf(self.high) or high < self.high):
             return "holds"
         least = self.low if self.refuted is None or not math.isfinite(self.low) else self.refuted
         most = self.high if self.refuted is None or not math.isfinite(self.high) else self.refuted
@@ -61,19 +61,19 @@ class Bar:
     def region(self) -> str:
         """Where the interval must lie."""
         if math.isinf(self.low):
-            return f"is at most {format_number(self.high)}"
+            return f"is below {format_number(self.high)}"
         if math.isinf(self.high):
-            return f"is at least {format_number(self.low)}"
+            return f"is above {format_number(self.low)}"
         return f"is between {format_number(self.low)} and {format_number(self.high)}"
 
 
 def below(quantity: Quantity, bar: float, *, refuted: float | None = None) -> Bar:
-    """The quantity is at most ``bar``, with its interval."""
+    """The quantity is below ``bar``, with its interval."""
     return Bar(quantity, high=bar, refuted=refuted)
 
 
 def above(quantity: Quantity, bar: float, *, refuted: float | None = None) -> Bar:
-    """The quantity is at least ``bar``, with its interval."""
+    """The quantity is above ``bar``, with its interval."""
     return Bar(quantity, low=bar, refuted=refuted)
 
 

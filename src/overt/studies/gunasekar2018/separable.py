@@ -11,9 +11,8 @@ from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
 from overt.studies.claims.quantities import Median, Ratio
 from overt.studies.claims.verdict_rules import Rule, below, between
 from overt.studies.claims.vocabulary import ended
-from overt.studies.gunasekar2018.margin_figure import norms_per_margin
 from overt.studies.part import Grid, Part
-from overt.studies.plots import Dots, Panel
+from overt.studies.plots import Curve, Dots, Panel, Paths
 
 if TYPE_CHECKING:
     from overt.studies.gunasekar2018.classification import SeparableProblem
@@ -254,7 +253,20 @@ class Separable(Part[SeparableConfig]):
         ),
     )
     figures = (
-        norms_per_margin,
+        Paths(
+            "margins",
+            "Norms per margin while the margin grows",
+            (
+                Curve("l1_excess", "excess of the Fourier ℓ1 norm", {"loss": "exponential"}, log=True),
+                Curve("l2_excess", "excess of the ℓ2 norm", {"loss": "exponential"}, log=True),
+            ),
+            x="margin",
+            by="arm",
+            claim="C2",
+            caption="How far a norm of the trained vector per margin is above the least that any separating "
+            "vector has. Convolution goes to the least Fourier ℓ1 norm or beyond it to a sparser one, full "
+            "connection to the least ℓ2.",
+        ),
         Dots(
             "exponents",
             "The measured exponent of the bridge penalty",
@@ -293,7 +305,8 @@ class Separable(Part[SeparableConfig]):
             path = []
         w = result.W.numpy()
         record = how(result) | references.compare(w) | references.stationary(w, p) | early
-        return RunOutput([record], {"path": np.array(path, dtype=np.float64).reshape(-1, 3)})
+        seen = np.array(path, dtype=np.float64).reshape(-1, 3).T
+        return RunOutput([record], dict(zip(("margin", "l1_excess", "l2_excess"), seen, strict=True)))
 
     def ended(self, run: Run) -> bool:
         """Whether a network has a margin of 30, or a penalized run is stationary."""

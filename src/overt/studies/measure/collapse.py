@@ -1,173 +1,107 @@
-"""Linear models along training: the measure against spectra and representation costs computed otherwise."""
+"""Linear models, whose spectra are known without the measure."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from pydantic import Field
 
-from overt import functional as F
-from overt._utils.seeds import generator_from, normal
-from overt.linalg import orthonormal_basis
-from overt.measures import measure
-from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
-from overt.studies.base import RunOutput
-from overt.studies.measure.config import MeasureConfig
-from overt.studies.measure.moments import recorded_steps
+from overt.studies.base import Claim, RunContext, RunOutput, StudyConfig
+from overt.studies.claims.quantities import Median
+from overt.studies.claims.verdict_rules import Rule, above, below
+from overt.studies.measure.pictures_of_runs import spectra_along_training
+from overt.studies.part import Grid, Part
+from overt.studies.plots import Dots, Panel
 
-__all__ = ["run"]
-
-Linear = DeepLinear | DeepCircularConvolution | DeepDiagonal
-SAMPLES = 64  # Gaussian inputs to learn a linear map from
-
-
-@dataclass(frozen=True)
-class Case:
-    """A linear model, the map it is to learn, and the basis that diagonalizes it."""
-
-    model: Linear
-    teacher: Linear
-    basis: str
-    shape: tuple[int, ...]
-
-    def known(self) -> Tensor:
-        """The spectrum without the measure: of the product, |ĥ|, or the coordinates."""
-        product = self.model.product().detach()
-        if isinstance(self.model, DeepLinear):
-            return F.singular_values(product)
-        spectrum = torch.fft.fftn(product) if self.basis == "fourier" else product
-        return spectrum.abs().flatten()
-
-    def weight_norm(self) -> float:
-        """(1/L) Σ_j ‖W_j‖_F², layers as operators: a convolution of D pixels counts a filter D times."""
-        total = sum(float(weight.detach().square().sum()) for weight in self.model.weights)
-        if isinstance(self.model, DeepDiagonal):  # one pair u, v stands for all L layers
-            return total
-        pixels = math.prod(self.shape) if isinstance(self.model, DeepCircularConvolution) else 1
-        return total * pixels / self.model.depth
+MODELS = (
+    {"model": "linear", "width": 15, "scale": 1e-2, "lr": 0.1},
+    {"model": "bottleneck", "width": 4, "scale": 1e-2, "lr": 0.1},
+    {"model": "convolution, 1-D", "scale": 1e-3, "lr": 2e-3},
+    {"model": "convolution, 2-D", "scale": 1e-3, "size": 6, "lr": 5e-4},
+    {"model": "diagonal", "scale": 1e-6, "lr": 0.1},
+)
+EACH = ("model", "depth")
+DEVIATION = Median("worst_error", "largest deviation from the known spectrum", each=EACH)
+COST = Median("cost_ratio", "mean squared norm of the layers / P_{2/L} at the end", each=EACH)
 
 
-def run(config: MeasureConfig) -> RunOutput:
-    """Train by gradient descent; at recorded steps compare the measure with what it should be."""
-    case = make(config)
-    generator = generator_from(config.seed + 1)
-    x = normal(SAMPLES, *case.shape, generator=generator)
-    held_out = normal(3, *case.shape, generator=generator)
-    with torch.no_grad():
-        y = case.teacher(x)
-    steps = recorded_steps(config.max_steps, config.points)
-    optimizer = torch.optim.SGD(case.model.parameters(), lr=config.lr)
-    rows: list[dict[str, float]] = []
-    spectra = []
-    for step in range(config.max_steps + 1):
-        loss = (case.model(x) - y).square().sum() / (2 * SAMPLES)
-        if step in steps:
-            row, values = _compare(case, held_out, config.depth)
-            rows.append({"step": step, "loss": loss.item(), **row})
-            spectra.append(values)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return RunOutput([_summary(rows)], _arrays(rows, spectra))
+class CollapseConfig(StudyConfig):
+    """One linear model, trained by gradient descent towards a map of a few modes of size one.
+
+    Attributes
+    ----------
+    model : str
+        A deep ``linear`` network (a ``bottleneck`` is one), a deep circular convolution of signals or of
+        images, or a ``diagonal`` network.
+    depth, width, scale : int, int, float
+        Layers, width of the hidden ones, size of the start end to end. Starts are balanced; the diagonal
+        network starts at zero, as close to balanced as it can be.
+    size, outputs, teacher_rank : int
+        Length of an input (side, for images), outputs of the linear network, modes of the map.
+    lr, max_steps, points
+        Of gradient descent, and how often the measure is taken.
+    """
+
+    part: Literal["collapse"] = "collapse"
+    model: Literal["linear", "bottleneck", "convolution, 1-D", "convolution, 2-D", "diagonal"] = "linear"
+    depth: int = Field(default=3, ge=1)
+    width: int = Field(default=15, ge=1)
+    scale: float = Field(default=1e-2, gt=0)
+    size: int = Field(default=12, ge=4)
+    outputs: int = Field(default=10, ge=1)
+    teacher_rank: int = Field(default=3, ge=1)
+    lr: float = Field(default=0.1, gt=0)
+    max_steps: int = Field(default=1000, ge=1)
+    points: int = Field(default=8, ge=0)
 
 
-def make(config: MeasureConfig) -> Case:
-    """The model at its start, balanced or all layers alike, and a teacher of few modes of size one."""
-    n, rank, seed = config.size, config.teacher_rank, config.seed
-    generator = generator_from(seed)
-    double = torch.float64
-    if config.model == "linear":
-        sizes = (n, *[config.width] * (config.depth - 1), config.outputs_of_linear)
-        model = DeepLinear(sizes, "balanced", config.scale, seed=seed, dtype=double)
-        return Case(model, _matrix_teacher(n, config.outputs_of_linear, rank, generator), "eigen", (n,))
-    if config.model == "diagonal":
-        teacher = DeepDiagonal(n, 1, dtype=double)
-        _set(teacher.u, _sparse(n, rank, generator))
-        _set(teacher.v, torch.zeros(n, dtype=double))
-        return Case(DeepDiagonal(n, config.depth, config.scale, dtype=double), teacher, "identity", (n,))
-    shape = (n,) if config.model == "convolution_1d" else (n, n)
-    convolution = DeepCircularConvolution(
-        shape, config.depth, "balanced", config.scale, seed=seed, dtype=double
+class Collapse(Part[CollapseConfig]):
+    """Is the measure, on linear models, the spectrum that they are known by?"""
+
+    config = CollapseConfig
+    grids = {"quick": Grid(6, depth=(2, 3), case=MODELS), "full": Grid(10, depth=(2, 3), case=MODELS)}
+    claims = (
+        Claim(
+            "M1",
+            "On linear models the measure is the spectrum they are known by",
+            "The values of M = E[JᵀJ] are the singular values of the product for a deep linear network (also "
+            "with a bottleneck), |ĥ| for deep circular convolutions in one and two dimensions, and the "
+            "moduli of the coordinates for a diagonal network: at the start, along training and at its end, "
+            "in double precision.",
+            "Definition of the measure; for the convolution Gunasekar, Lee, Soudry & Srebro 2018, arXiv "
+            "1806.00468, section 2",
+            Rule(below(DEVIATION, 1e-10)),
+        ),
+        Claim(
+            "M2",
+            "P_{2/L} is the representation cost",
+            "Σ σ^{2/L} is the least mean squared norm (1/L) Σ ‖W_j‖² of weights that compute the same map "
+            "with L layers; gradient descent from balanced layers stays at that least norm.",
+            "Dai, Karzand & Srebro 2021, Representation costs of linear neural networks; balancedness: "
+            "Arora, Cohen & Hazan 2018, arXiv 1802.06509, theorem 1",
+            Rule(
+                above(
+                    Median("least_cost_ratio", "least mean squared norm / P_{2/L} along training", each=EACH),
+                    1 - 1e-8,
+                ),
+                below(COST, 1.01, refuted=1.05),
+            ),
+        ),
     )
-    target = DeepCircularConvolution(shape, 1, dtype=double)
-    _set(target.weights[0], _few_frequencies(shape, rank, generator))
-    return Case(convolution, target, "fourier", shape)
+    figures = (
+        spectra_along_training,
+        Dots(
+            "cost",
+            "The representation cost of the trained layers",
+            (Panel(COST, reference=(1.01, "bar")),),
+            claim="M2",
+            rows=EACH,
+        ),
+    )
 
+    def execute(self, config: CollapseConfig, context: RunContext) -> RunOutput:
+        """Train, and compare at recorded steps."""
+        from overt.studies.measure import linear_models
 
-def _matrix_teacher(n: int, outputs: int, rank: int, generator: Any) -> DeepLinear:
-    rank = min(rank, n, outputs)
-    left, right = (orthonormal_basis(normal(size, rank, generator=generator)) for size in (outputs, n))
-    teacher = DeepLinear((n, outputs), dtype=torch.float64)
-    _set(teacher.weights[0], left @ right.mT)
-    return teacher
-
-
-def _sparse(n: int, count: int, generator: Any) -> Tensor:
-    w = torch.zeros(n, dtype=torch.float64)
-    where = torch.randperm(n, generator=generator)[:count]
-    w[where] = torch.sign(normal(len(where), generator=generator))
-    return w
-
-
-def _few_frequencies(shape: tuple[int, ...], count: int, generator: Any) -> Tensor:
-    """A real filter with |ĥ| = 1 at the frequencies of largest modulus of a random one, 0 elsewhere."""
-    spectrum = torch.fft.fftn(normal(*shape, generator=generator))
-    modulus = spectrum.abs()
-    # Frequencies of a real filter come in pairs of equal modulus, whose rounding may differ.
-    least = modulus.flatten().sort(descending=True).values[min(2 * count, modulus.numel()) - 1]
-    kept = torch.where(modulus >= least * (1 - 1e-9), spectrum / modulus, torch.zeros_like(spectrum))
-    filter_: Tensor = torch.fft.ifftn(kept).real
-    return filter_
-
-
-def _set(parameter: nn.Parameter | None, value: Tensor) -> None:
-    assert parameter is not None
-    with torch.no_grad():
-        parameter.copy_(value)
-
-
-def _compare(case: Case, inputs: Tensor, depth: int) -> tuple[dict[str, float], Tensor]:
-    known = case.known()
-    spectrum = measure(case.model, inputs, case.basis)
-    found = torch.zeros_like(known)
-    count = min(len(found), len(spectrum.values))
-    found[:count] = spectrum.values[:count]
-    largest = float(known.max())
-    error = float((found - known).abs().max())
-    # The signed diagonal network starts at zero, where both are zero.
-    relative = error / largest if largest > 0 else error
-    cost = spectrum.cost(2 / depth)
-    ratio = case.weight_norm() / cost if cost > 0 else math.inf
-    row = {"error": relative, "cost": cost, "cost_ratio": ratio, "effective_rank": spectrum.effective_rank}
-    return row, found
-
-
-def _summary(rows: list[dict[str, float]]) -> dict[str, Any]:
-    last, finite = rows[-1], all(math.isfinite(row["loss"]) for row in rows)
-    return {
-        "worst_error": max((row["error"] if math.isfinite(row["error"]) else math.inf) for row in rows),
-        "least_cost_ratio": min(row["cost_ratio"] for row in rows),
-        "cost_ratio": last["cost_ratio"],
-        "cost": last["cost"],
-        "loss": last["loss"],
-        "loss_fell_to": last["loss"] / rows[0]["loss"],
-        "effective_rank": last["effective_rank"],
-        "steps": int(last["step"]),
-        "points": len(rows),
-        "status": "done" if finite else "diverged",
-    }
-
-
-def _arrays(rows: list[dict[str, float]], spectra: list[Tensor]) -> dict[str, Any]:
-    # The frequencies of a real filter come in pairs; for a picture the order by size is enough.
-    ordered = [values.sort(descending=True).values.numpy() for values in spectra]
-    return {
-        "step": np.asarray([row["step"] for row in rows], dtype=np.int64),
-        "singular_values": np.asarray(ordered),
-        "cost_ratio": np.asarray([row["cost_ratio"] for row in rows]),
-        "error": np.asarray([row["error"] for row in rows]),
-    }
+        context.progress(f"{config.model}, depth {config.depth}")
+        return linear_models.run(config)

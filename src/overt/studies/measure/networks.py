@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from overt._utils.seeds import generator_from, normal
-from overt.studies.measure.config import MeasureConfig
+from overt.studies.measure.images import ImagesConfig
 
 __all__ = ["build", "count_parameters", "matching_width"]
 
 CLASSES = 10
 
 
-def build(config: MeasureConfig) -> nn.Sequential:
+def build(config: ImagesConfig) -> nn.Sequential:
     """The untrained network: He et al. 2015 normal weights times scale^{1/depth}, biases zero."""
     layers = _convolutional(config) if config.model == "conv" else _connected(config)
     # Made without storage, so that torch's own draws neither take place nor move its generator.
@@ -41,19 +41,19 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def matching_width(config: MeasureConfig) -> int:
+def matching_width(config: ImagesConfig) -> int:
     """The width at which a fully connected network has as many parameters as the convolutional one."""
     twin = config.model_copy(update={"model": "conv", "depth": max(2, config.depth)})
     wanted = count_parameters(nn.Sequential(*_convolutional(twin)))
     return min(range(1, 1025), key=lambda width: abs(_connected_size(config, width) - wanted))
 
 
-def _connected_size(config: MeasureConfig, width: int) -> int:
+def _connected_size(config: ImagesConfig, width: int) -> int:
     sizes = [config.side**2, *[width] * (config.depth - 1), CLASSES]
     return sum((before + 1) * after for before, after in pairwise(sizes))
 
 
-def _connected(config: MeasureConfig) -> list[nn.Module]:
+def _connected(config: ImagesConfig) -> list[nn.Module]:
     width = config.width or matching_width(config)
     sizes = [config.side**2, *[width] * (config.depth - 1), CLASSES]
     layers: list[nn.Module] = [nn.Flatten()]
@@ -62,7 +62,7 @@ def _connected(config: MeasureConfig) -> list[nn.Module]:
     return layers[: len(layers) - len(_activation(config))]
 
 
-def _convolutional(config: MeasureConfig) -> list[nn.Module]:
+def _convolutional(config: ImagesConfig) -> list[nn.Module]:
     count = config.depth - 1
     channels = [1, *[config.channels // 2] * (count - 1), config.channels]
     layers: list[nn.Module] = []
@@ -80,7 +80,7 @@ def _convolutional(config: MeasureConfig) -> list[nn.Module]:
     ]
 
 
-def _activation(config: MeasureConfig) -> list[nn.Module]:
+def _activation(config: ImagesConfig) -> list[nn.Module]:
     return [nn.ReLU()] if config.activation == "relu" else []
 
 

@@ -15,7 +15,7 @@ from overt.problems import (
     scramble_phases,
 )
 from overt.studies.base import Skip
-from overt.studies.measure.config import MeasureConfig
+from overt.studies.measure.images import ImagesConfig
 
 __all__ = ["Pictures", "load"]
 
@@ -30,7 +30,7 @@ class Pictures:
     held_out_labels: Tensor
 
 
-def load(config: MeasureConfig) -> Pictures:
+def load(config: ImagesConfig) -> Pictures:
     """The images of a run.
 
     Mean and standard deviation over all training pixels are set to 0 and 1. Both are the same before and
@@ -55,7 +55,7 @@ def load(config: MeasureConfig) -> Pictures:
     )
 
 
-def _prepared(images: ImageSet, config: MeasureConfig) -> ImageSet:
+def _prepared(images: ImageSet, config: ImagesConfig) -> ImageSet:
     block = images.images.shape[-1] // config.side
     small = replace(images, images=torch.nn.functional.avg_pool2d(images.images, block))
     if config.data == "permuted":

@@ -1,4 +1,4 @@
-"""The settings of one run."""
+"""What the parts on images share: their settings, and the making of one run."""
 
 from __future__ import annotations
 
@@ -6,35 +6,26 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from overt._utils.checks import check_choice, check_integer, message
-from overt.studies.base import StudyConfig
+from overt._utils.checks import check_integer, message
+from overt.studies.base import Run, RunContext, RunOutput, StudyConfig
 
-Group = Literal[
-    "collapse",  # M1, M2: linear models whose spectra are known otherwise
-    "dynamics",  # M3–M6: one factor at a time around a reference, on Fashion-MNIST
-    "alignment",  # M7–M13: convolutional and fully connected networks on three kinds of images
-]
-Model = Literal["linear", "convolution_1d", "convolution_2d", "diagonal", "fc", "conv"]
-Data = Literal["real", "scrambled", "permuted"]
-LINEAR: tuple[Model, ...] = ("linear", "convolution_1d", "convolution_2d", "diagonal")
+CAPTION = (
+    "Fashion-MNIST averaged to 14×14, trained by SGD to a given cross-entropy, measured on held-out images."
+)
 
 
-class MeasureConfig(StudyConfig):
-    """One run: a model, its data, its training, and how it is measured.
+class ImagesConfig(StudyConfig):
+    """One network on images, trained to a given loss and measured along the way.
 
     Attributes
     ----------
-    group : str
-        The part of the study that asks for the run.
     model : str
-        Of group ``collapse``: a deep ``linear`` network, a deep circular convolution of signals or of images,
-        or a ``diagonal`` network. Otherwise ``fc`` (fully connected) or ``conv`` (3×3 convolutions,
-        a 2×2 mean, a linear layer).
+        ``fc`` (fully connected) or ``conv`` (3×3 convolutions, a 2×2 mean, a linear layer).
     depth : int
         Number of weight layers. All but the last layer of ``conv`` are convolutions.
     width : int
-        Of the hidden layers of ``linear`` and ``fc``. 0: the width at which ``fc`` has the number of
-        parameters that ``conv`` has at the same depth, side and channels.
+        Of the hidden layers of ``fc``. 0: the width at which it has the number of parameters that ``conv``
+        has at the same depth, side and channels.
     channels : int
         Of the last convolution; those before it have half as many.
     padding : str
@@ -44,11 +35,8 @@ class MeasureConfig(StudyConfig):
     activation : str
         ``relu``, or ``linear`` for none.
     scale : float
-        Of the initial network end to end. On images it is relative to He et al. 2015: each layer's normal
-        weights are multiplied by scale^{1/depth}.
-    size, outputs_of_linear, teacher_rank : int
-        Of group ``collapse``: length of an input (side, for images), outputs of the linear network, and
-        number of modes of the map that is learned.
+        Of the initial network end to end, relative to He et al. 2015: each layer's normal weights are
+        multiplied by scale^{1/depth}.
     data : str
         ``real`` images, images with ``scrambled`` phases, or with ``permuted`` pixels.
     side : int
@@ -72,8 +60,7 @@ class MeasureConfig(StudyConfig):
         logarithm. Start and end are always measured.
     """
 
-    group: Group
-    model: Model = "fc"
+    model: Literal["fc", "conv"] = "fc"
     depth: int = Field(default=3, ge=1)
     width: int = Field(default=64, ge=0)
     channels: int = Field(default=32, ge=2)
@@ -81,10 +68,7 @@ class MeasureConfig(StudyConfig):
     head: Literal["flatten", "mean"] = "flatten"
     activation: Literal["relu", "linear"] = "relu"
     scale: float = Field(default=1.0, gt=0)
-    size: int = Field(default=12, ge=4)
-    outputs_of_linear: int = Field(default=10, ge=1)
-    teacher_rank: int = Field(default=3, ge=1)
-    data: Data = "real"
+    data: Literal["real", "scrambled", "permuted"] = "real"
     side: int = Field(default=14, ge=4)
     n_train: int = Field(default=1000, ge=10)
     n_measure: int = Field(default=500, ge=10)
@@ -99,14 +83,21 @@ class MeasureConfig(StudyConfig):
     points: int = Field(default=12, ge=0)
 
     @model_validator(mode="after")
-    def _possible(self) -> MeasureConfig:
-        if (self.group == "collapse") != (self.model in LINEAR):
-            known = LINEAR if self.group == "collapse" else ("fc", "conv")
-            check_choice(self.model, f"model in the group {self.group}", known)
+    def _possible(self) -> ImagesConfig:
         if 28 % self.side or self.side % 2:
             raise ValueError(message("side", "even and a divisor of 28, such as 14 or 28", self.side))
         if self.model == "conv":
             check_integer(self.depth, "depth", least=2, remedy="the last layer of model conv is linear")
-        if self.model == "linear":
-            check_integer(self.width, "width", least=1, remedy="0 is for model fc")
         return self
+
+
+def reached(run: Run) -> bool:
+    """Whether the run came to the training loss at which networks are compared, or diverged."""
+    return bool(run.records[0]["status"] != "budget")
+
+
+def execute(config: ImagesConfig, context: RunContext) -> RunOutput:
+    """Train one network and measure it along the way."""
+    from overt.studies.measure.training import run
+
+    return run(config, context)

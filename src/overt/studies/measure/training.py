@@ -1,4 +1,4 @@
-"""Making one run."""
+"""Training one network on images, and measuring it along the way."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ from overt._utils.seeds import generator_from, normal
 from overt.linalg import make_basis, orthonormal_basis
 from overt.measures import Spectrum, data_spectrum, measure
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.measure import collapse
-from overt.studies.measure.config import MeasureConfig
+from overt.studies.measure.images import ImagesConfig
 from overt.studies.measure.moments import recorded_steps
 from overt.studies.measure.networks import build, count_parameters
 from overt.studies.measure.pictures import Pictures, load
 
-__all__ = ["execute"]
+__all__ = ["run"]
 
 LEADING = 32  # singular values that are kept for a picture
 
 
-def execute(config: MeasureConfig, context: RunContext) -> RunOutput:
-    """Train one model and measure it along the way."""
-    if config.group == "collapse":
-        return collapse.run(config)
+def run(config: ImagesConfig, context: RunContext) -> RunOutput:
+    """Train one network and measure it along the way."""
     pictures = load(config)
     network = build(config)
     seen = Seen(network, pictures, config)
@@ -51,7 +48,7 @@ class Seen:
 
     network: nn.Module
     pictures: Pictures
-    config: MeasureConfig
+    config: ImagesConfig
     rows: list[dict[str, float]] = field(default_factory=list)
     spectra: list[Spectrum] = field(default_factory=list)
 
@@ -91,7 +88,7 @@ class Seen:
         }
 
 
-def _aligned(spectrum: Spectrum, config: MeasureConfig) -> dict[str, float]:
+def _aligned(spectrum: Spectrum, config: ImagesConfig) -> dict[str, float]:
     """Alignment with Fourier, the same for M turned at random, and the part of the way from that to 1.
 
     A random real basis would not do: Fourier's values come in pairs, which makes them more even than those of
@@ -109,7 +106,7 @@ def _aligned(spectrum: Spectrum, config: MeasureConfig) -> dict[str, float]:
 
 
 def train_to_loss(
-    network: nn.Module, pictures: Pictures, config: MeasureConfig, look: Callable[[int, float], None]
+    network: nn.Module, pictures: Pictures, config: ImagesConfig, look: Callable[[int, float], None]
 ) -> tuple[str, int]:
     """Stochastic gradient descent until the loss of all training images is low; how it ended, and the steps.
 
