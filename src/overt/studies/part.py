@@ -65,6 +65,9 @@ class Part(ABC, Generic[ConfigT]):
         the part's name, by which its stored runs are found.
     grids : mapping of str to Grid or sequence of Grid
         For each preset the runs, the long ones first so that two workers end together.
+    over_seeds : bool
+        Whether estimates are over seeds, of which ``quick`` then has at least six and ``full`` ten; False for
+        a zoo, whose estimates are over networks.
     claims : tuple of Claim
         Their rules are data; they see the runs of this part alone.
     figures : tuple
@@ -73,6 +76,7 @@ class Part(ABC, Generic[ConfigT]):
 
     config: type[ConfigT]
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]]
+    over_seeds: ClassVar[bool] = True
     claims: ClassVar[tuple[Claim, ...]] = ()
     figures: ClassVar[tuple[Maker, ...]] = ()
 

@@ -6,14 +6,15 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from typing import Any, Literal
 
 from overt.studies.base import Claim, Estimate, Outcome, Run, Verdict
-from overt.studies.claims.quantities import Ended, MissingRunsError, MixedSettingsError, Quantity
+from overt.studies.claims.quantities import Ended, Median, MissingRunsError, MixedSettingsError, Quantity
 from overt.studies.report.figures import format_number
 
-__all__ = ["Bar", "Rule", "State", "above", "below", "between"]
+__all__ = ["Bar", "Decision", "FunctionRule", "Rule", "State", "above", "below", "between"]
 
 State = Literal["holds", "fails", "open"]
 OUTCOMES: Mapping[str, Mapping[State, Outcome]] = {
@@ -163,6 +164,60 @@ class Rule:
         return Verdict(claim.id, words[state], _reason(found, state), tuple(one.estimate for one in found))
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What a rule of one's own found.
+
+    Attributes
+    ----------
+    state : {"holds", "fails", "open"}
+    reason : str
+        The numbers against the rule, in one sentence.
+    estimates : tuple of Estimate
+    """
+
+    state: State
+    reason: str
+    estimates: tuple[Estimate, ...] = ()
+
+
+@dataclass(frozen=True)
+class FunctionRule:
+    """A rule that quantities and bars cannot say, such as a comparison over a whole zoo of networks.
+
+    Attributes
+    ----------
+    decide : callable
+        Takes the part's runs. It may raise MissingRunsError.
+    words : str
+        When the claim holds, when it fails; anything else leaves it open.
+    where : mapping
+        The settings of the runs that it needs; a tuple stands for any of its values.
+    """
+
+    decide: Callable[[Sequence[Run]], Decision]
+    words: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """A hash of the words, the settings, and the function's source and arguments."""
+        return hashlib.sha256(repr(_plain(self)).encode()).hexdigest()[:12]
+
+    def selects(self, config: Mapping[str, Any]) -> bool:
+        """Whether a verdict needs the run of a configuration."""
+        return Median("", "", self.where).selects(config)
+
+    def judge(self, claim: Claim, runs: Sequence[Run], ended: Ended) -> Verdict:  # noqa: ARG002
+        """The verdict; undecided where runs are missing."""
+        words = OUTCOMES[claim.kind]
+        try:
+            found = self.decide([run for run in runs if not run.skipped and run.records])
+        except MissingRunsError as lacking:
+            return Verdict(claim.id, words["open"], str(lacking))
+        return Verdict(claim.id, words[found.state], found.reason, found.estimates)
+
+
 def _reason(found: Sequence[Found], state: State) -> str:
     """The estimates that decide, and what they should be."""
     telling = [one for one in found if one.state == state] or list(found)
@@ -177,6 +232,8 @@ def _plain(value: Any) -> Any:
     """A value without addresses: dataclasses by their fields, functions by their source."""
     if is_dataclass(value) and not isinstance(value, type):
         return type(value).__name__, [(f.name, _plain(getattr(value, f.name))) for f in fields(value)]
+    if isinstance(value, partial):
+        return _plain(value.func), _plain(value.args), _plain(value.keywords)
     if callable(value):
         return inspect.getsource(value)
     if isinstance(value, Mapping):
