@@ -287,6 +287,22 @@ def test_ids_are_unique_among_all_studies():
     assert len(set(ids)) == len(ids)
 
 
+def test_a_claim_is_judged_at_a_value_that_was_set_from_outside_and_at_no_other():
+    class Weighted(Depth):
+        claims = (
+            Claim("X1", "t", "s", "o", Rule(below(Median("error", "e", {"depth": 3, "weight": 0.1}), 0.1))),
+        )
+
+    study = StudyOfParts("tiny_parts", "Depth", [Weighted()])
+
+    def made(weight):
+        configs = [Config(seed=seed, depth=3, weight=weight) for seed in range(6)]
+        return [run(study, config, {"error": 0.01}) for config in configs]
+
+    assert outcomes(study, made(0.7))["X1"] == "reproduced"  # --set weight=0.7
+    assert outcomes(study, made(0.2))["X1"] == "inconclusive"  # planned, but not what the claim is about
+
+
 def test_labels_say_the_part():
     assert tiny.label(Config(seed=3, depth=3)) == "depth: seed=3, depth=3"
 

@@ -94,12 +94,12 @@ def test_shares_with_unknown_ones_cover_both_ends():
 # ---- selection --------------------------------------------------------------------------------------------
 
 
-def test_select_takes_alternatives_and_what_all_runs_have_instead():
+def test_select_takes_alternatives():
     some = [run(0, depth=2), run(0, depth=3)]
     assert select(some, {"depth": (3, 4)}) == some[1:]
     assert select(some, {"depth": 5}) == []
-    assert select([run(0, depth=4), run(1, depth=4)], {"depth": 3}) != []  # --set depth=4
-    assert select([run(0, method="b")], {"method": "a"}) == []  # another arm is no other setting
+    freed = Median("error", "error", {"depth": 5, "arm": "a"}).freed(["depth"])
+    assert freed.where == {"arm": "a"}
 
 
 def test_each_gives_one_estimate_for_each_setting_in_order():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
@@ -82,8 +82,10 @@ class JudgeLike(Protocol):
     def selects(self, config: Mapping[str, Any]) -> bool:
         """Whether a verdict needs the run of a configuration."""
 
-    def judge(self, claim: Claim, runs: Sequence[Run], ended: Callable[[Run], bool]) -> Verdict:
-        """The verdict."""
+    def judge(
+        self, claim: Claim, runs: Sequence[Run], ended: Callable[[Run], bool], free: Iterable[str] = ()
+    ) -> Verdict:
+        """The verdict; ``free`` are settings that were set from outside for all runs alike."""
 
 
 @dataclass(frozen=True)

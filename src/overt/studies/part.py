@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from overt._utils.checks import check_integer, message
@@ -112,6 +113,7 @@ class Part(ABC, Generic[ConfigT]):
         from overt.studies.report.draw import fault
 
         own, verdicts = self.own(runs), []
+        free = self.free(own)
         for claim in self.claims:
             if own and all(run.skipped for run in own):
                 verdicts.append(Verdict(claim.id, "skipped", own[0].reason))
@@ -119,10 +121,25 @@ class Part(ABC, Generic[ConfigT]):
             if isinstance(claim.rule, str):
                 raise TypeError(message("rule", "a Rule", claim.rule))
             try:
-                verdicts.append(claim.rule.judge(claim, own, self.ended))
+                verdicts.append(claim.rule.judge(claim, own, self.ended, free))
             except Exception as error:
                 verdicts.append(Verdict(claim.id, claim.open, f"{FAULT} ({fault(error)})"))
         return verdicts
+
+    def free(self, own: Sequence[Run]) -> frozenset[str]:
+        """The settings that were set from outside: all runs have one value, which no preset plans.
+
+        A claim is then judged at that value: it says what becomes of it with one setting changed.
+        """
+        there = {name: {repr(run.config.get(name)) for run in own} for name in self.config.model_fields}
+        single = {name for name, values in there.items() if len(values) == 1}
+        return frozenset(name for name in single if not there[name] & self._planned[name])
+
+    @cached_property
+    def _planned(self) -> dict[str, set[str]]:
+        """The values of each field in any preset."""
+        configs = [one.model_dump(mode="json") for preset in self.grids for one in self.plan(preset, 0)]
+        return {name: {repr(one[name]) for one in configs} for name in self.config.model_fields}
 
     def own(self, runs: Sequence[Run]) -> list[Run]:
         """The runs of this part."""

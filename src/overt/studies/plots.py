@@ -95,7 +95,8 @@ class _Plot:
 
     def _settings(self, panel: Panel, runs: Sequence[Run], part: Part[Any]) -> list[Setting]:
         try:
-            return replace(panel.quantity, each=self.each).settings(runs, part.ended)
+            freed = panel.quantity.freed(part.free(runs))
+            return replace(freed, each=self.each).settings(runs, part.ended)
         except MissingRunsError:
             return []
 

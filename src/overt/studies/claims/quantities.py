@@ -56,17 +56,9 @@ class Setting:
 
 
 def select(runs: Iterable[Run], where: Where) -> list[Run]:
-    """The runs that were made with these settings; a tuple stands for any of its values.
-
-    A setting that no run has, where all runs have one and the same other value, is passed over: the claim is
-    then judged with one setting changed for all (``--set``).
-    """
-    made = [run for run in runs if not run.skipped and run.records]
-    for name, wanted in where.items():
-        there = {repr(run.config.get(name)) for run in made}
-        chosen = [run for run in made if _matches(run.config.get(name), wanted)]
-        made = made if not chosen and len(there) == 1 and not isinstance(wanted, tuple | str) else chosen
-    return made
+    """The runs that were made with these settings; a tuple stands for any of its values."""
+    made = (run for run in runs if not run.skipped and run.records)
+    return [run for run in made if all(_matches(run.config.get(k), v) for k, v in where.items())]
 
 
 def _matches(value: Any, wanted: Any) -> bool:
@@ -134,6 +126,11 @@ class Quantity:
     def at(self, **where: Any) -> Self:
         """The same, with these settings."""
         return replace(self, where={**self.where, **where})
+
+    def freed(self, names: Iterable[str]) -> Self:
+        """The same for all values of these settings, which were set from outside for all runs alike."""
+        free = frozenset(names)
+        return replace(self, where={name: value for name, value in self.where.items() if name not in free})
 
     def chosen(self, runs: Iterable[Run]) -> list[Run]:
         """The runs that it is of."""

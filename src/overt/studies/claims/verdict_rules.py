@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from typing import Any, Literal
@@ -146,14 +146,14 @@ class Rule:
         """Whether a verdict needs the run of a configuration."""
         return any(bar.quantity.selects(config) for bar in self.bars)
 
-    def judge(self, claim: Claim, runs: Sequence[Run], ended: Ended) -> Verdict:
-        """The verdict; undecided where runs are missing or of mixed settings."""
+    def judge(self, claim: Claim, runs: Sequence[Run], ended: Ended, free: Iterable[str] = ()) -> Verdict:
+        """The verdict; undecided where runs are missing or of mixed settings; ``free``: `Quantity.freed`."""
         words = OUTCOMES[claim.kind]
         try:
             found = [
                 Found(one.estimate, bar.state(one.estimate), bar.region)
                 for bar in self.bars
-                for one in bar.quantity.settings(runs, ended)
+                for one in bar.quantity.freed(free).settings(runs, ended)
             ]
         except (MissingRunsError, MixedSettingsError) as lacking:
             return Verdict(claim.id, words["open"], str(lacking))
@@ -208,7 +208,13 @@ class FunctionRule:
         """Whether a verdict needs the run of a configuration."""
         return Median("", "", self.where).selects(config)
 
-    def judge(self, claim: Claim, runs: Sequence[Run], ended: Ended) -> Verdict:  # noqa: ARG002
+    def judge(
+        self,
+        claim: Claim,
+        runs: Sequence[Run],
+        ended: Ended,  # noqa: ARG002
+        free: Iterable[str] = (),  # noqa: ARG002
+    ) -> Verdict:
         """The verdict; undecided where runs are missing."""
         words = OUTCOMES[claim.kind]
         try:
