@@ -277,6 +277,28 @@ def test_factors_whose_product_leaves_the_range(functional: str, scales: tuple[f
             torch.testing.assert_close(factor.grad * scale, near.grad, rtol=1e-8, atol=1e-12)
 
 
+def test_factors_of_a_batch_of_extreme_scales_are_each_alone() -> None:
+    far = torch.tensor([[1.0, 1e200, 1e-200], [1e-250, 1.0, 1e250]], dtype=torch.float64)[..., None, None]
+    U, V = far * torch.stack([gaussian(6, 5, k) for k in range(6)]).view(2, 3, 6, 5), gaussian(4, 5)
+    values = F.normalized_nuclear_norm(Factored(U, V.expand(2, 3, 4, 5)))
+    for k in range(6):
+        alone = F.normalized_nuclear_norm(Factored(U.view(6, 6, 5)[k], V))
+        torch.testing.assert_close(values.view(6)[k], alone, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("size", [4, 400])
+def test_singular_values_of_factors_below_the_rank_tolerance_have_no_slope(size: int) -> None:
+    """The tolerance grows with the longer side, whichever factor has it: 1e-14 is below it for 400 alone."""
+    left = torch.eye(4, 2, dtype=torch.float64) * torch.tensor([1.0, 1e-14], dtype=torch.float64)
+    right = orthogonal(size)[:, :2]
+    for U, V in ((left, right), (right, left)):
+        factors = U.clone().requires_grad_(), V.clone().requires_grad_()
+        F.nuclear_norm(Factored(*factors)).backward()
+        kept = [2 if size == 4 else 1] * 2
+        # With G = L D Rᵀ the gradient of the factor of orthonormal columns is L or R times the other one.
+        assert [int(torch.linalg.matrix_rank(f.grad, atol=1e-20, rtol=0)) for f in factors] == kept
+
+
 @pytest.mark.parametrize("shape", [(5, 4), (12, 3)])
 def test_log_det_where_singular_values_leave_the_range(shape: tuple[int, int]) -> None:
     B = gaussian(*shape).float()

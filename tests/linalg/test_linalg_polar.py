@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overt.linalg import polar
+from overt.linalg.polar_coefficients import polar_coefficients
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -105,12 +106,35 @@ def test_refusals() -> None:
         polar(torch.ones(3))
 
 
+def test_the_published_coefficients_are_the_best_ones_for_a_thousandth() -> None:
+    """Both are damped up to the last step; the published ones were rounded up a little."""
+    published, computed = polar_coefficients(8), polar_coefficients(8, lower=1e-3)
+    torch.testing.assert_close(torch.tensor(published), torch.tensor(computed), rtol=5e-4, atol=0)
+    assert polar_coefficients(11)[8:] == ((1.875, -1.25, 0.375),) * 3
+
+
+@pytest.mark.parametrize("low", [0.999997, 0.9999, 0.9, 0.5, 0.1, 0.03])
+def test_the_best_quintic_has_four_errors_of_one_size_and_alternating_sign(low: float) -> None:
+    """Chebyshev's criterion, which no other odd polynomial of degree five meets."""
+    ((a, b, c),) = polar_coefficients(1, lower=low)
+    x = torch.linspace(low, 1, 20001, dtype=torch.float64)
+    errors = 1 - (a * x + b * x**3 + c * x**5)
+    peaks = errors[0], errors[: 20001 // 2].min(), errors[20001 // 2 :].max(), errors[-1]
+    largest = errors.abs().max().item()
+    assert largest < 0.8
+    if low > 0.9999:  # rounding is all that is left
+        assert largest < 1e-15
+        return
+    torch.testing.assert_close(
+        torch.stack(peaks), largest * torch.tensor([1, -1, 1, -1]).double(), rtol=1e-3, atol=1e-15
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(768, 768), (800, 770), (771, 900)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
 def test_mirrored_products_of_large_matrices_are_the_plain_ones(shape, dtype, monkeypatch):
     from overt.linalg.polar import polar_iteration
-    from overt.linalg.polar_coefficients import polar_coefficients
 
     module = sys.modules[polar_iteration.__module__]
     W = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)

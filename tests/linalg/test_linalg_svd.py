@@ -61,6 +61,21 @@ def test_rescaling_leaves_usual_matrices_alone() -> None:
     assert decompositions.rescale(torch.zeros(3, 3))[1] is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_squares_of_what_is_not_rescaled_are_in_range(dtype: torch.dtype, batch: tuple[int, ...]) -> None:
+    """Also of entries that are eps times the largest; and no more is rescaled than needs to be."""
+    info = torch.finfo(dtype)
+    alone = []
+    for exponent in range(-126, 127, 2) if dtype == torch.float32 else range(-1000, 1001, 8):
+        W = torch.full((*batch, 2, 2), 1.5, dtype=dtype) * 2.0**exponent
+        if decompositions.rescale(W)[1] is None:
+            alone.append(exponent)
+    low, high = (info.eps * 1.5 * 2.0 ** alone[0]) ** 2, (1.5 * 2.0 ** alone[-1] / info.eps) ** 2
+    assert info.tiny <= low < 2**18 * info.tiny
+    assert 1 / (2**18 * info.tiny) < high <= 1 / info.tiny
+
+
 def test_rescaling_is_for_each_matrix_of_a_batch() -> None:
     W = torch.stack([gaussian(3, 3), 1e-250 * gaussian(3, 3), torch.zeros(3, 3, dtype=torch.float64)])
     scaled, scale = decompositions.rescale(W)
@@ -107,6 +122,14 @@ def test_factored_keeps_small_singular_values() -> None:
     S = torch.tensor([1.0, 1e-6, 1e-12], dtype=torch.float64)
     torch.testing.assert_close(singular_values(Factored(Q * S, P)), S, rtol=1e-3, atol=0)
     torch.testing.assert_close(singular_values(Factored(Q * S, P))[1], S[1], rtol=1e-9, atol=0)
+
+
+def test_singular_values_beyond_the_range_are_refused_whichever_factor_is_large() -> None:
+    U, V = gaussian(5, 2), gaussian(4, 2, seed=1)
+    for u, v in ((1e300, 1e100), (1e100, 1e300), (1e200, 1e200)):
+        with pytest.raises(ValueError, match=r"beyond what torch\.float64 can hold"):
+            svd(Factored(u * U, v * V))
+    torch.testing.assert_close(svd(Factored(1e300 * U, V))[1], 1e300 * svd(Factored(U, V))[1])
 
 
 def test_factored_batch() -> None:
@@ -157,6 +180,10 @@ def test_refusals(call: object) -> None:
         call(torch.ones(3, 3, dtype=torch.bool))
     with pytest.raises(TypeError, match=r"W must be a torch.Tensor, got \[\["):
         call([[1.0]])
+    for name in "UV":
+        factors = {"U": torch.ones(3, 2), "V": torch.ones(4, 2)} | {name: torch.full((3, 2), float("nan"))}
+        with pytest.raises(ValueError, match=f"^{name}: 6 of 6 entries are NaN"):
+            call(Factored(**factors))
     with pytest.raises(TypeError, match=r"got torch\.float8_e4m3fn"):
         call(torch.ones(3, 3).to(torch.float8_e4m3fn))
 
@@ -165,7 +192,8 @@ def test_rank_tolerance() -> None:
     S = torch.tensor([[2.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
     expected = torch.tensor([[2.0 * 7 * torch.finfo(torch.float64).eps], [0.0]], dtype=torch.float64)
     assert torch.equal(rank_tolerance(S, 3, 7), expected)
-    assert rank_tolerance(torch.zeros(2, 0), 3, 0).shape == (2, 1)
+    for batch in ((), (2,), (2, 5)):
+        assert rank_tolerance(torch.zeros(*batch, 0), 3, 0).shape == (*batch, 1)
 
 
 @pytest.mark.parametrize(
