@@ -330,6 +330,18 @@ def test_each_expert_is_released_and_refitted_at_its_own_rank():
         assert torch.linalg.matrix_rank(W, rtol=1e-8, atol=1e-12) == (i + 1) % 2
 
 
+def test_only_a_batch_of_matrices_has_members():
+    layers = {"experts": Experts(), "conv": nn.Conv1d(3, 4, 2), "linear": nn.Linear(3, 2), "lora": Adapted()}
+    members = {w.name: [name for name, _ in w.member_owners()] for w in weights_of(nn.ModuleDict(layers))}
+    batches = {"experts.up": 5, "experts.token": 1, "experts.positions": 1}
+    assert members == {
+        name: [f"{name}[{i}]" for i in range(batches.get(name, 0))]
+        for name in (*batches, "conv.weight", "linear.weight", "lora.on", "lora.base_layer.weight")
+    }
+    (up, *_) = weights_of(Experts())
+    assert [name for name, _ in up.member_owners(3)] == ["up[3]"]
+
+
 def test_one_expert_is_selected_by_the_name_that_is_reported():
     model = Experts().double()
     penalty = overt.SpectralPenalty(model, layers=["up[1]", "up[3]"], layer_weights={"up[3]": 2.0, "up": 0.5})
