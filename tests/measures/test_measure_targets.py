@@ -35,6 +35,10 @@ def test_output_maps():
     ):
         found = measure(model, x, "identity", outputs=outputs).values
         assert torch.allclose(found, measure(plain, x, "identity").values, rtol=1e-12)
+    of_two = mlp(n_out=2)
+    apart = lambda z: of_two(z).diff().abs()  # noqa: E731
+    found = measure(of_two, x, "identity", outputs="margin").values
+    assert torch.allclose(found, measure(apart, x, "identity").values, rtol=1e-12)
     with pytest.raises(ValueError, match=r"'probabilities' needs outputs .*torch\.sigmoid"):
         measure(mlp(n_out=1), x, outputs="probabilities")
     with pytest.raises(ValueError, match="outputs must be 'logits', 'probabilities' or 'margin'"):

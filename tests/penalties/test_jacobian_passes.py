@@ -117,6 +117,17 @@ def test_activation_checkpointing_with_dropout_is_refused_in_words():
     JacobianPenalty(model).penalty(inputs(5, 6)).backward()
 
 
+def test_activation_checkpointing_of_a_recurrent_layer_is_refused_where_it_drops():
+    model, x = Recurrent(nn.GRU).double(), inputs(4, 7, 5)
+    forward = lambda m, z: checkpoint(m, z, use_reentrant=False)  # noqa: E731
+    with pytest.raises(ValueError, match="activation checkpointing"):
+        JacobianPenalty(model, forward=forward).penalty(x)
+    assert (model.run.dropout, model.run.training) == (0.5, True)
+    JacobianPenalty(model.eval(), forward=forward).penalty(x).backward()
+    model.train().run.dropout = 0.0
+    JacobianPenalty(model, forward=forward).penalty(x).backward()
+
+
 def network():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 9), nn.Tanh(), nn.Linear(9, 3)).double()
