@@ -31,6 +31,16 @@ def test_a_lost_baseline_speaks_against_the_claim():
     assert ev.ratio({0: 1.0}, {0: math.inf}, "").value < 1e-3
 
 
+def test_a_lost_pair_is_a_ratio_of_1e15_or_its_inverse_and_an_exact_result_one_of_rounding_size():
+    for first, second in ((1.0, math.inf), (math.inf, 1.0), (math.inf, math.inf)):
+        assert ev.pairs_ratio([first], [second], "", "high").value == pytest.approx(1e15)
+        assert ev.pairs_ratio([first], [second], "", "low").value == pytest.approx(1e-15)
+    assert ev.pairs_ratio([1e-15], [0.0], "").value == pytest.approx(10)
+    assert ev.pairs_ratio([0.0], [1e-16], "", "high").value == pytest.approx(1)
+    with pytest.raises(ValueError, match="shorter"):
+        ev.pairs_ratio([1.0, 1.0], [1.0], "")
+
+
 def test_one_number_a_seed_needs_one_setting():
     runs = [run(seed=0, lr=0.1), run(seed=1, lr=0.1)]
     assert ev.by_seed(runs, "value") == {0: 1.0, 1: 1.0}

@@ -69,11 +69,13 @@ def test_empty_and_non_finite_samples_are_refused(values):
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"confidence": 1.0}, "confidence"), ({"method": "magic"}, "method"), ({"resamples": 0}, "resamples")],
+    [({"confidence": c}, "confidence") for c in (0.0, 1.0, 1.5)]
+    + [({"method": "magic"}, "method"), ({"resamples": 0}, "resamples")],
 )
 def test_options_out_of_range_are_refused(options, name):
-    with pytest.raises(ValueError, match=name):
-        bootstrap([1.0, 2.0], **options)
+    for values in ([1.0, 2.0], [1.0]):
+        with pytest.raises(ValueError, match=f"^{name} must be"):
+            bootstrap(values, **options)
 
 
 def test_pairing_sees_a_difference_that_the_spread_hides():
