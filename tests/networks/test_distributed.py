@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from overt.networks import distributed
 from overt.networks.distributed import check_not_sharded, own_rows, process_number, rows_of_all
 
 
@@ -14,6 +15,24 @@ def test_one_process_has_all_rows():
     assert rows_of_all(rows) is rows
     assert own_rows(rows) is rows
     assert process_number() == 0
+
+
+@pytest.mark.parametrize(("own", "other"), [(2, 5), (5, 2), (3, 3), (0, 1)])
+def test_rows_of_two_processes_of_different_lengths(own, other, monkeypatch):
+    """A gather needs tensors of one shape; here the other process is played."""
+
+    def gathered(tensor):
+        if tensor.dtype == torch.long:
+            return [tensor, torch.tensor([other])]
+        padded = torch.zeros(max(own, other), 3)
+        padded[:other] = 2
+        assert tensor.shape == padded.shape
+        return [tensor, padded]
+
+    monkeypatch.setattr(distributed, "_several", lambda: True)
+    monkeypatch.setattr(distributed, "_gathered", gathered)
+    expected = torch.cat([torch.ones(own, 3), torch.full((other, 3), 2.0)])
+    assert torch.equal(rows_of_all(torch.ones(own, 3)), expected)
 
 
 @pytest.mark.slow  # imports FSDP
