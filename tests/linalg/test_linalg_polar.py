@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overt.linalg import polar
+from overt.linalg.polar import has_fast_bfloat16
 from overt.linalg.polar_coefficients import polar_coefficients
+
+module = sys.modules[has_fast_bfloat16.__module__]  # overt.linalg.polar is the function
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -95,6 +98,16 @@ def test_dtype_follows_the_input(dtype: torch.dtype) -> None:
     torch.testing.assert_close(result.double(), exact(W.double()), rtol=0, atol=atol)
 
 
+def test_the_iteration_runs_in_the_precision_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    W, coefficients = gaussian(6, 4).float(), polar_coefficients(8)
+    for dtype, expected in ((None, torch.float32), (torch.bfloat16, torch.bfloat16)):
+        assert module.polar_iteration(W, coefficients, dtype).dtype == expected
+    for known in (True, False):
+        monkeypatch.setattr(module, "_CPU_BFLOAT16", known)
+        assert module.has_fast_bfloat16(torch.device("cpu")) is known
+        assert not module.has_fast_bfloat16(torch.device("meta"))
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="steps must be an integer ≥ 1, got 0"):
         polar(torch.eye(3), steps=0)
@@ -134,13 +147,11 @@ def test_the_best_quintic_has_four_errors_of_one_size_and_alternating_sign(low: 
 @pytest.mark.parametrize("shape", [(768, 768), (800, 770), (771, 900)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
 def test_mirrored_products_of_large_matrices_are_the_plain_ones(shape, dtype, monkeypatch):
-    from overt.linalg.polar import polar_iteration
-
-    module = sys.modules[polar_iteration.__module__]
     W = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     if dtype.is_complex:
         W = W + 1j * W.flip(0)
     assert min(shape) >= module.MIRROR_FROM
+    polar_iteration = module.polar_iteration
     mirrored = polar_iteration(W, polar_coefficients(4))
     monkeypatch.setattr(module, "MIRROR_FROM", 10**9)
     plain = polar_iteration(W, polar_coefficients(4))

@@ -46,6 +46,8 @@ def test_rescaling_is_exact() -> None:
     for exponent in (-1000, -700, 700, 1000):
         c = 2.0**exponent
         torch.testing.assert_close(svd(c * W)[1], c * S, rtol=1e-13, atol=0)
+        for source in (c * W, (c * W).requires_grad_()):
+            torch.testing.assert_close(singular_values(source).detach(), c * S, rtol=1e-13, atol=0)
         scaled, scale = decompositions.rescale(c * W)
         assert scale is not None
         assert torch.equal(scaled * scale[..., None], c * W)
@@ -54,11 +56,12 @@ def test_rescaling_is_exact() -> None:
 
 
 def test_rescaling_leaves_usual_matrices_alone() -> None:
-    for W in (gaussian(3, 5, 4), gaussian(5, 4)):
+    some_zero = gaussian(3, 5, 4)
+    some_zero[1] = 0
+    for W in (gaussian(3, 5, 4), gaussian(5, 4), some_zero, torch.zeros(2, 3, 3), torch.zeros(3, 3)):
         scaled, scale = decompositions.rescale(W)
         assert scaled is W
         assert scale is None
-    assert decompositions.rescale(torch.zeros(3, 3))[1] is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -28,6 +28,8 @@ def test_a_layer_needs_both_factors():
     A, B = factors()
     for held in ({"lora_A": A}, {"lora_B": B}, {"lora_A": A["a"]}, {"lora_B": B["a"]}, {}):
         assert adapters_of(Layer(**held)) == []
+    (plain,) = adapters_of(Layer(lora_A=A["a"], lora_B=B["a"]))
+    assert (plain.name, plain.scaling) == ("", 1.0)
     (one,) = adapters_of(Layer(lora_A=A, lora_B=B))
     assert (one.name, one.scaling, one.matrix().shape) == ("a", 1.0, (5, 6))
     torch.testing.assert_close(one.matrix().dense(), B["a"].weight @ A["a"].weight)
@@ -38,6 +40,13 @@ def test_a_layer_that_occurs_twice_has_one_adapter():
     shared = Layer(lora_A=A, lora_B=B, scaling={"a": 0.5})
     found = adapters_of(nn.ModuleDict({"first": shared, "second": shared}))
     assert [(one.name, one.scaling) for one in found] == [("first.a", 0.5)]
+
+
+def test_layers_of_both_kinds_stand_side_by_side():
+    A, B = factors()
+    kinds = {"single": Layer(lora_A=A["a"], lora_B=B["a"]), "none": nn.Linear(2, 2)}
+    model = nn.ModuleDict(kinds | {"alone": Layer(lora_A=A), "mapping": Layer(lora_A=A, lora_B=B)})
+    assert [one.name for one in adapters_of(model)] == ["single", "mapping.a"]
 
 
 def test_names_are_those_of_both_factors_that_are_switched_on():
