@@ -131,7 +131,7 @@ def test_a_changed_parameter_is_an_error():
     ],
 )
 def test_layers_that_mix_or_draw_are_refused_in_training_mode_alone(layer, refused):
-    model = nn.Sequential(nn.Linear(2, 2), layer)
+    model = nn.Sequential(nn.Linear(2, 2).eval(), layer)
     if refused:
         words = rf"model: 1 \({type(layer).__name__}\) .*{refused}"
         with pytest.raises(ValueError, match=words), measuring(model, train=True):
@@ -139,6 +139,7 @@ def test_layers_that_mix_or_draw_are_refused_in_training_mode_alone(layer, refus
     else:
         with measuring(model, train=True):
             assert layer.training
+            assert not model[0].training
     with measuring(model):
         assert not layer.training
     with measuring(model.eval(), train=True), measuring(lambda x: x, train=True):
