@@ -61,6 +61,21 @@ def test_the_residual_is_that_of_the_answer() -> None:
     assert found.residual == pytest.approx(float((b - A @ found.x).norm() / b.norm()), rel=1e-6)
 
 
+def test_the_limits_are_those_of_the_docstring() -> None:
+    """Two products for each unknown, but a thousand at most; and twelve digits of the residual."""
+    for size, most in ((3, 6), (499, 998), (600, 1000)):
+        generator = torch.Generator().manual_seed(0)
+        noise = lambda v, g=generator: v * (0.5 + torch.rand(v.shape, generator=g))  # noqa: E731
+        assert conjugate_gradients(noise, torch.ones(size), tolerance=1e-30).n_iter == most
+    values = torch.logspace(0, 2, 40, dtype=torch.float64)
+    reached: list[float] = []
+    found = conjugate_gradients(
+        lambda v: values * v, torch.ones_like(values), callback=lambda state: reached.append(state.residual)
+    )
+    assert found.converged
+    assert reached[-1] <= 1e-12 < reached[-2]
+
+
 def test_a_right_hand_side_of_zero_needs_no_iteration() -> None:
     found = conjugate_gradients(lambda v: v, torch.zeros(4))
     assert (found.converged, found.n_iter, found.residual) == (True, 0, 0.0)

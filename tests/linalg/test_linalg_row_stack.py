@@ -50,6 +50,40 @@ def test_what_is_dropped_is_bounded(n, limit, seed):
     assert lost.max() <= stack.dropped_norm + tolerance
 
 
+@pytest.mark.parametrize("limit", [2, 6, 7])
+def test_rows_up_to_the_limit_are_kept_and_one_more_leaves_half_of_it(limit):
+    A = gaussian(limit + 1, limit)
+    full = filled(A[:limit], limit)
+    assert torch.equal(full.rows(), A[:limit])
+    full.append(A[limit:])
+    _, S, Vh = torch.linalg.svd(A)
+    k = limit // 2
+    torch.testing.assert_close(full.rows().T @ full.rows(), (Vh[:k].T * S[:k] ** 2) @ Vh[:k])
+    assert full.dropped_norm == pytest.approx(S[k].item() ** 2)
+    for _ in range(2):  # what is dropped adds up
+        full.append(A)
+    assert full.dropped_norm > 2 * S[k].item() ** 2
+
+
+@pytest.mark.parametrize(("limit", "columns"), [(8, 4), (9, 4), (2, 1)])
+def test_a_square_of_half_the_limit_is_kept_without_loss(limit, columns):
+    A = gaussian(40, columns)
+    B = filled(A, limit, lossless=True).rows()
+    torch.testing.assert_close(B.T @ B, A.T @ A)
+    with pytest.raises(ValueError, match=f"more than {limit} with {columns + 1} columns"):
+        filled(gaussian(40, columns + 1), limit, lossless=True)
+
+
+def test_nothing_is_dropped_of_what_has_no_more_directions():
+    A = gaussian(30, 2) @ gaussian(2, 9, seed=1)
+    stack = filled(A, 6)
+    torch.testing.assert_close(stack.rows().T @ stack.rows(), A.T @ A)
+    assert stack.dropped_norm < 1e-20
+    assert RowStack(1, 2).columns == 1
+    with pytest.raises(ValueError, match="columns must be an integer ≥ 1, got 0"):
+        RowStack(0, 4)
+
+
 def test_what_is_wrong_is_refused():
     with pytest.raises(ValueError, match="cannot be kept without loss"):
         filled(gaussian(9, 30), 4, lossless=True)
