@@ -88,6 +88,7 @@ def test_a_direction_without_curvature_ends_the_solve_and_is_told() -> None:
     found = conjugate_gradients(lambda v: A @ v, torch.tensor([0.0, 1.0], dtype=torch.float64))
     assert found.breakdown
     assert not found.converged
+    assert found.residual == 1.0
     assert bool(found.x.isfinite().all())
     assert conjugate_gradients(lambda v: torch.nan * v, torch.ones(2)).breakdown
 

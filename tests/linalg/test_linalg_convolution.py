@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as tf
 
-from overt.linalg.convolution import kernel_blocks, operator_norm_factor, periodic_grid
+from overt.linalg.convolution import kernel_blocks, operator_norm_factor, operator_spectrum, periodic_grid
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -47,6 +47,25 @@ def test_blocks_have_the_singular_values_of_the_operator(shape, grid, stride, di
     assert not bool((found[k:] > 1e-10).any() or (expected[k:] > 1e-10).any())
     norm = torch.linalg.vector_norm(kernel) * operator_norm_factor(grid, stride)
     torch.testing.assert_close(norm, torch.linalg.matrix_norm(dense))
+
+
+@pytest.mark.parametrize(("shape", "grid", "stride", "dilation", "groups"), CASES)
+def test_the_spectrum_is_that_of_all_blocks(shape, grid, stride, dilation, groups):
+    options = {"stride": stride, "dilation": dilation, "groups": groups}
+    blocks = kernel_blocks(gaussian(*shape), grid, **options)
+    expected = torch.linalg.svdvals(blocks).flatten().sort(descending=True).values
+    found = operator_spectrum(gaussian(*shape).requires_grad_(), grid, **options)
+    torch.testing.assert_close(found, expected)
+    assert not found.requires_grad
+
+
+def test_without_stride_dilation_and_groups_they_are_one():
+    kernel, grid, ones = gaussian(3, 2, 3, 2), (5, 4), {"stride": 1, "dilation": 1}
+    plain = operator_spectrum(kernel, grid, **ones, groups=1)
+    assert torch.equal(operator_spectrum(kernel, grid), plain)
+    assert torch.equal(kernel_blocks(kernel, grid), kernel_blocks(kernel, grid, **ones, groups=1))
+    assert periodic_grid(kernel, 1) == periodic_grid(kernel, 1, **ones) == (3, 2)
+    assert operator_norm_factor(grid) == operator_norm_factor(grid, 1) == pytest.approx(20**0.5)
 
 
 def test_differentiable():
