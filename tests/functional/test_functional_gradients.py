@@ -191,6 +191,18 @@ def test_second_order_is_refused_in_words(functional: str) -> None:
             torch.autograd.grad(first.square().sum(), source)
 
 
+def test_second_order_by_way_of_a_factor_of_the_value_is_refused_too() -> None:
+    """The gradient is linear in the incoming one; to leave that out would give 0 without a word."""
+    c = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    W, U, V = (gaussian(*shape).requires_grad_() for shape in ((4, 3), (4, 2), (3, 2)))
+    for matrix, sources in ((W, (W,)), (Factored(U, V), (U, V))):
+        for source in sources:
+            value = c * F.singular_values(matrix).sum()
+            (first,) = torch.autograd.grad(value, source, create_graph=True)
+            with pytest.raises(RuntimeError, match=r"second derivatives .* not implemented"):
+                torch.autograd.grad(first.sum(), c)
+
+
 def _dense(case: Case) -> tuple[Tensor, Tensor]:
     W = gaussian(4, 3).requires_grad_()
     return W, case(W)

@@ -39,6 +39,15 @@ def test_single_precision_is_as_exact_as_its_svd():
     assert ((coarse - truth).abs() / truth).max() > 1e-2
 
 
+@pytest.mark.parametrize("shape", [(400, 2), (2, 400), (3, 400, 2)])
+def test_the_smallest_value_that_counts_grows_with_the_longer_side(shape):
+    eps = torch.finfo(torch.float64).eps
+    for square, counts in ((300 * eps, False), (500 * eps, True)):
+        W = torch.zeros(shape, dtype=torch.float64)
+        W[..., 0, 0], W[..., 1, 1] = 1.0, square**0.5
+        assert (gram_spectrum(W)[1][..., 1] > 0).all().item() is counts
+
+
 def test_zeros_and_rank_deficiency():
     assert not gram_spectrum(torch.zeros(4, 3))[1].any()
     W = gaussian(6, 2) @ gaussian(2, 5, seed=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from overt.networks.adapters import adapters_of, idle_factors
+from overt.networks.adapters import adapters_of, idle_factors, truncate_adapters
 
 
 class Layer(nn.Module):
@@ -40,6 +40,19 @@ def test_a_layer_that_occurs_twice_has_one_adapter():
     shared = Layer(lora_A=A, lora_B=B, scaling={"a": 0.5})
     found = adapters_of(nn.ModuleDict({"first": shared, "second": shared}))
     assert [(one.name, one.scaling) for one in found] == [("first.a", 0.5)]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_what_is_cut_is_relative_to_the_largest_singular_value(scale):
+    A, B = torch.eye(4, 6), torch.eye(5, 4)
+    B *= scale * torch.tensor([1.0, 0.02, 0.005, 0.0])
+    before = (B @ A).clone()
+    layer = Layer(lora_A=A, lora_B=B)
+    assert truncate_adapters(layer) == {"": 2}
+    before[2, 2] = 0
+    torch.testing.assert_close(B @ A, before, rtol=1e-5, atol=0)
+    torch.testing.assert_close(B.norm(dim=0), A.norm(dim=1))  # balanced
+    assert not B[:, 2:].any()
 
 
 def test_layers_of_both_kinds_stand_side_by_side():
