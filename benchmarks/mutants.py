@@ -212,6 +212,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="try once more what survived")
     parser.add_argument("--list", action="store_true", help="print the report of what is known, and end")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
+    parser.add_argument("--remark", default="", help="kept in the file, such as what else was measured")
     asked = parser.parse_args()
     config = tomllib.loads((HERE / "config.toml").read_text(encoding="utf-8"))
     seed = config["seed"] if asked.seed is None else asked.seed
@@ -222,7 +223,8 @@ def main() -> None:
     start = time.monotonic()
     if not asked.list:
         run(drawn, config["group"], config["warm"], config["seconds"], asked.again)
-    settings = {"seed": seed, "number": number, "least": config["least"], "seconds": time.monotonic() - start}
+    settings = {"seed": seed, "number": number, "least": config["least"], "only": asked.only}
+    settings |= {"seconds": time.monotonic() - start, "remark": asked.remark}
     report(drawn, settings, asked.out)
 
 
