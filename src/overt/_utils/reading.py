@@ -8,6 +8,7 @@ import math
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -162,6 +163,7 @@ def _array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> NDArra
             RecursionError,
             MemoryError,
             OverflowError,
+            tokenize.TokenError,  # of NumPy's second try, on Python 3.12 and later
             Warning,
         ) as error:
             raise ValueError(f"its member {name} is no array ({brief(error)})") from error
