@@ -100,6 +100,7 @@ def test_figures_show_the_numbers_of_the_rules():
     some = runs(tiny, good)
     figures = {figure.id: figure for figure in tiny.figures(some)}
     assert list(figures) == ["lines", "dots", "heat"]
+    assert [figure.claim for figure in figures.values()] == ["X1", "", ""]
     verdict = next(one for one in tiny.judge(some) if one.claim == "X1")
     row = next(row for row in figures["lines"].data if row["depth"] == 3)
     assert (row["value"], row["value_low"]) == (verdict.estimates[0].value, verdict.estimates[0].low)

@@ -7,6 +7,7 @@ import dataclasses
 import html.parser
 import io
 import itertools
+import math
 import re
 import urllib.parse
 from pathlib import Path
@@ -210,6 +211,98 @@ def test_a_long_table_of_data_is_cut_and_says_so(page: Page, section: StudySecti
     (spectra,) = (figure for figure in section.figures if figure.id == "spectra")
     assert len(spectra.data) > SHOWN_ROWS
     assert f"The first {SHOWN_ROWS} of {format_number(len(spectra.data))} rows." in page.text
+
+
+DRAWING = '<svg viewBox="0 0 90 60"><path d="M0 0"/></svg>'
+
+
+def of_claims(**changes: Any) -> StudySection:
+    """A section with a claim of a paper, one of our own, and four figures."""
+    claims = [
+        Claim("T1", "a claim", "a statement", "a source", "a rule"),
+        Claim("T2", "a guess", "a statement", "a source", "a rule", kind="own"),
+    ]
+    verdicts = [
+        Verdict("T1", "reproduced", "a reason", (Estimate("error", 0.5, -math.inf, math.inf, 3),)),
+        Verdict("T2", "refuted", "another reason"),
+    ]
+    figures = [
+        Figure("numbers", "Numbers", table=Table(("a",), [(1,)])),
+        Figure("second", "Second", svg=DRAWING, claim="T2"),
+        Figure("hero", "Hero", svg=DRAWING, claim="T1"),
+        Figure("stray", "Stray", svg=DRAWING, claim="T9"),
+        Figure("first", "First", svg=DRAWING, claim="T1"),
+    ]
+    return small(**{"claims": claims, "verdicts": verdicts, "figures": figures, **changes})
+
+
+def test_the_first_picture_is_under_the_verdicts_and_the_others_are_in_their_claims() -> None:
+    section = of_claims()
+    assert section.hero is section.figures[1]
+    assert section.numbers == {"second": 1, "hero": 2, "first": 3, "numbers": 4, "stray": 5}
+    text = render_report([section])
+    places = {name: text.index(f'id="tiny-{name}"') for name in section.numbers}
+    articles = {claim: text.index(f'<article class="claim" id="tiny-{claim}"') for claim in ("T1", "T2")}
+    assert text.index('id="verdicts"') < places["second"] < articles["T1"]
+    assert articles["T1"] < places["hero"] < places["first"] < articles["T2"]
+    assert (
+        articles["T2"] < text.index('<a href="#tiny-second">Figure 1</a>') < text.index('id="tiny-figures"')
+    )
+    assert text.index('id="tiny-figures"') < places["numbers"] < places["stray"]
+    assert render_report([dataclasses.replace(section, figures=section.figures[1:3])]).count("<figure ") == 2
+    page = Page(render_report([section, small(name="other", figures=section.figures)]))
+    assert len([one for one in page.all("figure") if one.get("class") == "hero"]) == 2
+
+
+def test_rule_source_and_estimates_are_folded_and_the_reason_is_not() -> None:
+    text = render_report([of_claims()])
+    article = text[text.index('<article class="claim" id="tiny-T1"') : text.index("</article>")]
+    shown, folded = article.split('<details class="basis">')
+    assert "a reason" in shown
+    assert "a statement" in shown
+    assert "a rule" not in shown
+    for words in ("Rule, source and 1 estimate</summary>", "a rule", "a source", "[−∞, ∞]"):
+        assert words in folded
+
+
+def test_claims_of_papers_and_own_hypotheses_are_apart() -> None:
+    page = Page(render_report([of_claims()]))
+    said = " ".join(page.text.split())
+    said = said[said.index("Claims of papers") :] + said[: said.index("Claims of papers")]
+    assert said.index("Claims of papers") < said.index("a claim") < said.index("Own hypotheses")
+    assert len([one for one in page.all("table") if one.get("class") == "overview"]) == 2
+    assert "1 reproduced" in said
+    assert "1 refuted" in said
+    assert "Own hypotheses" not in Page(render_report([small()])).text
+
+
+def test_a_partial_report_says_so_in_its_header() -> None:
+    runs = [
+        Run("tiny", f"{n:012x}", {"seed": n}, [{"status": status}], {}, {})
+        for n, status in enumerate(("budget", "converged"))
+    ]
+    text = render_report([small(runs=runs, planned=5, asked=["T1"])])
+    header = " ".join(Page(text[text.index("<header>") : text.index("</header>") + 9]).text.split())
+    assert "Partial: 2 of 5 planned runs are stored; only the runs of T1 were asked for." in header
+    assert "1 of 2 runs were ended by their budget." in header
+    whole = small(runs=runs[1:], planned=1)
+    assert (whole.partial, whole.censored) == ("", "")
+    both = render_report([small(runs=runs, planned=5), small(name="other")])
+    assert "A tiny study: <strong>Partial: 2 of 5" in both
+
+
+def test_what_is_said_of_rules_is_what_is_known() -> None:
+    registered = "the one that was registered before the runs"
+    assert registered in render_report([small()])
+    for changes, words in (
+        ({"changed": ["T1"]}, "Rules changed after the runs were planned: T1."),
+        ({"unregistered": ["T1"]}, "No rule was registered with the runs."),
+    ):
+        text = " ".join(render_report([small(**changes)]).split())
+        assert words in text
+        assert registered not in text
+    some = " ".join(render_report([of_claims(unregistered=["T2"])]).split())
+    assert "No rule was registered with the runs for T2." in some
 
 
 def test_a_claim_without_a_verdict_is_inconclusive() -> None:

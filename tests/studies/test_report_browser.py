@@ -99,6 +99,14 @@ def test_every_figure_is_seen_and_the_page_fits(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("width", "most"), [(1280, 1000), (375, 1600)])
+def test_the_first_picture_comes_soon(browser: Browser, page: Path, width: int, most: int) -> None:
+    browser.open(page, width=width)
+    script = "document.querySelector('figure svg').getBoundingClientRect().top"
+    assert browser.evaluate(script) <= most
+
+
+@pytest.mark.slow
 def test_text_in_figures_is_legible_on_a_phone(browser: Browser, page: Path) -> None:
     browser.open(page, width=375)
     smallest = browser.evaluate(

@@ -91,7 +91,7 @@ class _Plot:
         if not svg:
             return None
         made = [run for run in own if not run.skipped]
-        return Figure(self.id, self.title, self._caption(made), svg=svg, data=data)
+        return Figure(self.id, self.title, self._caption(made), svg=svg, data=data, claim=self.claim)
 
     def _settings(self, panel: Panel, runs: Sequence[Run], part: Part[Any]) -> list[Setting]:
         try:

@@ -152,7 +152,8 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
         plan.overrides if plan else {},
         notes,
         part,
-        _changed(study, plan),
+        changed=_changed(study, plan),
+        unregistered=[claim.id for claim in study.claims if plan is None or claim.id not in plan.rules],
     )
 
 

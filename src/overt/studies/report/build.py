@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 40  # of a figure's data; the CSV file holds them all
 ENOUGH = 10  # values from which on the coverage of a bootstrap interval comes near its level
+HEADINGS = {"paper": "Claims of papers", "own": "Own hypotheses"}
 KINDS = {
     "paper": ("reproduced", "not reproduced", "inconclusive"),
     "own": ("supported", "refuted", "undecided"),
@@ -69,6 +70,10 @@ class StudySection:
         The number of the section among several of the same study, from 1; 0 where it is the only one.
     changed : sequence of str
         Claims whose rule is not the one that was registered when the runs were planned.
+    unregistered : sequence of str
+        Claims of which no rule was registered.
+    asked : sequence of str
+        The claims whose runs were asked for; empty where all were.
     """
 
     name: str
@@ -83,6 +88,8 @@ class StudySection:
     notes: Sequence[str] = ()
     part: int = 0
     changed: Sequence[str] = ()
+    unregistered: Sequence[str] = ()
+    asked: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         known = {claim.id for claim in self.claims}
@@ -103,6 +110,53 @@ class StudySection:
         return [
             (claim, by_claim.get(claim.id) or Verdict(claim.id, claim.open, missing)) for claim in self.claims
         ]
+
+    @property
+    def tabled(self) -> list[tuple[str, list[tuple[Claim, Verdict]]]]:
+        """Each claim with its verdict, by kind: claims of papers, and hypotheses of our own."""
+        kinds = [
+            (heading, [one for one in self.judged if one[0].kind == kind])
+            for kind, heading in HEADINGS.items()
+        ]
+        return [(heading, some) for heading, some in kinds if some]
+
+    @property
+    def hero(self) -> Figure | None:
+        """The figure that comes first, under the verdicts: the first with anything to look at."""
+        return next((figure for figure in self.figures if figure.pictured), None)
+
+    def beside(self, claim: str) -> list[Figure]:
+        """The figures that are shown with a claim."""
+        return [figure for figure in self.figures if figure.claim == claim and figure is not self.hero]
+
+    @property
+    def loose(self) -> list[Figure]:
+        """The figures of no claim."""
+        known = {claim.id for claim in self.claims}
+        return [figure for figure in self.figures if figure.claim not in known and figure is not self.hero]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """From each figure's id to its number, in the order of the page."""
+        placed = [self.hero] if self.hero is not None else []
+        placed += [figure for claim in self.claims for figure in self.beside(claim.id)]
+        placed += self.loose
+        return {figure.id: number for number, figure in enumerate(placed, start=1)}
+
+    @property
+    def partial(self) -> str:
+        """What of the plan is not there, in one sentence; "" where all is."""
+        lacking = (self.planned or 0) - len(self.runs)
+        said = [f"Partial: {len(self.runs)} of {self.planned} planned runs are stored"] if lacking > 0 else []
+        if self.asked:
+            said.append(f"{'only' if said else 'Only'} the runs of {', '.join(self.asked)} were asked for")
+        return f"{'; '.join(said)}." if said else ""
+
+    @property
+    def censored(self) -> str:
+        """How many runs their budget ended, in one sentence; "" where none."""
+        count = sum(any(record.get("status") == "budget" for record in run.records) for run in self.runs)
+        return f"{count} of {len(self.runs)} runs were ended by their budget." if count else ""
 
     @property
     def place(self) -> str:
@@ -190,7 +244,7 @@ def render_report(studies: Sequence[StudySection], *, title: str = "") -> str:
     heading = title or (studies[0].title if len(distinct) == 1 else several)
     judged = [(claim, verdict) for section in studies for claim, verdict in section.judged]
     possible = {each for kind in KINDS for each in KINDS[kind] if any(c.kind == kind for c, _ in judged)}
-    found: Counter[str] = Counter(verdict.outcome for _, verdict in judged)
+    found = Counter[str](verdict.outcome for _, verdict in judged)
     counts = {each: found[each] for each in SYMBOLS if found[each] or each in possible}
     template = _environment().get_template("template.html.j2")
     return template.render(

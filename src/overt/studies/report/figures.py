@@ -117,6 +117,8 @@ class Figure:
     data : sequence of mappings
         The numbers that are drawn, one mapping per row; written as CSV. Where it is empty, ``table`` is
         written.
+    claim : str
+        The claim that it belongs to, beside which a report shows it; empty for none.
 
     Raises
     ------
@@ -131,6 +133,7 @@ class Figure:
     table: Table | None = None
     images: Sequence[tuple[str, bytes]] = ()
     data: Sequence[Mapping[str, Cell]] = field(default_factory=tuple)
+    claim: str = ""
 
     def __post_init__(self) -> None:
         if not _IDENTIFIER.fullmatch(self.id):
@@ -151,6 +154,11 @@ class Figure:
     def panels(self) -> tuple[str, ...]:
         """The drawings, as a tuple; empty where there is none."""
         return tuple(self.svg or ())
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is anything to look at but a table."""
+        return bool(self.panels or self.images)
 
     @property
     def data_table(self) -> Table | None:
