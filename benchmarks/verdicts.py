@@ -3,11 +3,10 @@
     overt run zhao2022 --preset full --out DIR
     python benchmarks/verdicts.py DIR
 
-The script writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR, and renews the
-table of verdicts in the README, which is made from these files alone. It refuses runs with changed settings,
-damaged runs, and reports that lack a figure: they cannot serve as a reference. DIR may come from someone
-else:
-nothing but these results is written.
+The script writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR. From these
+files alone it renews the table of verdicts in the README, and src/overt/studies/shipped.json, which `overt list` shows.
+It refuses runs with changed settings, damaged runs, and reports that lack a figure: they cannot serve as a
+reference. DIR may come from someone else: nothing but these results is written.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ from overt._utils.errors import OvertError, UsageError
 from overt._utils.files import write_whole
 from overt.studies import registry
 from overt.studies.base import OUTCOMES
-from overt.studies.report.build import StudySection
+from overt.studies.report.build import KINDS, StudySection
 from overt.studies.runner import judge
 from overt.studies.runs.store import Store
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
+SHIPPED = Path(__file__).parents[1] / "src" / "overt" / "studies" / "shipped.json"
 START, END = "<!-- verdicts -->", "<!-- end of verdicts -->"
 
 
@@ -48,6 +48,7 @@ def summary(section: StudySection, folder: Path) -> dict[str, Any]:
             {
                 "claim": claim.id,
                 "title": claim.title,
+                "rule": claim.digest,
                 "outcome": verdict.outcome,
                 "reason": verdict.reason,
                 "estimates": [vars(estimate) for estimate in verdict.estimates],
@@ -69,19 +70,44 @@ def unfit(section: StudySection) -> str:
         return f"the study has no preset {section.preset!r}"
     if section.overrides:
         return f"settings were changed ({section.setting})"
+    if section.asked:
+        return f"only some claims were asked for ({section.setting})"
     return "; ".join(section.notes)
 
 
-def table(results: Path = RESULTS) -> str:
-    """The README's table: a row for each study, from its fullest stored result; "skipped" only if needed."""
+def fullest(results: Path) -> dict[Path, dict[str, Any]]:
+    """The fullest stored result of each study, with its file, in the order of the studies."""
     contents = {}
     for name in registry.names():
         stored = [results / f"{name}-{preset}.json" for preset in ("full", "quick")]
         found = next((path for path in stored if path.is_file()), None)
         if found is not None:
             contents[found] = json.loads(found.read_text(encoding="utf-8"))
+    return contents
+
+
+def shipped(results: Path = RESULTS) -> str:
+    """The verdicts that come with the package, as JSON; rules are known of newer results only."""
+    content = {
+        one["study"]: {
+            "preset": one["preset"],
+            "date": one["started"][:10],
+            "commit": ", ".join(one["commits"]),
+            "verdicts": {
+                verdict["claim"]: {key: verdict[key] for key in ("outcome", "rule") if key in verdict}
+                for verdict in one["verdicts"]
+            },
+        }
+        for one in fullest(results).values()
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def table(results: Path = RESULTS) -> str:
+    """The README's table: a row for each study, and a column for each outcome that there is."""
+    contents = fullest(results)
     given = {verdict["outcome"] for content in contents.values() for verdict in content["verdicts"]}
-    outcomes = [outcome for outcome in OUTCOMES if outcome != "skipped" or outcome in given]
+    outcomes = [outcome for outcome in OUTCOMES if outcome in KINDS["paper"] or outcome in given]
     rows = [f"| study | runs | {' | '.join(outcomes)} |", "|---|---" + "|---" * len(outcomes) + "|"]
     for found, content in contents.items():
         by_outcome = {
@@ -122,7 +148,7 @@ def publish(folder: Path) -> None:
 
 
 def main() -> None:
-    """Judge the stored runs again, write one JSON file for each study, and renew the README's table."""
+    """Judge the stored runs again, write one JSON file for each study, and renew what is made from them."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("folders", nargs="*", type=Path, metavar="DIR")
     given = options.parse_args()
@@ -132,6 +158,7 @@ def main() -> None:
         except OvertError as error:
             sys.exit(printable(str(error)))
     README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    SHIPPED.write_text(shipped(), encoding="utf-8")
 
 
 if __name__ == "__main__":

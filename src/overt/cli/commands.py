@@ -25,6 +25,7 @@ def front_door() -> None:
     overt list             what can be run, and what came of it
     overt run story        the main claims, in a few minutes
     overt report DIR       the report again, from stored runs alone
+    overt new NAME         a study of your own, to begin with
     overt complete TABLE   fill in a matrix of which some entries are known
     """
 
@@ -33,6 +34,7 @@ front_door.add_command(complete)
 
 
 @front_door.command("list")
+@click.argument("study", required=False)
 @click.option(
     "--runs",
     type=_FOLDER,
@@ -41,29 +43,54 @@ front_door.add_command(complete)
     help="Folder to look in for the last verdicts; may be given several times.  "
     "[default: overt-runs and the current one]",
 )
-def list_(runs: tuple[Path, ...]) -> None:
-    """Show the studies, their claims and last verdicts.
+@click.option("-v", "--verbose", is_flag=True, help="With statements, sources and rules of the claims.")
+def list_(study: str | None, runs: tuple[Path, ...], verbose: bool) -> None:
+    """Show the studies with their verdicts, or the claims of STUDY one by one.
 
-    The folders given, and the folders in them, are searched for runs. The last verdicts are those of the
-    latest runs; their preset and overrides are shown. Studies of installed packages (entry points in the
-    group overt.studies) are imported, which runs their code.
+    The shipped verdicts are those of the reference results of this version; a rule that has changed since is
+    named. The folders given, and the folders in them, are searched for runs made here: the last verdicts are
+    those of the latest runs. Studies of installed packages (entry points in the group overt.studies) are
+    imported, which runs their code.
     """
-    from overt.cli.tables import print_study
+    from overt.cli.tables import print_studies, print_study
     from overt.studies import registry
-    from overt.studies.claims.verdicts import last_verdicts
+    from overt.studies.claims.verdicts import last_verdicts, shipped_verdicts
 
-    notes: dict[str, None] = {}
-    for name in registry.names():
-        last = last_verdicts(runs, name)
-        print_study(registry.get(name), last)
-        notes.update(dict.fromkeys(last.notes))
+    found = []
+    for name in registry.names() if study is None else [study]:
+        one = registry.get(name)
+        found.append((one, shipped_verdicts(name), last_verdicts(runs, one.name)))
+    if study is None and not verbose:
+        print_studies(found)
+    else:
+        for one, shipped, last in found:
+            print_study(one, shipped, last, verbose=verbose)
+    notes = dict.fromkeys(note for _, _, last in found for note in last.notes)
     echo(*(f"overt: {note}" for note in notes), err=True)
+
+
+@front_door.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Write NAME.py, a study that runs as it stands, into the current folder.
+
+    An existing file is never replaced. NAME consists of lower-case letters, digits and underscores.
+    """
+    from overt.studies.template import write
+
+    path = write(name, Path())
+    echo(f"{path} is written. Run it: overt run {name}:study")
 
 
 @front_door.command()
 @click.argument("study")
 @click.option("--preset", help="How much to run.  [default: the study's first, which is the quickest]")
-@click.option("--out", type=_FOLDER, help="Folder of runs.  [default: overt-runs/STUDY-PRESET]")
+@click.option(
+    "--out",
+    type=_FOLDER,
+    help="Folder of runs.  [default: overt-runs/STUDY-PRESET, followed by what --seed, --set, --config and "
+    "--claim say]",
+)
 @click.option(
     "--jobs", type=click.IntRange(1, 1024), help="Runs made side by side.  [default: one for each core]"
 )
@@ -81,8 +108,23 @@ def list_(runs: tuple[Path, ...]) -> None:
     show_default=True,
     help="Shifts the seeds of all runs.",
 )
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Set a field in all runs.")
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE[,VALUE …]",
+    multiple=True,
+    help="Set a field in all runs. Of several values each makes runs of its own, which are judged by "
+    "themselves.",
+)
 @click.option("--config", type=_FOLDER, help="TOML file with fields to set in all runs.")
+@click.option(
+    "--claim",
+    "claims",
+    metavar="ID",
+    multiple=True,
+    help="Make only the runs that this claim needs, and judge it alone; may be given several times.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print the reasons and all estimates.")
 @click.pass_obj
 def run(
     command: str | None,
@@ -95,11 +137,13 @@ def run(
     seed: int,
     assignments: tuple[str, ...],
     config: Path | None,
+    claims: tuple[str, ...],
+    verbose: bool,
 ) -> int:
     """Run a study and print its verdicts.
 
     STUDY is a name that `overt list` shows, "all", or your own study as module:attribute, whose code is run:
-    name only modules that you trust.
+    name only modules that you trust. A module may lie in the current folder.
 
     Stored runs are kept and only missing ones are made, so the same command continues where an earlier one
     stopped. The last line is the report's path.
@@ -122,6 +166,7 @@ def run(
             address=address,
             seed=seed,
             overrides=fields,
+            claims=claims,
             progress=True,
             command=command,
         )
@@ -132,7 +177,7 @@ def run(
             err=True,
         )
         return 128 + interruption.signum
-    print_verdicts([summary.section for summary in summaries])
+    print_verdicts([summary.section for summary in summaries], verbose=verbose)
     failures = {hash_: why for summary in summaries for hash_, why in summary.failures.items()}
     if failures:
         hash_, why = next(iter(failures.items()))
@@ -154,7 +199,8 @@ def run(
     metavar="MODULE:ATTRIBUTE",
     help="A study that is not listed; the module's code is run.",
 )
-def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...]) -> int:
+@click.option("-v", "--verbose", is_flag=True, help="Print the reasons and all estimates.")
+def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...], verbose: bool) -> int:
     """Rebuild the report of stored runs.
 
     It is made from the records in DIR alone; the verdicts are printed as well. Several folders give one
@@ -183,7 +229,7 @@ def report(folders: tuple[Path, ...], output: Path | None, extra: tuple[str, ...
         raise StoreError(f"{where}: no runs of a known study; make some with: overt run STUDY")
     sections = judge(stores, found)
     path = write_report(stores[0], sections, output)
-    print_verdicts(sections)
+    print_verdicts(sections, verbose=verbose)
     noted = print_notes(sections)
     echo(str(path))
     return 1 if noted else 0

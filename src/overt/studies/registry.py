@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from overt._utils.errors import UsageError
@@ -64,6 +66,10 @@ def names() -> list[str]:
 def get(name: str) -> Study[Any]:
     """Return a study by its name, or by ``module:attribute``; its module is imported, which runs its code.
 
+    The module is looked for where Python looks, then in the current folder. That stays so while the process
+    lives, for the study may import more from there, and worker processes look where this one does. It comes
+    last, so that no file in it takes the place of an installed module.
+
     Raises
     ------
     UsageError
@@ -72,6 +78,9 @@ def get(name: str) -> Study[Any]:
     if name in _registered:
         return _registered[name]
     if ":" in name:
+        here = str(Path.cwd())
+        if not {"", here} & set(sys.path):
+            sys.path.append(here)
         return _load(name)
     place = _places().get(name)
     if place is None:
@@ -88,11 +97,16 @@ def _places() -> dict[str, str]:
 
 def _load(place: str) -> Study[Any]:
     module_name, _, attribute = place.partition(":")
+    importlib.invalidate_caches()  # a file that was just written is found, too
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the code of another package raises
         raise UsageError(f"cannot import the study {place!r}: {type(error).__name__}: {error}") from error
     study = getattr(module, attribute, None)
     if not isinstance(study, Study):
-        raise UsageError(f"{place!r} is not a study; name an instance of overt.studies.Study")
+        own = Path(f"{module_name}.py")
+        hidden = f"; {own} here is hidden by the module {module.__file__}: give it another name"
+        elsewhere = own.is_file() and Path(module.__file__ or "").resolve() != own.resolve()
+        said = f"{place!r} is not a study; name an instance of overt.studies.Study"
+        raise UsageError(f"{said}{hidden if elsewhere else ''}")
     return study

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from overt.studies.claims.verdicts import save_verdicts
 from overt.studies.report.build import StudySection, build_report
 from overt.studies.runs.backends import Workers, check_backend, check_jobs
 from overt.studies.runs.display import make_display
+from overt.studies.runs.identity import folder_name
 from overt.studies.runs.loop import Loop
-from overt.studies.runs.overrides import apply
+from overt.studies.runs.overrides import Sweep, apply, settings
 from overt.studies.runs.provenance import provenance
 from overt.studies.runs.store import Store
 
@@ -80,6 +82,7 @@ def run_study(
     address: str | None = None,
     seed: int = 0,
     overrides: Mapping[str, Any] | None = None,
+    claims: Sequence[str] = (),
     progress: bool = False,
 ) -> RunSummary:
     """Run a study, or what is missing of it, and write its report.
@@ -92,7 +95,8 @@ def run_study(
     preset : str, optional
         One of the study's presets; its first by default.
     out : path-like, optional
-        The folder of runs; ``overt-runs/<study>-<preset>`` by default. Runs already in it are kept.
+        The folder of runs; ``overt-runs/<study>-<preset>`` by default, followed by the seed, the overrides
+        and the claims that are given. Runs already in it are kept.
     jobs : int, optional
         How many runs are made side by side; one per core by default. Records do not depend on it.
     backend : str, default="loky"
@@ -103,6 +107,8 @@ def run_study(
         Shifts the seeds of all runs.
     overrides : mapping, optional
         Fields to set in each configuration.
+    claims : sequence of str
+        Ids of claims: only the runs that their rules select are made, and the other claims are not judged.
     progress : bool, default=False
         Whether to show progress on standard error.
 
@@ -126,6 +132,8 @@ def run_study(
     >>> from overt.studies import run_study
     >>> run_study("story", preset="quick", jobs=2)  # doctest: +SKIP
     """
+    if any(isinstance(value, Sweep) for value in (overrides or {}).values()):
+        raise UsageError("a sweep gives a summary for each value; call overt.studies.runner.run_studies")
     return run_studies(
         [study],
         preset=preset,
@@ -135,6 +143,7 @@ def run_study(
         address=address,
         seed=seed,
         overrides=overrides,
+        claims=claims,
         progress=progress,
     )[0]
 
@@ -149,19 +158,27 @@ def run_studies(
     address: str | None = None,
     seed: int = 0,
     overrides: Mapping[str, Any] | None = None,
+    claims: Sequence[str] = (),
     progress: bool = False,
     command: str | None = None,
 ) -> list[RunSummary]:
-    """Run several studies into one folder and write one report; the arguments are those of `run_study`."""
+    """Run several studies into one folder and write one report; the arguments are those of `run_study`.
+
+    An override may be a `Sweep`. There is one summary for each study and setting of a sweep: each is
+    judged by itself and has its own section of the report. Of studies without a wanted claim nothing is run.
+    """
     found = [registry.get(study) if isinstance(study, str) else study for study in studies]
     if not found:
         raise UsageError("name at least one study")
     check_backend(backend, address)
     jobs = check_jobs(jobs)
-    drafts = [_draft(study, preset, seed, overrides or {}) for study in found]
-    merged = [line for draft in drafts if (line := draft.merged)]
     name = found[0].name if len(found) == 1 else "all"
-    folder = Path(out) if out is not None else Path("overt-runs") / f"{name}-{drafts[0].preset}"
+    found = _concerned(found, claims)
+    given = dict(overrides or {})
+    drafts = [_draft(study, preset, seed, setting, claims) for study in found for setting in settings(given)]
+    merged = [line for draft in drafts if (line := draft.merged)]
+    folder = Path(out) if out is not None else _folder(name, drafts[0].preset, seed, given, claims)
+    sweep = {field: value.values for field, value in given.items() if isinstance(value, Sweep)}
     said = command or f"overt.studies.run_study: {name}, preset {drafts[0].preset}, seed {seed}"
     said = printable(said)  # an argument may hold bytes that are no text
     store = Store.create(folder)
@@ -174,8 +191,10 @@ def run_studies(
         workers = Workers(jobs, backend, address)
         loop = Loop(store, workers, interrupts, display, provenance(said))
         counts = [
-            loop.run(study, draft.preset, seed, overrides or {}, draft.configs, said)
-            for study, draft in zip(found, drafts, strict=True)
+            loop.run(
+                draft.study, draft.preset, seed, draft.overrides, draft.configs, said, draft.claims, sweep
+            )
+            for draft in drafts
         ]
     sections = judge(store, found)
     path = write_report(store, sections)
@@ -222,12 +241,43 @@ def write_report(store: Store, sections: Sequence[StudySection], path: Path | No
 class _Draft:
     """What is to be run of a study; `merged` says where settings made planned runs equal."""
 
+    study: Study[Any]
+    overrides: Mapping[str, Any]
+    claims: list[str]
     preset: str
     configs: list[StudyConfig]
     merged: str
 
 
-def _draft(study: Study[Any], preset: str | None, seed: int, overrides: Mapping[str, Any]) -> _Draft:
+def _folder(name: str, preset: str, seed: int, overrides: Mapping[str, Any], claims: Sequence[str]) -> Path:
+    """The default folder: other settings have another one, so that no report replaces another's."""
+    parts: dict[str, Sequence[Any]] = {}
+    for field, value in sorted(overrides.items()):
+        known = f"set-{field}" if field in ("seed", "claim") else field
+        parts[known] = value.values if isinstance(value, Sweep) else [value]
+    parts |= {"seed": [seed]} if seed else {}
+    parts |= {"claim": list(dict.fromkeys(claims))} if claims else {}
+    return Path("overt-runs") / folder_name(name, preset, parts)
+
+
+def _concerned(studies: Sequence[Study[Any]], claims: Sequence[str]) -> list[Study[Any]]:
+    """The studies that have one of the claims; all of them where none is named."""
+    known = [claim.id for study in studies for claim in study.claims]
+    for claim in claims:
+        if claim not in known:
+            close = difflib.get_close_matches(claim, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+            raise UsageError(f"unknown claim {claim!r}; {hint}")
+    return [study for study in studies if not claims or any(claim.id in claims for claim in study.claims)]
+
+
+def _draft(
+    study: Study[Any],
+    preset: str | None,
+    seed: int,
+    overrides: Mapping[str, Any],
+    claims: Sequence[str],
+) -> _Draft:
     chosen = study.presets[0] if preset is None else preset
     if chosen not in study.presets:
         raise UsageError(
@@ -235,6 +285,11 @@ def _draft(study: Study[Any], preset: str | None, seed: int, overrides: Mapping[
         )
     shift = check_integer(seed, "seed", least=0, most=2**32 - 1)
     planned = study.plan(chosen, shift)
+    own = [claim.id for claim in study.claims if claim.id in claims]
+    if own:
+        planned = [config for config in planned if _wanted(study, config, own)]
+        if not planned:
+            raise UsageError(f"no run of preset {chosen!r} of study {study.name!r} is for {' or '.join(own)}")
     configs = apply(planned, overrides, study.name)
     before = len(dict.fromkeys(planned))
     merged = ""
@@ -243,4 +298,9 @@ def _draft(study: Study[Any], preset: str | None, seed: int, overrides: Mapping[
         merged = (
             f"study {study.name!r}: with {names} set, {before} planned runs are {len(configs)} different ones"
         )
-    return _Draft(chosen, configs, merged)
+    return _Draft(study, overrides, own, chosen, configs, merged)
+
+
+def _wanted(study: Study[Any], config: StudyConfig, claims: Sequence[str]) -> bool:
+    fields = config.model_dump(mode="json")
+    return any(study.concerns(fields, claim) for claim in claims)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from overt.studies.runs.store import Store
 if TYPE_CHECKING:
     from overt.studies.report.figures import Figure
 
-__all__ = ["Stored", "assess", "load_mixture", "load_planned"]
+__all__ = ["Stored", "assess", "load_mixture", "load_planned", "load_swept"]
 
 _SUSPECTS = 8
 
@@ -45,7 +44,12 @@ class Stored:
 
 
 def load_planned(store: Store, study: Study[Any]) -> Stored:
-    """Return a study's latest plan and the stored runs that belong to it.
+    """Return a study's latest plan and the stored runs that belong to it; see `load_swept`."""
+    return load_swept(store, study)[-1]
+
+
+def load_swept(store: Store, study: Study[Any]) -> list[Stored]:
+    """Return the plans of a study's latest command, one for each value of a sweep, with their stored runs.
 
     Where there is no plan, as in a folder put together from others', all stored runs count. A damaged run
     is left out, so that its plan lacks it, and is named in the notes; so is a damaged file of plans.
@@ -56,29 +60,33 @@ def load_planned(store: Store, study: Study[Any]) -> Stored:
     except StoreError as error:
         plans = []
         notes.append(f"all stored runs count, whatever was planned: {error}")
-    plan = plans[-1] if plans else None
-    runs = []
+    latest = [plan for plan in plans if plan.command_key == plans[-1].command_key]
+    found = [Stored(plan, [], []) for plan in latest] or [Stored(None, [], notes)]
     for name, hash_ in store.stored(study.name):
-        if plan is None or hash_ in plan.runs or not is_folder(store.folder(name, hash_)):
+        homes = [one for one in found if one.plan is None or hash_ in one.plan.runs]
+        if not homes and not is_folder(store.folder(name, hash_)):
+            homes = found[-1:]
+        for one in homes:
             try:
-                runs.append(store.load(name, hash_, study))
+                one.runs.append(store.load(name, hash_, study))
             except StoreError as error:
-                notes.append(f"a stored run is left out: {error}")
-    return Stored(plan, runs, notes)
+                one.notes.append(f"a stored run is left out: {error}")
+    return found
 
 
 def load_mixture(stores: Sequence[Store], study: Study[Any]) -> list[Stored]:
-    """Return what several folders hold of a study, apart for each setting: version, preset and overrides.
+    """Return what several folders hold of a study, apart for each setting.
+
+    A setting is a version, a preset, overrides, and the claims whose runs were asked for.
 
     Folders of the same setting and other seeds are joined; a run that is in more than one of them counts
     once. A run of a folder without a plan belongs where a plan names it; what no plan names stays apart.
     """
-    found = [load_planned(store, study) for store in stores]
+    found = [one for store in stores for one in load_swept(store, study)]
     groups: dict[str, Stored] = {}
     for one in found:
         if one.plan is not None:
-            version, preset, _, overrides = one.plan.key
-            key = json.dumps([version, preset, overrides])
+            key = one.plan.setting
             groups[key] = _join(groups[key], one) if key in groups else one
     planned = list(groups.values())
     loose = [one for one in found if one.plan is None and (one.runs or one.notes)]
@@ -131,9 +139,10 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
     if reason:
         verdicts = [Verdict(claim.id, claim.open, reason) for claim in study.claims]
     else:
-        verdicts = _judge(study, ordered, missing, len(plan.runs) if plan else 0, notes)
-        figures = _draw(study, ordered, missing, notes)
-        found = _unreadable(study, ordered) if plan and not missing and notes != stored.notes else None
+        verdicts = _judge(study, ordered, missing, plan, notes)
+        figures = _draw(study, ordered, missing, plan, notes)
+        whole = plan is not None and not missing and not plan.claims
+        found = _unreadable(study, ordered) if whole and notes != stored.notes else None
         if found is not None:
             run, why = found
             rest = [other for other in ordered if other is not run]
@@ -154,6 +163,7 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
         part,
         changed=_changed(study, plan),
         unregistered=[claim.id for claim in study.claims if plan is None or claim.id not in plan.rules],
+        asked=plan.claims if plan else (),
     )
 
 
@@ -164,9 +174,15 @@ def _changed(study: Study[Any], plan: Plan | None) -> list[str]:
 
 
 def _judge(
-    study: Study[Any], runs: Sequence[Run], missing: Sequence[dict[str, Any]], planned: int, notes: list[str]
+    study: Study[Any],
+    runs: Sequence[Run],
+    missing: Sequence[dict[str, Any]],
+    plan: Plan | None,
+    notes: list[str],
 ) -> list[Verdict]:
     said = ""
+    asked, planned = (plan.claims, len(plan.runs)) if plan else ([], 0)
+    skipped = f"not asked: only the runs of {', '.join(asked)} were"
     given: dict[str, Verdict] = {}
     try:
         given = {verdict.claim: verdict for verdict in study.judge(runs)}
@@ -175,14 +191,28 @@ def _judge(
         if not missing:  # a rule may rightly need the missing runs
             notes.append(f"{FAULT}, so no claim could be judged: {said}")
     if not missing:
-        notes += [one.reason for one in given.values() if one.reason.startswith(FAULT)]
-    return [_settle(study, claim, given.get(claim.id), missing, planned, said) for claim in study.claims]
+        faults = [one for one in given.values() if one.reason.startswith(FAULT)]
+        notes += [one.reason for one in faults if not asked or one.claim in asked]
+    return [
+        Verdict(claim.id, "skipped", skipped)
+        if asked and claim.id not in asked
+        else _settle(study, claim, given.get(claim.id), missing, planned, said)
+        for claim in study.claims
+    ]
 
 
 def _draw(
-    study: Study[Any], runs: Sequence[Run], missing: Sequence[dict[str, Any]], notes: list[str]
+    study: Study[Any],
+    runs: Sequence[Run],
+    missing: Sequence[dict[str, Any]],
+    plan: Plan | None,
+    notes: list[str],
 ) -> list[Figure]:
     lacking = f"; {len(missing)} planned runs are missing" if missing else ""
+    if plan and plan.claims:  # figures of the other claims lack their runs, which nobody asked for
+        notes, unasked = [], {claim.id for claim in study.claims} - set(plan.claims)
+    else:
+        unasked = set()
     try:
         figures = study.figures(runs)
     except Undrawn as undrawn:
@@ -191,6 +221,7 @@ def _draw(
     except Exception as error:
         notes.append(f"the figures could not be drawn: {fault(error)}{lacking}")
         return []
+    figures = [figure for figure in figures if figure.claim not in unasked]
     by_id = {figure.id: figure for figure in reversed(figures)}
     if len(by_id) < len(figures):
         notes.append("a figure is left out: another one has the same name")

@@ -1,4 +1,8 @@
-"""The last verdicts of each study, kept beside its runs so that ``overt list`` need not judge anew."""
+"""Verdicts of each study that ``overt list`` shows without judging: the last ones here, and the shipped ones.
+
+The last ones are kept beside the runs. The shipped ones are those of the reference results, which
+``benchmarks/verdicts.py`` writes into ``shipped.json``.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,19 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from overt._utils import files, folders
 from overt._utils.errors import StoreError
+from overt.studies.base import Study
 from overt.studies.report.build import StudySection
 from overt.studies.runs import records
 from overt.studies.runs.store import IF_FULL, Store
 
-__all__ = ["LastVerdicts", "last_verdicts", "save_verdicts"]
+__all__ = ["LastVerdicts", "ShippedVerdicts", "last_verdicts", "save_verdicts", "shipped_verdicts"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,52 @@ class LastVerdicts:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ShippedVerdicts:
+    """The verdicts of a study's reference result.
+
+    Attributes
+    ----------
+    outcomes : dict of str to str
+        From claim to outcome.
+    preset, date, commit : str
+        Of the runs.
+    rules : dict of str to str
+        From claim to the hash of the rule that judged it; of earlier results it is not known.
+    """
+
+    outcomes: dict[str, str]
+    preset: str
+    date: str
+    commit: str
+    rules: dict[str, str]
+
+    def changed(self, study: Study[Any]) -> list[str]:
+        """The claims of a study that another rule has judged."""
+        return [one.id for one in study.claims if self.rules.get(one.id, one.digest) != one.digest]
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    text = resources.files("overt.studies").joinpath("shipped.json").read_bytes()
+    return records.load_object(text)
+
+
+def shipped_verdicts(study: str) -> ShippedVerdicts | None:
+    """Return the verdicts of a built-in study that came with this version of Overt, if there are any."""
+    value = _shipped().get(study)
+    if value is None:
+        return None
+    by_claim = value["verdicts"]
+    return ShippedVerdicts(
+        {claim: one["outcome"] for claim, one in by_claim.items()},
+        value["preset"],
+        value["date"],
+        value["commit"],
+        {claim: one["rule"] for claim, one in by_claim.items() if "rule" in one},
+    )
+
+
 def save_verdicts(store: Store, section: StudySection) -> None:
     """Store what a report says of a study as ``DIR/verdicts/<study>.json``."""
     path = folders.inside(store.path, "verdicts") / f"{section.name}.json"
@@ -54,7 +107,11 @@ def save_verdicts(store: Store, section: StudySection) -> None:
         "date": max((str(run.meta.get("started") or "") for run in section.runs), default=""),
         "planned": section.planned,
         "stored": len(section.runs),
-        "verdicts": [asdict(verdict) for _, verdict in section.judged],
+        "verdicts": [
+            asdict(verdict)
+            for claim, verdict in section.judged
+            if not section.asked or claim.id in section.asked
+        ],
     }
     files.make_folder(path.parent, if_full=IF_FULL)
     files.write_whole(path, records.dump_object(value), if_full=IF_FULL)

@@ -169,7 +169,8 @@ class StudySection:
         if not self.preset:
             return ""
         changed = [f"{key} = {_value(value)}" for key, value in self.overrides.items()]
-        return ", ".join([f"preset {self.preset}", *changed])
+        asked = [f"only {' and '.join(self.asked)}"] if self.asked else []
+        return ", ".join([f"preset {self.preset}", *changed, *asked])
 
     @property
     def heading(self) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["config_hash", "run_name", "split_run_name"]
+__all__ = ["config_hash", "folder_name", "run_name", "split_run_name"]
 
 _STUDY_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _HASH = re.compile(r"[0-9a-f]{12}")
+_SAFE = re.compile(r"[A-Za-z0-9._+=-]{0,60}")
 _RUN = re.compile(rf"({_STUDY_NAME.pattern})-({_HASH.pattern})")
 
 
@@ -47,6 +48,33 @@ def run_name(study_name: str, hash_: str) -> str:
     if not _HASH.fullmatch(hash_):
         raise ValueError(f"a run's hash must be twelve hexadecimal digits, got {hash_!r}")
     return f"{study_name}-{hash_}"
+
+
+def folder_name(study: str, preset: str, parts: Mapping[str, Sequence[Any]]) -> str:
+    """Return the folder of runs of a study's preset: its name and what was given besides.
+
+    Parameters
+    ----------
+    study, preset : str
+    parts : mapping of str to sequence
+        What else was given, with its values: ``{"seed": [5]}``. What would not suit a folder's name, or be
+        too long for one, is replaced by a hash.
+
+    Examples
+    --------
+    >>> folder_name("story", "quick", {}), folder_name("story", "quick", {"n": [30, 60], "seed": [5]})
+    ('story-quick', 'story-quick-n=30+60-seed=5')
+    """
+    said = "".join(f"-{name}={'+'.join(map(_word, values))}" for name, values in parts.items())
+    if not _SAFE.fullmatch(said):
+        hashed = hashlib.sha256(said.encode(errors="backslashreplace")).hexdigest()[:8]
+        names = re.sub(r"[^A-Za-z0-9_-]", "", "-".join(parts))[:40]
+        said = f"-{names}-{hashed}"
+    return f"{study}-{preset}{said}"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def split_run_name(name: str) -> tuple[str, str] | None:

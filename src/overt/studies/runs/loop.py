@@ -67,6 +67,8 @@ class Loop:
         overrides: Mapping[str, Any],
         configs: Sequence[StudyConfig],
         command: str,
+        claims: Sequence[str] = (),
+        sweep: Mapping[str, Sequence[Any]] | None = None,
     ) -> Counts:
         """Store what is missing of a study's plan.
 
@@ -80,7 +82,19 @@ class Loop:
         by_hash = {config_hash(study.name, study.version, config): config for config in configs}
         fields = {hash_: config.model_dump(mode="json") for hash_, config in by_hash.items()}
         rules = {claim.id: claim.digest for claim in study.claims}
-        plan = Plan(study.name, study.version, preset, seed, fields, dict(overrides), command, rules)
+        tried = {name: list(values) for name, values in (sweep or {}).items()}
+        plan = Plan(
+            study.name,
+            study.version,
+            preset,
+            seed,
+            fields,
+            dict(overrides),
+            command,
+            rules,
+            list(claims),
+            tried,
+        )
         self.store.save_plan(plan)
         pending = {hash_: config for hash_, config in by_hash.items() if not self._finished(study, hash_)}
         counts = Counts(resumed=len(by_hash) - len(pending))

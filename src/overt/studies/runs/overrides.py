@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,49 @@ from overt.studies.base import StudyConfig
 from overt.studies.runs.records import check_bounds
 from overt.studies.runs.stored import first_fault
 
-__all__ = ["apply", "parse", "read_toml"]
+__all__ = ["Sweep", "apply", "parse", "read_toml", "settings"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Values of a field that are tried one after the other; each gives a setting that is judged by itself.
+
+    Attributes
+    ----------
+    values : tuple
+    """
+
+    values: tuple[Any, ...]
+
+
+def settings(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the fields with each combination of the values of their sweeps.
+
+    Examples
+    --------
+    >>> settings({"depth": Sweep((2, 3)), "n": 50})
+    [{'depth': 2, 'n': 50}, {'depth': 3, 'n': 50}]
+    """
+    values = [value.values if isinstance(value, Sweep) else (value,) for value in fields.values()]
+    return [dict(zip(fields, chosen, strict=True)) for chosen in itertools.product(*values)]
 
 
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
     """Return the fields of ``key=value`` texts; a value is JSON where it can be read so, else text.
 
+    Values with commas between them are a `Sweep`; a text that holds a comma is written in quotation marks.
+
     Raises
     ------
     UsageError
-        If there is no ``=``, or a key comes twice.
+        If there is no ``=``, a key comes twice, or a sweep has an empty or a repeated value.
 
     Examples
     --------
     >>> parse(["depth=3", "optimizer=adam", "lr=1e-3"])
     {'depth': 3, 'optimizer': 'adam', 'lr': 0.001}
+    >>> parse(["optimizer=adam,gd", "sizes=[3, 2]"])
+    {'optimizer': Sweep(values=('adam', 'gd')), 'sizes': [3, 2]}
     """
     fields: dict[str, Any] = {}
     for assignment in assignments:
@@ -44,14 +74,33 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set takes key=value, such as max_steps=100, got {assignment!r}")
         if key in fields:
             raise UsageError(f"--set gives {key!r} twice; give it once")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        except RecursionError as error:
-            raise UsageError(f"--set {key}: it is nested too deeply") from error
-        fields[key] = _checked(value, f"--set {key}")
+        fields[key] = _read(text, f"--set {key}")
     return fields
+
+
+def _read(text: str, where: str) -> Any:
+    whole = _json(text, where)
+    if whole is not None or "," not in text:
+        return _checked(text if whole is None else whole[0], where)
+    listed = _json(f"[{text}]", where)
+    values = listed[0] if listed else [_read(part.strip(), where) for part in text.split(",")]
+    if "" in values:
+        raise UsageError(
+            f"{where}: a value between commas is empty; write a text with commas in quotation marks"
+        )
+    if len({json.dumps(_plain(value)) for value in values}) < len(values):
+        raise UsageError(f"{where} gives a value twice; give it once")
+    return Sweep(tuple(_checked(value, where) for value in values))
+
+
+def _json(text: str, where: str) -> tuple[Any] | None:
+    """What JSON a text is, alone in a tuple; None where it is none."""
+    try:
+        return (json.loads(text),)
+    except ValueError:
+        return None
+    except RecursionError as error:
+        raise UsageError(f"{where}: it is nested too deeply") from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:

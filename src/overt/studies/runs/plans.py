@@ -29,6 +29,8 @@ _KINDS = {
     "overrides": dict,
     "command": str,
     "rules": dict,
+    "claims": list,
+    "sweep": dict,
 }
 
 
@@ -49,6 +51,10 @@ class Plan:
         From each planned run's hash to its configuration.
     rules : dict of str to str
         From each claim to the hash of its rule when runs were first planned.
+    claims : list of str
+        The claims whose runs were asked for; empty where all were.
+    sweep : dict of str to list
+        The fields of which one command tried several values, with all of them. Each value has a plan.
     """
 
     study: str
@@ -59,11 +65,28 @@ class Plan:
     overrides: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     rules: dict[str, str] = field(default_factory=dict)
+    claims: list[str] = field(default_factory=list)
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[int, str, int, str]:
+    def setting(self) -> str:
+        """What tells apart plans whose runs are never judged together."""
+        return _text([self.version, self.preset, self.overrides, sorted(self.claims)])
+
+    @property
+    def key(self) -> tuple[str, int]:
         """What tells two plans of a study apart."""
-        return (self.version, self.preset, self.seed, json.dumps(self.overrides, sort_keys=True, default=str))
+        return self.setting, self.seed
+
+    @property
+    def command_key(self) -> tuple[str, int]:
+        """What the plans of one command have in common, whatever the values of a sweep."""
+        fixed = {name: value for name, value in self.overrides.items() if name not in self.sweep}
+        return _text([self.version, self.preset, fixed, sorted(self.claims), self.sweep]), self.seed
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def load_plans(path: Path, study: str) -> list[Plan]:
@@ -112,6 +135,8 @@ def _plan(value: Any, study: str) -> Plan:
             raise ValueError(f"{name} of a plan is {kind_of(getattr(plan, name))}")
     if not all(type(rule) is str for rule in plan.rules.values()):
         raise ValueError("rules of a plan hold something else than text")
+    if not all(type(claim) is str for claim in plan.claims):
+        raise ValueError("claims of a plan hold something else than text")
     for hash_, config in plan.runs.items():
         if (
             plan.study != study
@@ -125,12 +150,11 @@ def _plan(value: Any, study: str) -> Plan:
 def save_plan(path: Path, plan: Plan, *, if_full: str = files.IF_FULL) -> None:
     """Put a plan last in its study's file, in place of an earlier one with the same key.
 
-    Rules that the earlier one registered stay as they were: its runs were made under them.
+    Rules that an earlier one of these runs registered stay as they were: its runs were made under them.
     """
     earlier = load_plans(path, plan.study)
     others = [other for other in earlier if other.key != plan.key]
-    registered = {
-        claim: rule for other in earlier if other.key == plan.key for claim, rule in other.rules.items()
-    }
+    alike = [other for other in earlier if replace(other, claims=plan.claims).key == plan.key]
+    registered = {claim: rule for other in reversed(alike) for claim, rule in other.rules.items()}
     value = {"plans": [asdict(each) for each in (*others, replace(plan, rules={**plan.rules, **registered}))]}
     files.write_whole(path, records.dump_object(value), if_full=if_full)
