@@ -4,9 +4,9 @@
     python benchmarks/verdicts.py DIR
 
 The script writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR. From these
-files alone it renews the table of verdicts in the README, and src/overt/studies/shipped.json, which `overt list` shows.
-It refuses runs with changed settings, damaged runs, and reports that lack a figure: they cannot serve as a
-reference. DIR may come from someone else: nothing but these results is written.
+files alone it renews the table of verdicts in the README, and src/overt/studies/shipped.json, which `overt
+list` shows. It refuses runs with changed settings, damaged runs, and reports that lack a figure: they cannot
+serve as a reference. DIR may come from someone else: nothing but these results is written.
 """
 
 from __future__ import annotations

@@ -13,11 +13,14 @@ from pathlib import Path
 import click
 import pytest
 
+import overt as overt_package
 from overt import __version__
 from overt.cli.commands import front_door
 from overt.studies import registry
+from overt.studies.claims import verdicts
 
 STUDIES = str(Path(__file__).parent / "studies")
+SOURCES = str(Path(overt_package.__file__).parents[1])
 NAME = "tiny_study:study"
 
 
@@ -34,7 +37,7 @@ def installed(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def importable(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(STUDIES)
-    monkeypatch.setenv("PYTHONPATH", STUDIES)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((STUDIES, SOURCES)))
     monkeypatch.chdir(tmp_path)
 
 
@@ -62,7 +65,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_version_and_help_read_well(overt):
     assert overt("--version") == (0, f"overt {__version__}\n", "")
-    for arguments in (["--help"], ["-h"], ["run", "--help"], ["report", "--help"], ["list", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["-h"],
+        ["run", "--help"],
+        ["report", "--help"],
+        ["list", "--help"],
+        ["new", "-h"],
+    ):
         code, out, err = overt(*arguments)
         assert (code, err) == (0, "")
         assert out.startswith("Usage: overt")
@@ -85,14 +95,19 @@ def test_run_prints_verdicts_and_the_report_last(overt, tmp_path):
     report = out.splitlines()[-1]
     assert Path(report) == Path("overt-runs/tiny-quick/report.html")
     assert Path(report).is_file()
-    for text in ("Means of uniform numbers", "T1 mean", "reproduced", "means are near ½", "(n = 6)"):
-        assert text in out
+    lines = out.splitlines()
+    assert len(lines) == 4  # the title, two claims, the report
+    assert lines[1].startswith("✓ T1  mean σ≈½  reproduced  0.4")
+    assert lines[1].endswith("  mean")
     assert err.splitlines()[0] == "tiny: 6 runs"
     assert err.splitlines()[-1].startswith("tiny 6/6 ")
     stored = json.loads(next(Path().glob("overt-runs/*/runs/*/meta.json")).read_text())
     assert stored["command"] == f"overt run {NAME} --jobs 1"
     code, out, err = overt("run", NAME, "--jobs", 1)
     assert (code, err) == (0, "tiny: 6 runs, 6 already stored\n")
+    code, out, _ = overt("run", NAME, "--jobs", 1, "-v")
+    assert "\n    means are near ½\n    · mean: 0.4" in out
+    assert "(n = 6)" in out
 
 
 @pytest.mark.slow
@@ -165,18 +180,59 @@ def test_a_partial_report_says_so(overt, folder):
 
 @pytest.mark.slow
 def test_list_shows_claims_sources_and_the_last_verdict(overt, finished, installed):
+    study = registry.get("tiny")
     code, out, err = overt("list")
     assert (code, err) == (0, "")
-    assert "tiny" in out
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert set(registry._BUILT_IN) < set(lines)
+    assert lines["tiny"].split() == ["tiny", *study.title.split(), "none"]
+    assert lines["li2021"].endswith(")")
+    assert "✓" in lines["li2021"]
+    code, out, _ = overt("list", "tiny")
     assert "presets: quick, full" in out
-    assert "T2 timing [none (2026)]: not run" in out
-    code, out, _ = overt("list", "--runs", finished)
-    assert "T2 timing [none (2026)]: reproduced" in out
-    assert "last verdicts: preset quick, 20" in out
+    assert "T2     timing    –        not run" in out
+    code, out, _ = overt("list", "tiny", "--runs", finished, "-v")
+    assert "T2     timing    –        reproduced" in out
+    assert "last here: 2 of 2 reproduced (preset quick, 20" in out
+    for words in ("It takes no time.", "Source: none (2026)", "Rule: under a minute"):
+        assert f"    {words}" in out
     overt("run", NAME, "--jobs", 1, "--out", "mine", "--set", "size=2")
     code, out, _ = overt("list")  # a folder of one's own is found as well
-    assert "preset quick, size = 2, 20" in " ".join(out.split())
-    assert "in mine" in " ".join(out.split())
+    assert "    last here: 2 ✓ (preset quick, size = 2, 20" in out
+    assert ", in mine)" in out
+
+
+def test_list_counts_shipped_verdicts_and_names_changed_rules(overt, monkeypatch):
+    name, changed = "woodworth2020", registry.get("woodworth2020").claims[0]
+    by_claim = {
+        changed.id: {"outcome": "reproduced", "rule": "0" * 12},
+        "W2": {"outcome": "not reproduced"},
+        "W0": {"outcome": "supported"},
+    }
+    value = {"preset": "full", "date": "2026-11-25", "commit": "ab" * 20, "verdicts": by_claim}
+    monkeypatch.setattr(verdicts, "_shipped", lambda: {name: value})
+    code, out, _ = overt("list")
+    assert code == 0
+    assert "2 ✓ 1 ✗ (full, 2026-11-25)" in out
+    assert f"\n    rules changed since: {changed.id}\n" in out
+    code, out, _ = overt("list", name)
+    said = "shipped: 1 of 3 reproduced, 1 not reproduced, 1 supported (full, 2026-11-25, commit abababababab)"
+    assert f"{said}; no longer asked: W0" in " ".join(out.split())
+    (line,) = [line for line in out.splitlines() if line.startswith(changed.id)]
+    assert line.endswith("rule changed since")
+
+
+def test_a_narrow_terminal_has_one_line_a_claim_and_a_study(overt, folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    for arguments in (["report", folder, "--study", NAME], ["list"]):
+        code, out, _ = overt(*arguments)
+        assert code == 0
+        assert "…" in out or arguments[0] == "report"
+    assert len(out.splitlines()) <= len(registry.names()) + 8
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = overt("list")
+    assert max(map(len, out.splitlines())) <= 80
+    assert len(out.splitlines()) <= 2 * len(registry.names()) + 3
 
 
 @pytest.mark.slow
@@ -209,7 +265,7 @@ def test_a_figure_that_fails_is_told_with_the_verdicts_and_gives_exit_code_1(ove
     code, out, err = overt("run", "tiny_study:undrawable", "--jobs", 1)
     assert code == 1
     assert "overt: tiny: the figures could not be drawn: ValueError: no Series" in err
-    assert "T1 mean" in out
+    assert "T1  mean" in out
     assert Path(out.splitlines()[-1]).is_file()
 
 
@@ -238,6 +294,14 @@ WRONG = {
     "unknown field": (["run", NAME, "--set", "sise=3"], "did you mean 'size'"),
     "no value": (["run", NAME, "--set", "size"], "key=value"),
     "wrong value": (["run", NAME, "--set", "size=x"], "size"),
+    "empty value of a sweep": (["run", NAME, "--set", "size=1,"], "quotation marks"),
+    "repeated value of a sweep": (["run", NAME, "--set", "size=3,3"], "twice"),
+    "unknown claim": (["run", NAME, "--claim", "T9"], "there are: T1, T2"),
+    "no name of a study": (["new", "My Study"], "lower-case"),
+    "the name of a study": (["new", "story"], "already is a study"),
+    "the name of a module": (["new", "json"], "already is a module"),
+    "a word of Python": (["new", "lambda"], "meaning of its own"),
+    "the name of a file": (["new", "mine"], "left as it is"),
     "missing toml": (["run", NAME, "--config", "none.toml"], "cannot read"),
     "out is a file": (["run", NAME, "--out", "file"], "is a file"),
     "out below a file": (["run", NAME, "--out", "file/x"], "file"),
@@ -255,6 +319,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_one_line_and_exit_code_2(overt, tmp_path, case):
     (tmp_path / "file").write_text("x")
+    (tmp_path / "mine.py").write_text("years of work")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
     (tmp_path / "loop").symlink_to("loop")
@@ -362,6 +427,66 @@ def test_whoever_reads_the_output_may_stop(folder):
     answer = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=120)
     assert answer.returncode == 141
     assert answer.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_new_study_runs_in_worker_processes_from_a_plain_folder(tmp_path):
+    """Neither the console script nor a worker process has the current folder on its path by itself."""
+    code = "import sys; sys.path[:] = [p for p in sys.path if p]; from overt.cli import main; main()"
+    program = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": SOURCES}
+
+    def call(*arguments: str) -> str:
+        answer = subprocess.run(
+            [*program, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    assert call("new", "mine") == "mine.py is written. Run it: overt run mine:study\n"
+    lines = call("run", "mine:study", "--jobs", "2").splitlines()
+    assert lines[0] == "Completion from few entries"
+    assert lines[1].startswith("✓ O1  The nuclear norm completes a matrix")
+    assert " reproduced " in lines[1]
+    assert lines[2].startswith("✓ O2  ")
+    assert " supported " in lines[2]
+    assert lines[3] == "overt-runs/mine-quick/report.html"
+    assert call("report", "overt-runs/mine-quick", "--study", "mine:study").splitlines()[:3] == lines[:3]
+
+
+@pytest.mark.slow
+def test_a_sweep_judges_each_value_by_itself(overt):
+    code, out, _ = overt("run", NAME, "--jobs", 1, "--set", "size=2,5", "--set", "sleep=0.001")
+    assert code == 0
+    assert out.splitlines()[-1] == "overt-runs/tiny-quick-size=2+5-sleep=0.001/report.html"
+    for size in (2, 5):
+        assert f"Means of uniform numbers (preset quick, size = {size}, sleep = 0.001)" in out
+    folder = Path(out.splitlines()[-1]).parent
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    code, again, _ = overt("report", folder, "--study", NAME)
+    assert again == out
+    assert (folder / "report.html").read_text(encoding="utf-8") == text
+    assert text.count("12 done of") == 0
+    assert text.count("6 done of 6 planned") == 2
+    overt("run", NAME, "--jobs", 1, "--out", folder)
+    _, plain, _ = overt("report", folder, "--study", NAME)
+    assert "size = " not in plain  # the latest command decides
+
+
+@pytest.mark.slow
+def test_a_single_claim_makes_the_runs_that_it_needs(overt):
+    code, out, err = overt("run", NAME, "--jobs", 1, "--claim", "T2")
+    assert code == 0
+    assert err.splitlines()[0] == "tiny: 1 runs"
+    assert out.splitlines()[0] == "Means of uniform numbers (preset quick, only T2)"
+    assert out.splitlines()[1].startswith("✓ T2")
+    assert out.splitlines()[2:] == ["not asked: T1", "overt-runs/tiny-quick-claim=T2/report.html"]
+    text = Path(out.splitlines()[-1]).read_text(encoding="utf-8")
+    assert "Only the runs of T2 were asked for." in text
+    assert "not asked: only the runs of T2 were" in text
+    _, listed, _ = overt("list", NAME)
+    assert "T1     mean σ≈½  –        not run" in listed
+    assert "T2     timing    –        reproduced" in listed
 
 
 def test_every_command_has_help_for_each_option():

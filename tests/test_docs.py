@@ -41,20 +41,30 @@ def test_every_linked_file_exists(page):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
+def test_the_study_of_the_page_is_what_overt_new_writes(tmp_path):
+    from overt.studies.template import NAME, write
+
+    (source,) = blocks(DOCS / "new_study.md")
+    assert write(NAME, tmp_path).read_text(encoding="utf-8") == source
+    other = write("another_one", tmp_path).read_text(encoding="utf-8")
+    assert other == source.replace(f'StudyOfParts("{NAME}"', 'StudyOfParts("another_one"')
+    assert other != source
+
+
 @pytest.mark.slow
-def test_the_study_of_the_page_gives_a_verdict(tmp_path):
+def test_the_study_of_the_page_gives_its_verdicts(tmp_path):
     (source,) = blocks(DOCS / "new_study.md")
     (tmp_path / "oversampling.py").write_text(source, encoding="utf-8")
     program = (
         "import oversampling; from overt.studies import run_study;"
         "found = run_study(oversampling.study, preset='quick', out='runs', jobs=1);"
-        "print(found.verdicts[0].outcome, found.verdicts[0].reason, sep='; ')"
+        "print([one.outcome for one in found.verdicts], [one.claim for one in found.section.figures])"
     )
     answer = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith("reproduced; solved: nuclear norm 0%"), answer.stdout
+    assert answer.stdout == "['reproduced', 'supported'] ['O2']\n"
 
 
 def test_the_way_from_a_clone_is_that_of_the_readme():

@@ -69,3 +69,6 @@ def test_the_table_of_verdicts_is_that_of_the_stored_results() -> None:
     spec.loader.exec_module(verdicts)
     assert verdicts.renewed(README) == README, "run: python benchmarks/verdicts.py"
     assert "| [`story`]" in README
+    assert verdicts.SHIPPED.read_text(encoding="utf-8") == verdicts.shipped(), (
+        "run: python benchmarks/verdicts.py"
+    )

@@ -13,7 +13,8 @@ from tiny_study import TinyConfig, study
 from overt._utils.errors import UsageError
 from overt.studies import registry, run_study
 from overt.studies.base import StudyConfig
-from overt.studies.runs.overrides import apply, parse, read_toml
+from overt.studies.runs.identity import folder_name
+from overt.studies.runs.overrides import Sweep, apply, parse, read_toml, settings
 
 WRONG: dict[type, tuple[Any, ...]] = {
     bool: (0, 1, 1.0, "true", "yes", None, [True]),
@@ -75,6 +76,56 @@ def test_values_that_no_field_has_are_one_line(text, match):
         apply([TinyConfig(seed=0)], parse([text]), "tiny")
     assert len(str(caught.value)) < 300
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("size=1,2,3", (1, 2, 3)),
+        ("sleep=1e-3, 0.5", (1e-3, 0.5)),
+        ("trouble=skip,none", ("skip", "none")),
+        ("trouble=ℓ1,2", ("ℓ1", 2)),
+        ("sizes=[1, 2],[3]", ([1, 2], [3])),
+    ],
+)
+def test_values_with_commas_between_them_are_a_sweep(text, values):
+    assert next(iter(parse([text]).values())) == Sweep(values)
+
+
+def test_what_is_one_value_stays_one():
+    assert parse(["sizes=[1, 2]", 'trouble="a,b"']) == {"sizes": [1, 2], "trouble": "a,b"}
+    for wrong, match in (("size=1,", "quotation marks"), ("size=1,1.0", "twice"), ("size=1,1e999", "beyond")):
+        with pytest.raises(UsageError, match=match):
+            parse([wrong])
+
+
+def test_sweeps_are_crossed():
+    fields = {"a": Sweep((1, 2)), "b": 0, "c": Sweep(("x", "y"))}
+    assert [(one["a"], one["b"], one["c"]) for one in settings(fields)] == [
+        (1, 0, "x"),
+        (1, 0, "y"),
+        (2, 0, "x"),
+        (2, 0, "y"),
+    ]
+    assert settings({}) == [{}]
+
+
+def test_folders_say_what_was_given_and_hold_nothing_odd():
+    assert folder_name("a", "quick", {"depth": [2, 3], "lr": [-1e-3]}) == "a-quick-depth=2+3-lr=-0.001"
+    odd = [
+        folder_name("a", "quick", parts)
+        for parts in (
+            {"x": ["../up"]},
+            {"x": ["../uq"]},
+            {"x": ["\udcff"]},
+            {"x" * 300: [1]},
+            {"x": ["a b" * 99]},
+        )
+    ]
+    assert len(set(odd)) == len(odd)
+    for name in odd:
+        assert len(name) < 70
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def test_values_of_the_right_kind_are_taken_however_they_are_written():

@@ -221,6 +221,11 @@ def test_rules_are_registered_with_the_first_plan(tmp_path):
     assert plan.rules == {"X1": "first", "X2": "new"}
     section = assess(tiny, Stored(plan, runs(tiny, good)))
     assert section.changed == ["X1", "X2"]
+    assert section.unregistered == []
+    save_plan(path, Plan("tiny_parts", 1, "quick", 0, {}, rules={"X1": "third"}, claims=["X1"]))
+    assert (
+        load_plans(path, "tiny_parts")[-1].rules["X1"] == "first"
+    )  # the same runs, whichever were asked for
     registered = Plan("tiny_parts", 1, "quick", 0, {}, rules={one.id: one.digest for one in tiny.claims})
     assert assess(tiny, Stored(registered, runs(tiny, good))).changed == []
 

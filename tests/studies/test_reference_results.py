@@ -26,6 +26,7 @@ def verdicts(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text(f"a\n{module.START}\n{module.END}\nb\n")
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    monkeypatch.setattr(module, "SHIPPED", tmp_path / "shipped.json")
     monkeypatch.setattr(registry, "_BUILT_IN", {})
     monkeypatch.setattr(registry, "_registered", {"tiny": study})
     return module
@@ -43,9 +44,14 @@ def test_a_folder_becomes_a_reference_and_one_with_changed_settings_does_not(ver
     stored = tmp_path / "results" / "tiny-quick.json"
     before = stored.read_bytes()
     assert json.loads(before)["runs"] == {"made": 6, "planned": 6}
+    rules = {verdict["claim"]: verdict["rule"] for verdict in json.loads(before)["verdicts"]}
+    assert rules == {claim.id: claim.digest for claim in study.claims}
     changed = run_study(study, out=tmp_path / "changed", jobs=1, overrides={"size": 2}).out
     with pytest.raises(SystemExit, match="size = 2"):
         call(verdicts, monkeypatch, changed)
+    asked = run_study(study, out=tmp_path / "asked", jobs=1, claims=["T2"]).out
+    with pytest.raises(SystemExit, match="only T2"):
+        call(verdicts, monkeypatch, asked)
     sorted(plain.glob("runs/*/records.jsonl"))[0].write_text("[]")
     with pytest.raises(SystemExit, match="damaged"):
         call(verdicts, monkeypatch, plain)
@@ -66,6 +72,36 @@ def test_skipped_claims_have_a_column_where_there_are_any(verdicts, tmp_path, mo
         verdict["outcome"] = "reproduced"
     (results / "tiny-quick.json").write_text(json.dumps(content))
     assert "skipped" not in verdicts.table(results)
+
+
+def test_what_ships_is_made_from_the_fullest_results(verdicts, tmp_path):
+    results = tmp_path / "results"
+    rows = [
+        {"claim": "T1", "title": "t", "outcome": "refuted", "rule": "ab"},
+        {"claim": "T2", "title": "t", "outcome": "reproduced"},
+    ]
+    content = {
+        "study": "tiny",
+        "preset": "quick",
+        "started": "2026-11-25T01:56:45+00:00",
+        "commits": ["c", "d"],
+        "verdicts": rows,
+    }
+    (results / "tiny-quick.json").write_text(json.dumps(content))
+    (results / "tiny-full.json").write_text(json.dumps({**content, "preset": "full", "verdicts": rows[1:]}))
+    assert json.loads(verdicts.shipped(results)) == {
+        "tiny": {
+            "preset": "full",
+            "date": "2026-11-25",
+            "commit": "c, d",
+            "verdicts": {"T2": {"outcome": "reproduced"}},
+        }
+    }
+    (results / "tiny-full.json").unlink()
+    assert json.loads(verdicts.shipped(results))["tiny"]["verdicts"]["T1"] == {
+        "outcome": "refuted",
+        "rule": "ab",
+    }
 
 
 @pytest.mark.slow

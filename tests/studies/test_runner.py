@@ -17,8 +17,9 @@ from overt.studies import Claim, RunOutput, Skip, Verdict, register, run_study
 from overt.studies import registry as registry_module
 from overt.studies.claims.assess import Stored, assess, load_planned
 from overt.studies.claims.verdicts import last_verdicts
+from overt.studies.report.figures import Figure
 from overt.studies.runner import judge, run_studies, write_report
-from overt.studies.runs.overrides import apply, parse, read_toml
+from overt.studies.runs.overrides import Sweep, apply, parse, read_toml
 from overt.studies.runs.provenance import commit
 from overt.studies.runs.store import Store
 
@@ -168,6 +169,72 @@ def test_skipped_runs_are_stored_with_the_reason_and_tried_again(tmp_path):
     assert run.skipped
     assert run.reason == "the data is out of reach"
     assert run_study(study, out=out, jobs=1, overrides=skipped).made == 6
+
+
+def test_other_settings_have_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = (
+        {},
+        {"seed": 3},
+        {"overrides": {"sleep": 0.001, "size": 2}},
+        {"claims": ["T2"]},
+        {"overrides": {"seed": 3}},
+    )
+    found = [run_study(study, jobs=1, **one).out.name for one in options]
+    assert found == [
+        "tiny-quick",
+        "tiny-quick-seed=3",
+        "tiny-quick-size=2-sleep=0.001",
+        "tiny-quick-claim=T2",
+        "tiny-quick-set-seed=3",
+    ]
+
+
+@pytest.mark.slow
+def test_a_sweep_gives_a_summary_for_each_setting(tmp_path):
+    fields = {"size": Sweep((2, 5)), "sleep": 0.001}
+    found = run_studies([study, Other()], out=tmp_path / "runs", jobs=1, overrides=fields)
+    assert [(one.study, one.section.overrides["size"], one.made) for one in found] == [
+        ("tiny", 2, 6),
+        ("tiny", 5, 6),
+        ("other", 2, 1),
+        ("other", 5, 1),
+    ]
+    for one in found:
+        assert {run.config["size"] for run in one.section.runs} == {one.section.overrides["size"]}
+    again = run_studies([study], out=tmp_path / "runs", jobs=1, overrides=fields)
+    assert [(one.made, one.resumed) for one in again] == [(0, 6), (0, 6)]
+    with pytest.raises(UsageError, match="run_studies"):
+        run_study(study, out=tmp_path / "runs", overrides=fields)
+
+
+def test_a_claim_makes_its_own_runs_and_leaves_the_others_unasked(tmp_path):
+    one = run_study(study, out=tmp_path / "runs", jobs=1, claims=["T2"])
+    assert (one.made, one.section.planned, one.section.asked) == (1, 1, ["T2"])
+    assert [verdict.outcome for verdict in one.verdicts] == ["skipped", "reproduced"]
+    assert last_verdicts(tmp_path, "tiny").outcomes == {"T2": "reproduced"}
+    whole = run_study(study, out=tmp_path / "runs", jobs=1)
+    assert (whole.made, whole.resumed, whole.section.asked) == (5, 1, [])
+    assert [verdict.outcome for verdict in whole.verdicts] == ["reproduced", "reproduced"]
+    with pytest.raises(UsageError, match=r"unknown claim 'T3'; .*T1"):
+        run_study(study, out=tmp_path / "none", claims=["T3"])
+    with pytest.raises(UsageError, match="no run of preset 'quick' of study 'tiny' is for T2"):
+        run_study(altered(concerns=lambda self, config, claim: False), out=tmp_path / "none", claims=["T2"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_figures_that_lack_runs_nobody_asked_for_are_no_fault(tmp_path):
+    def figures(self, runs):
+        return [Figure("one", "One", claim="T1"), Figure("two", "Two", claim="T2")]
+
+    def broken(self, runs):
+        raise KeyError("no run")
+
+    for method, shown in ((figures, ["two"]), (broken, [])):
+        out = tmp_path / method.__name__
+        section = run_study(altered(figures=method), out=out, jobs=1, claims=["T2"]).section
+        assert [figure.id for figure in section.figures] == shown
+        assert section.notes == []
 
 
 def test_a_disk_full_of_checkpoints_ends_the_command(tmp_path):

@@ -45,7 +45,7 @@ front_door.add_command(complete)
 )
 @click.option("-v", "--verbose", is_flag=True, help="With statements, sources and rules of the claims.")
 def list_(study: str | None, runs: tuple[Path, ...], verbose: bool) -> None:
-    """Show the studies with their verdicts, or the claims of STUDY one by one.
+    """Show the studies, or the claims of STUDY.
 
     The shipped verdicts are those of the reference results of this version; a rule that has changed since is
     named. The folders given, and the folders in them, are searched for runs made here: the last verdicts are
@@ -72,9 +72,10 @@ def list_(study: str | None, runs: tuple[Path, ...], verbose: bool) -> None:
 @front_door.command()
 @click.argument("name")
 def new(name: str) -> None:
-    """Write NAME.py, a study that runs as it stands, into the current folder.
+    """Write NAME.py, a study that runs.
 
-    An existing file is never replaced. NAME consists of lower-case letters, digits and underscores.
+    It is put into the current folder; an existing file is never replaced. NAME consists of lower-case
+    letters, digits and underscores.
     """
     from overt.studies.template import write
 
