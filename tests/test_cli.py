@@ -235,6 +235,18 @@ def test_a_narrow_terminal_has_one_line_a_claim_and_a_study(overt, folder, monke
     assert len(out.splitlines()) <= 2 * len(registry.names()) + 3
 
 
+def test_a_study_without_claims_is_shown(monkeypatch, capsys):
+    from tiny_study import altered
+
+    from overt.cli.tables import print_study, print_verdicts
+    from overt.studies.report.build import StudySection
+
+    monkeypatch.setenv("COLUMNS", "80")
+    print_verdicts([StudySection("tiny", "Nothing", [], [], [], [])], verbose=True)
+    print_study(altered(claims=()), None, verdicts.LastVerdicts())
+    assert capsys.readouterr().out.startswith("Nothing\ntiny  Means")
+
+
 @pytest.mark.slow
 def test_run_all_runs_every_study(overt, monkeypatch):
     monkeypatch.setattr(registry, "_BUILT_IN", {"tiny": NAME, "second": "tiny_study:second"})

@@ -285,6 +285,8 @@ def test_a_partial_report_says_so_in_its_header() -> None:
     header = " ".join(Page(text[text.index("<header>") : text.index("</header>") + 9]).text.split())
     assert "Partial: 2 of 5 planned runs are stored; only the runs of T1 were asked for." in header
     assert "1 of 2 runs were ended by their budget." in header
+    unasked = render_report([of_claims(asked=["T1"])])
+    assert unasked.count("Not asked</span>") == 2
     whole = small(runs=runs[1:], planned=1)
     assert (whole.partial, whole.censored) == ("", "")
     both = render_report([small(runs=runs, planned=5), small(name="other")])

@@ -150,7 +150,9 @@ class _Page:
 
     def fitted(self, lines: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
         """Lines as columns. The second is cut where the page is narrow, the fifth takes what is left."""
-        count = max((len(line) for line in lines), default=0)
+        if not lines:  # a study without claims
+            return []
+        count = max(map(len, lines))
         padded = [[*line, *[("", "")] * (count - len(line))] for line in lines]
         widths = [max(cell_len(line[column][0]) for line in padded) for column in range(count)]
         if self.width is not None:
