@@ -171,7 +171,7 @@ class _Page:
 
     def line(self, cells: Sequence[Cell]) -> None:
         """Print cells on one line, with two spaces between them."""
-        said = Text()
+        said = shown()
         for number, (text, style) in enumerate(cells):
             said.append("  " if number else "").append(shown(self._said(text), style=style))
         said.rstrip()
@@ -189,7 +189,7 @@ class _Page:
 
     def _cut(self, text: str, width: int) -> str:
         """The text in exactly as many columns."""
-        cut = Text(text)
+        cut = shown(text)
         cut.truncate(width, overflow="ellipsis", pad=True)
         return cut.plain
 

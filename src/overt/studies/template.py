@@ -7,7 +7,8 @@ import keyword
 from importlib import resources
 from pathlib import Path
 
-from overt._utils.errors import StoreError, UsageError
+from overt._utils.errors import UsageError
+from overt._utils.files import write_whole
 from overt.studies import registry
 from overt.studies.runs.identity import run_name
 
@@ -49,9 +50,5 @@ def write(name: str, folder: Path) -> Path:
         raise UsageError(
             f"there already is a module named {name!r}, which would hide the study; choose another name"
         )
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text(name))
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, text(name).encode())
     return path
