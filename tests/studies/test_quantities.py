@@ -22,7 +22,7 @@ from overt.studies.claims.quantities import (
     select,
 )
 from overt.studies.claims.statistics import Span, median_of_spans, share_of_spans
-from overt.studies.claims.vocabulary import ended, fitted, recovered
+from overt.studies.claims.vocabulary import ended, felt, fitted, recovered, unfelt
 
 
 def run(seed=0, status="converged", record=None, **fields):
@@ -231,6 +231,17 @@ def test_fitted(loss, expected):
 )
 def test_recovered(error, expected):
     assert recovered(run(0, record={"error": error})) is expected
+
+
+@pytest.mark.parametrize(
+    ("rank", "yes", "no"),
+    [(4.0, "holds", "fails"), (9.0, "holds", "holds"), (9.5, "open", "holds"), (11.0, "fails", "holds")],
+)
+def test_felt_and_unfelt(rank, yes, no):
+    some = [run(seed, record={"effective_rank": 10.0}, weight=0.0) for seed in range(6)]
+    some += [run(seed, record={"effective_rank": rank}, weight=0.5) for seed in range(6)]
+    for bar, expected in ((felt({"weight": 0.5}), yes), (unfelt({"weight": 0.5}), no)):
+        assert bar.state(bar.quantity.settings(some, ended)[0].estimate) == expected
 
 
 def test_words_say_settings_and_arms():

@@ -11,7 +11,7 @@ from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
 from overt.studies.claims.quantities import Median, Ratio
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import ended, fitted
-from overt.studies.gunasekar2018.separable import NETWORKS, OWN, PENALTIES
+from overt.studies.gunasekar2018.separable import NETWORKS, OWN, PENALTIES, STILL
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Lines, Panel
 
@@ -211,7 +211,7 @@ class Regression(Part[RegressionConfig]):
 
     def ended(self, run: Run) -> bool:
         """Whether a network has fitted the data, or the penalized run is stationary."""
-        return fitted(run, FIT) if run.config["arm"] in NETWORKS else ended(run)
+        return fitted(run, FIT) if run.config["arm"] in NETWORKS else ended(run, STILL)
 
 
 def signals(config: RegressionConfig) -> RegressionProblem:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PAPER = "Gunasekar, Lee, Soudry & Srebro 2018, arXiv 1806.00468"
 OWN = "Own hypothesis, in the sense of Zhao 2022"
 EARLY = 30.0  # a margin at which a network has separated the data: a loss of 1e-13
+STILL = 5e-2  # of the gradient of the whole objective: a twentieth of the penalty's, the size of the bars
 WARMUP = 100  # steps over which the first step length is kept
 
 NETWORKS: dict[str, tuple[str, int]] = {
@@ -312,7 +313,7 @@ class Separable(Part[SeparableConfig]):
         """Whether a network has a margin of 30, or a penalized run is stationary."""
         if run.config["arm"] in NETWORKS:
             return bool(run.records[0]["status"] == "diverged" or run.records[0]["margin"] >= EARLY)
-        return ended(run)
+        return ended(run, STILL)
 
 
 def _trained(

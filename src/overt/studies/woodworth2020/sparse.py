@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PAPER = "Woodworth et al. 2020, arXiv 2002.09277"
 OWN = "Own hypothesis, in the sense of Zhao 2022"
 ENOUGH, FEW = 40, 20
+STILL = 5e-2  # of the gradient of the whole objective: a twentieth of the penalty's, the size of the bars
 FIT = 1e-4  # a relative loss: residuals of 1e-2, a fifth of what the refit takes for zero
 PENALTIES: dict[str, tuple[float, float | None]] = {
     "ℓ1": (1.0, None),
@@ -215,7 +216,7 @@ class Sparse(Part[SparseConfig]):
 
     def ended(self, run: Run) -> bool:
         """Whether the data are fitted, or the whole objective is stationary."""
-        return fitted(run, FIT) if run.config["method"] in DEPTHS else ended(run)
+        return fitted(run, FIT) if run.config["method"] in DEPTHS else ended(run, STILL)
 
 
 def _penalized(
