@@ -17,7 +17,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "story": {"group": "depths", "method": "deep", "depth": 2, "optimizer": "gd", "weight": 0.0, **TINY},
     "arora2019": {"group": "completion", "depth": 2, **TINY},
     "razin2020": {"group": "entry", "depth": 2, "loss_target": 1e-2},
-    "zhao2022": {"group": "depths", "method": "train", "depth": 1, **TINY},
+    "zhao2022": {"part": "methods", "method": "penalty", **TINY},
     "li2021": {
         "group": "path",
         "depth": 1,

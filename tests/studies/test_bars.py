@@ -17,11 +17,9 @@ import test_generalization_rules as generalization
 import test_li2021_rules as li
 import test_proxies_penalties_rules as proxies
 import test_razin2020 as razin
-import test_zhao2022_rules as zhao
 
 YES, NO, OPEN = "reproduced", "not reproduced", "inconclusive"
 MIDDLE, TOP = 1.045, 1.09
-RATES = {"adam": 0.1, "gd": 0.7, "momentum": 0.8}  # errors of Z1 with the penalty; without it 0.8
 
 
 def lost(runs: list[Any], make: Any, loss: float) -> list[Any]:
@@ -307,50 +305,6 @@ def _razin_run(record: dict[str, Any], **fields: Any) -> Any:
     return razin.run(record, razin.trajectory(record["open_entry"]), **fields)
 
 
-def of_zhao() -> Iterator[tuple[str, Any, str]]:
-    for name, felt in (("adam", True), ("gd", False), ("momentum", False)):
-        yield "Z1", zhao.optimizers(RATES | {name: 0.399}), YES if felt else NO
-        yield "Z1", zhao.optimizers(RATES | {name: 0.401}), NO if felt else YES
-    yield "Z3", zhao.optimizers({"lbfgs": 0.401}), YES
-    yield "Z3", zhao.optimizers({"lbfgs": 0.399}), NO
-    median = 1 + 0.005 * (len(zhao.SEEDS) - 1)
-    for options, outcome in (
-        ({"ours": 0.0199, "deep": 0.01}, YES),
-        ({"ours": 0.0201, "deep": 0.01}, NO),
-        ({"ours": 0.0499 / median, "deep": 0.05}, YES),
-        ({"ours": 0.0501 / median, "deep": 0.05}, NO),
-    ):
-        yield "Z4", zhao.depths(zhao.DENSE, **options), outcome
-    for plain, penalized, outcome in (
-        (0.99e-4, 0.0, YES),
-        (1.01e-4, 0.0, OPEN),
-        (0.0, 0.99e-2, YES),
-        (0.0, 1.01e-2, OPEN),
-    ):
-        runs = zhao.depths(zhao.DENSE)
-        for one in runs:
-            one.records[0]["loss"] = penalized if one.config["weight"] > 0 else plain
-        yield "Z4", runs, outcome
-    for options, outcome in (
-        ({"ours": 0.05, "deep": 0.1001}, YES),
-        ({"ours": 0.05, "deep": 0.0999}, NO),
-        ({"ours": 0.05, "deep": 0.5, "convex": 0.1001}, YES),
-        ({"ours": 0.05, "deep": 0.5, "convex": 0.0999}, NO),
-    ):
-        yield "Z5", zhao.depths(zhao.SCARCE, **options), outcome
-    yield "Z6", zhao.penalties(best_error=0.0501), YES
-    yield "Z6", zhao.penalties(best_error=0.0499), NO
-    yield "Z7", zhao.relu(ours=0.299), YES
-    yield "Z7", zhao.relu(ours=0.301), NO
-    for options, outcome in (
-        ({"ours": 0.9429}, YES),
-        ({"ours": 0.9431}, NO),
-        ({"ours": 0.9619, "deep": 0.96}, YES),
-        ({"ours": 0.9621, "deep": 0.96}, NO),
-    ):
-        yield "Z8", zhao.ratings(zhao.PUBLISHED, **options), outcome
-
-
 # Where an interval decides on both sides: claim, and made-up runs just inside and just outside of the bar.
 STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
     "adam": [],
@@ -392,30 +346,6 @@ STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
         ("R4", razin.perturbations, {"power": -1.049}, {"power": -1.051}),
         ("R4", razin.perturbations, {"power": -0.951}, {"power": -0.949}),
     ],
-    "zhao2022": [
-        (
-            "Z1",
-            zhao.optimizers,
-            {"with_penalty": RATES | {"adam": 0.399}},
-            {"with_penalty": RATES | {"adam": 0.401}},
-        ),
-        ("Z1", zhao.optimizers, {"with_penalty": RATES}, {"with_penalty": RATES | {"gd": 0.399}}),
-        ("Z3", zhao.optimizers, {"with_penalty": {"lbfgs": 0.401}}, {"with_penalty": {"lbfgs": 0.399}}),
-        (
-            "Z4",
-            partial(zhao.depths, zhao.DENSE),
-            {"ours": 0.0199, "deep": 0.01},
-            {"ours": 0.0201, "deep": 0.01},
-        ),
-        (
-            "Z5",
-            partial(zhao.depths, zhao.SCARCE),
-            {"deep": 0.1001, "ours": 0.05},
-            {"deep": 0.0999, "ours": 0.05},
-        ),
-        ("Z6", zhao.penalties, {"best_error": 0.0501}, {"best_error": 0.0499}),
-        ("Z7", zhao.relu, {"ours": 0.299}, {"ours": 0.301}),
-    ],
 }
 
 
@@ -433,7 +363,6 @@ STUDIES = {
     "li2021": (li, of_li),
     "proxies": (proxies, of_proxies),
     "razin2020": (razin, of_razin),
-    "zhao2022": (zhao, of_zhao),
 }
 
 
