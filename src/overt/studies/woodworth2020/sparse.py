@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -100,8 +101,11 @@ class Sparse(Part[SparseConfig]):
     """Do explicit penalties on w find the sparse truth that depth finds, and from how few samples?"""
 
     config = SparseConfig
-    grids = {"quick": _grids(6, (1,), 6_000, 3_000), "full": _grids(20, (0, 1, 2), 12_000, 6_000)}
-    claims = (
+    grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
+        "quick": _grids(6, (1,), 6_000, 3_000),
+        "full": _grids(20, (0, 1, 2), 12_000, 6_000),
+    }
+    claims: ClassVar[tuple[Claim, ...]] = (
         Claim(
             "W6",
             "Depth implies ℓ1, not ℓp with p = 2/D",
@@ -175,7 +179,7 @@ class Sparse(Part[SparseConfig]):
             kind="own",
         ),
     )
-    figures = (
+    figures: ClassVar[tuple[Any, ...]] = (
         Dots(
             "explicit",
             "Explicit penalties in the place of depth",
