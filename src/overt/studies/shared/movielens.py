@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ CHECK_EVERY = 10  # steps between two looks at the validation ratings
 ARMS: Mapping[str, tuple[tuple[int, float, float], ...]] = {
     "depth 3": ((3, 5e-4, 0.0), (3, 1e-3, 0.0), (3, 2e-3, 0.0), (3, 4e-3, 0.0)),
     "penalty": ((2, 1e-3, 3e-4), (2, 1e-3, 1e-3), (2, 1e-3, 3e-3), (2, 2e-3, 1e-3)),
-    "weight 0": ((2, 2.5e-4, 0.0), (2, 5e-4, 0.0), (2, 1e-3, 0.0), (2, 2e-3, 0.0)),
+    "weight 0": ((2, 5e-4, 0.0), (2, 1e-3, 0.0), (2, 2e-3, 0.0), (2, 2.5e-4, 0.0)),
     "biases": (),
 }
 ML_TITLE = {"depth 3": "depth 3, no penalty", "penalty": "two factors, penalty", "weight 0": "two factors"}
@@ -75,7 +75,7 @@ class Ratings(Part[RatingsConfig]):
     """Does the penalty predict ratings as depth does, and better than the same factors without it?"""
 
     config = RatingsConfig
-    figures = (
+    figures: ClassVar[tuple[Any, ...]] = (
         Dots(
             "movielens",
             "MovieLens 100K",

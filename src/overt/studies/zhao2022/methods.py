@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -94,7 +94,7 @@ class Methods(Part[MethodsConfig]):
     """Is one layer with the penalty as accurate as depth and as other methods of completion?"""
 
     config = MethodsConfig
-    grids = {
+    grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
         "quick": _grids(6, tuple(one | {"dense": k == 0} for k, one in enumerate(QUICK)), (0,), 2_500),
         "full": _grids(
             10,
@@ -103,7 +103,7 @@ class Methods(Part[MethodsConfig]):
             5_000,
         ),
     }
-    claims = (
+    claims: ClassVar[tuple[Claim, ...]] = (
         Claim(
             "Z4",
             "The penalty makes depth unnecessary",
@@ -134,7 +134,7 @@ class Methods(Part[MethodsConfig]):
             Rule(*(below(_against(rival, dense=False), COMPARABLE) for rival in ("depth 3", *SOLVERS))),
         ),
     )
-    figures = (
+    figures: ClassVar[tuple[Any, ...]] = (
         Lines(
             "methods",
             "One layer with the penalty, depth, and other methods",

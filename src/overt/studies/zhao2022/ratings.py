@@ -15,7 +15,7 @@ class ZhaoRatings(Ratings):
     """Does the penalty predict ratings as depth does, and better than the same factors without it?"""
 
     grids = {
-        "quick": Grid(6, arm=tuple(ARMS), split=("published", "random"), settings=1, max_steps=100),
+        "quick": Grid(6, arm=tuple(ARMS), split=("published", "random"), settings=1, max_steps=120),
         "full": Grid(10, arm=tuple(ARMS), split=("published", "random")),
     }
     claims = (
