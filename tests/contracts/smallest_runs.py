@@ -14,7 +14,7 @@ TINY = {"n": 8, "rank": 1, "n_observed": 40, "max_steps": 20}
 # A run of each study that takes a moment; IMAGES stands for a folder of small pictures.
 IMAGES = "a folder of small pictures"
 SMALLEST: dict[str, dict[str, Any]] = {
-    "story": {"group": "depths", "method": "deep", "depth": 2, "optimizer": "gd", "weight": 0.0, **TINY},
+    "story": {"part": "methods", "method": "depth 3", **TINY},
     "arora2019": {"group": "completion", "depth": 2, **TINY},
     "razin2020": {"group": "entry", "depth": 2, "loss_target": 1e-2},
     "zhao2022": {"part": "methods", "method": "penalty", **TINY},

@@ -27,7 +27,7 @@ from overt.studies.runs.store import Store  # noqa: E402
 # Groups of each study: the first run of each optimizer and exponent in the quick preset, cut short.
 GROUPS = {
     "woodworth2020": ("scale", "sparse", "minimum"),
-    "story": ("regression", "nuclear", "floored"),
+    "story": ("optimizers", "penalties", "sparse"),
     "gunasekar2018": ("regression",),
     "adam": ("optimizers",),
 }
@@ -42,7 +42,7 @@ def plan(name: str) -> list[StudyConfig]:
         part = fields.get("part", fields.get("group"))
         if part not in GROUPS[name]:
             continue
-        key = (part, *(fields.get(name) for name in ("method", "arm", "optimizer", "p", "q")))
+        key = (part, *(fields.get(name) for name in ("method", "optimizer", "p", "q")))
         steps = {"max_steps": STEPS} if "max_steps" in fields else {}
         chosen.setdefault(key, type(config)(**fields | steps))
     return list(chosen.values())

@@ -1,5 +1,5 @@
-"""The story: what gradient descent prefers implicitly, and what the explicit penalty does in its place."""
+"""The main claims in a few minutes."""
 
-from overt.studies.story.study import Story, study
+from overt.studies.story.study import study
 
-__all__ = ["Story", "study"]
+__all__ = ["study"]

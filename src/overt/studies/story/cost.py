@@ -1,135 +1,181 @@
-"""S8: what each route costs, all of them in one process on the same instance, alone on the machine."""
+"""Seconds until the matrix is recovered, with the same refit tried at the same steps."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+from pydantic import Field
 
-from overt.completion import explicit_run, irls
-from overt.models import DeepLinear
-from overt.problems import CompletionProblem, matrix_completion
-from overt.studies.base import RunContext, RunOutput
-from overt.studies.story.config import ROUTES, StoryConfig
-from overt.training import Recording, train
+from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
+from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.verdict_rules import Rule, below
+from overt.studies.claims.vocabulary import recovered
+from overt.studies.part import Grid, Part
+from overt.studies.plots import Dots, Panel
+from overt.studies.zhao2022.methods import SETTINGS
 
-TARGETS = (1e-2, 1e-4)
-LIMIT = 5.0  # seconds for a setting while none has reached the target yet
+if TYPE_CHECKING:
+    from overt.problems import CompletionProblem
+    from overt.training import State
 
-# What a deep network is tuned over. A setting is given up once it has taken as long as the fastest so far.
-DEEP_QUICK = [(3, "gd", 5.0), (4, "gd", 3.0), (4, "adam", 1e-3)]
-_RATES: dict[str, dict[int, tuple[float, ...]]] = {
-    "gd": {2: (30.0,), 3: (5.0, 10.0), 4: (3.0, 6.0), 5: (3.0,)},
-    "momentum": {3: (0.5, 1.0), 4: (0.3, 0.6)},
-    "adam": {2: (1e-3,), 3: (3e-4, 1e-3), 4: (3e-4, 1e-3, 3e-3), 5: (1e-3,)},
-    "rmsprop": {3: (1e-4,), 4: (1e-4,)},
-    "grouprmsprop": {3: (1e-3,), 4: (1e-3,)},
-}
-DEEP_FULL = [
-    (depth, name, lr) for name, rates in _RATES.items() for depth, values in rates.items() for lr in values
-]
+FIRST, SPACING = 100, 1.25  # the first refit, and the factor between the steps of two
+TUNED = ("setting",)
 
 
-def race(config: StoryConfig, context: RunContext) -> RunOutput:
-    """Run every route to error 1e-4 on one instance; one record each: seconds and steps to each target."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        problem = matrix_completion(
-            (config.n, config.n),
-            rank=config.rank,
-            n_observed=config.n_observed,
-            seed=config.seed,
-            min_per_line=config.rank,
-        )
-        return RunOutput(
-            [*_explicit_routes(config, problem, context), *_deep_routes(config, problem, context)]
-        )
-    finally:
-        torch.set_num_threads(threads)
+class CostConfig(StudyConfig):
+    """One route on one matrix, alone on the machine.
+
+    Attributes
+    ----------
+    method : str
+        A network, see `overt.studies.zhao2022.methods.SETTINGS`, or IRLS, which the normalized rank drives.
+    setting : int
+        0 to 2: which of a network's three settings.
+    max_steps : int
+        Of a network.
+    """
+
+    part: Literal["cost"] = "cost"
+    n: int = Field(default=100, ge=2)
+    rank: int = Field(default=5, ge=1)
+    n_observed: int = Field(default=2000, ge=1)
+    method: Literal["penalty", "depth 3", "weight 0", "irls"] = "penalty"
+    setting: int = Field(default=0, ge=0, le=2)
+    max_steps: int = Field(default=10_000, ge=1)
+    exclusive: bool = True
+
+    @property
+    def weight(self) -> float:
+        """Of the penalty."""
+        return SETTINGS[self.method][self.setting][2] if self.method in SETTINGS else 0.0
 
 
-def _explicit_routes(
-    config: StoryConfig, problem: CompletionProblem, context: RunContext
-) -> list[dict[str, Any]]:
-    tiny = matrix_completion((20, 20), rank=1, n_observed=200, seed=0)
-    irls(tiny)  # the first calls pay for imports
-    explicit_run(tiny, max_steps=1)
-    records = [
-        _direct(ROUTES[0], lambda: explicit_run(problem, seed=config.seed).completion, problem),
-        _direct(ROUTES[1], lambda: irls(problem), problem),
+def _grids(seeds: int, settings: tuple[int, ...], steps: int, **fixed: Any) -> list[Grid]:
+    return [
+        Grid(seeds, method=("penalty", "depth 3"), setting=settings, max_steps=steps, **fixed),
+        Grid(seeds, method="weight 0", max_steps=500, **fixed),
+        Grid(seeds, method="irls", **fixed),
     ]
-    if not config.quick:
-        context.progress("explicit, as published")
-        weight = 0.02 if config.n_observed >= 2000 else 0.005
-        run = explicit_run(
-            problem,
-            weight=weight,
-            lr=1e-3,
-            norm_cap=None,
-            norm_floor=None,
-            early_refit=False,
-            final_refit=False,
-            seed=config.seed,
-            max_steps=20_000,
-            recording=Recording(error_targets=TARGETS),
-        )
-        records.append(_hits("explicit, as published", run.training, problem))
-    return records
 
 
-def _direct(name: str, solve: Callable[[], Any], problem: CompletionProblem) -> dict[str, Any]:
-    """A route that has the answer only at its end: the time of the whole call."""
+class Cost(Part[CostConfig]):
+    """How many seconds does each route take to recover the matrix?"""
+
+    config = CostConfig
+    grids = {
+        "quick": _grids(6, (0,), 2_000, n=50, rank=3, n_observed=(600, 450)),
+        "full": _grids(10, (0, 1, 2), 10_000, n_observed=(2000, 1500)),
+    }
+    claims = (
+        Claim(
+            "S8",
+            "The penalty recovers the matrix in no more seconds than depth",
+            "With the same refit tried at the same steps, one layer with the penalty under Adam recovers the "
+            "matrix no later than depth 3, with two and with one and a half observations for each degree of "
+            "freedom.",
+            "Own measurement",
+            Rule(
+                below(
+                    Ratio(
+                        "seconds_to_recovery",
+                        "seconds, penalty / depth 3",
+                        each=("n_observed",),
+                        tuned=TUNED,
+                        over_time=True,
+                        budget="seconds",
+                        of_={"method": "penalty"},
+                        over={"method": "depth 3"},
+                    ),
+                    1.0,
+                )
+            ),
+            kind="own",
+        ),
+    )
+    figures = (
+        Dots(
+            "cost",
+            "Seconds to recovery",
+            (
+                Panel(
+                    Median("seconds_to_recovery", "seconds", tuned=TUNED, over_time=True, budget="seconds"),
+                    log=True,
+                ),
+                Panel(Share(recovered, "share recovered", tuned=TUNED), limits=(0.0, 1.0)),
+            ),
+            claim="S8",
+            caption="One thread, nothing else running. Networks at the faster of their settings; their "
+            "refits at log-spaced steps count, too.",
+            words={"penalty": "one layer, penalty", "irls": "IRLS", "weight 0": "one layer, weight 0"},
+            rows=("n_observed", "method"),
+        ),
+    )
+
+    def execute(self, config: CostConfig, context: RunContext) -> RunOutput:
+        """Run one route on one thread, against the clock."""
+        import torch
+
+        from overt.completion import irls
+        from overt.studies.shared.completion_runs import completed, instance
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            problem = instance(config.n, config.rank, config.n_observed, config.seed)
+            irls(instance(20, 1, 200, 0))  # the first calls pay for imports
+            if config.method != "irls":
+                return RunOutput([_network(config, problem, context)])
+            start = time.perf_counter()
+            found = irls(problem)
+            seconds = time.perf_counter() - start
+            record = completed(found.W, problem) | {"seconds": seconds, "steps": found.n_iter}
+            good = record["raw_error"] <= 1e-5
+            record |= {"error": record["raw_error"], "seconds_to_recovery": seconds if good else None}
+            return RunOutput([record | {"status": "converged"}])
+        finally:
+            torch.set_num_threads(threads)
+
+    def ended(self, run: Run) -> bool:
+        """Whether a refit met the data, or a solver ended; a network may go on until one does."""
+        return bool(run.records[0]["status"] != "budget")
+
+
+def _network(config: CostConfig, problem: CompletionProblem, context: RunContext) -> dict[str, Any]:
+    """Train with a refit at log-spaced steps until one meets the data; all of it takes time."""
+    from overt.studies.shared.completion_runs import Arm, completed, model_of, penalty_of
+    from overt.studies.shared.recovery import refit_record
+    from overt.training import Recording, Stopping, train
+
+    optimizer, lr, weight = SETTINGS[config.method][config.setting]
+    depth = 3 if config.method == "depth 3" else 1
+    arm = Arm(config.seed, depth, weight, optimizer, lr, config.max_steps)
+    model = model_of(problem, arm)
+    following, found = FIRST, dict[str, Any]()
+
+    def look(state: State) -> bool:
+        nonlocal following
+        if state.step < following:
+            return False
+        following = round(state.step * SPACING)
+        found.update(refit_record(state.W, problem))
+        return bool(found["refitted"])
+
+    context.progress(f"{config.method}, {optimizer}, lr {lr:g}")
     start = time.perf_counter()
-    found = solve()
+    result = train(
+        model,
+        problem,
+        optimizer=optimizer,
+        lr=lr,
+        penalty=penalty_of(model, problem, arm),
+        max_steps=config.max_steps,
+        tolerance=1e-14,
+        stopping=Stopping(stall_steps=config.max_steps),
+        recording=Recording(per_decade=1, check_every=10, error_targets=()),
+        callback=look,
+    )
     seconds = time.perf_counter() - start
-    error = problem.error(found.W)
-    record: dict[str, Any] = {"route": name, "error": error, "rank": found.rank, "total_seconds": seconds}
-    for target in TARGETS:
-        reached = error <= target
-        record |= {
-            f"seconds_{target:g}": seconds if reached else None,
-            f"steps_{target:g}": found.n_iter if reached else None,
-        }
-    return record
-
-
-def _hits(name: str, result: Any, problem: CompletionProblem) -> dict[str, Any]:
-    record: dict[str, Any] = {"route": name, "error": problem.error(result.W), "rank": None}
-    record["total_seconds"] = result.seconds
-    for target in TARGETS:
-        step, seconds = result.hits.get(target, (None, None))
-        record |= {f"seconds_{target:g}": seconds, f"steps_{target:g}": step}
-    return record
-
-
-def _deep_routes(
-    config: StoryConfig, problem: CompletionProblem, context: RunContext
-) -> list[dict[str, Any]]:
-    budget = LIMIT
-    records = []
-    for depth, optimizer, lr in DEEP_QUICK if config.quick else DEEP_FULL:
-        name = f"depth {depth}, {optimizer}, lr {lr:g}"
-        context.progress(name)
-        model = DeepLinear(
-            (config.n,) * (depth + 1), scale=config.init_scale, seed=config.seed, dtype=torch.float64
-        )
-        result = train(
-            model,
-            problem,
-            optimizer=optimizer,
-            lr=lr,
-            max_steps=1_000_000,
-            max_seconds=budget,
-            tolerance=1e-14,
-            recording=Recording(per_decade=2, check_every=10, error_targets=TARGETS),
-            callback=lambda state: state.loss >= 0 and problem.error(state.W) <= TARGETS[-1],
-        )
-        record = _hits(name, result, problem) | {"depth": depth, "optimizer": optimizer, "lr": lr}
-        reached = record[f"seconds_{TARGETS[-1]:g}"]
-        if reached is not None:
-            budget = min(budget, reached)
-        records.append(record | {"status": result.status})
-    return records
+    good = bool(found.get("refitted")) and found["error"] <= 1e-5
+    record = completed(result.W, problem) | {"status": result.status, "steps": result.steps}
+    return record | found | {"seconds": seconds, "seconds_to_recovery": seconds if good else None}
