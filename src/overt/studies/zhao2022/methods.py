@@ -95,7 +95,7 @@ class Methods(Part[MethodsConfig]):
 
     config = MethodsConfig
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
-        "quick": _grids(6, tuple(one | {"dense": k == 0} for k, one in enumerate(QUICK)), (0,), 2_500),
+        "quick": _grids(6, tuple(one | {"dense": k == 0} for k, one in enumerate(QUICK)), (0,), 3_500),
         "full": _grids(
             10,
             (*(one | {"dense": True} for one in DENSE), *(one | {"dense": False} for one in SCARCE)),
