@@ -82,7 +82,7 @@ NO = [
     ("S3", otherwise("effective_rank", where("optimizers", 18.0, optimizer="gd", weight=3e-2)), "refuted"),
     ("S4", otherwise("error", where("robust", 0.5, weight=1e-1)), "refuted"),
     ("S4", otherwise("error", where("robust", 0.5, weight=1e-2, init_scale=1.0)), "refuted"),
-    ("S4", otherwise("error", where("robust", 1e-9, depth=3)), "refuted"),
+    ("S4", otherwise("effective_rank", where("robust", 17.0, depth=3)), "refuted"),
     ("S5", otherwise("error", where("penalties", 1e-9, penalty="nuclear")), "refuted"),
     ("S6", otherwise("error", where("sparse", 0.4, method="depth 3")), "refuted"),
     ("S6", otherwise("error", where("sparse", 1e-9, method="weight 0")), "refuted"),
