@@ -116,6 +116,27 @@ def test_repetitions_that_differ_in_more_than_the_seed_are_refused():
     assert Median("error", "error", tuned=("lr",)).settings(some, ended)
 
 
+def test_a_tuned_setting_that_its_budget_ended_may_be_the_best():
+    """Of two learning rates one was stopped: what it would have come to bounds nothing from below."""
+    done = runs([2.0] * 9, lr=0.1, arm="a")
+    slow = [run(seed, "budget", {"error": 3.0}, lr=0.2, arm="a") for seed in range(9)]
+    median = Median("error", "", tuned=("lr",), least=0.0)
+    assert (only(median, done).low, only(median, done).high) == (2, 2)
+    both = only(median, done + slow)
+    assert (both.low, both.value, both.high) == (0, 2, 2)  # it can only be better than the one that ended
+    held = Share(lambda run: run.records[0]["error"] < 1, "", tuned=("lr",))
+    assert only(held, done).high < 0.5
+    assert (only(held, done + slow).value, only(held, done + slow).high) == (0, 1)
+    other = runs([1.0] * 9, lr=0.1, arm="b")
+    ratio = Ratio("error", "", tuned=("lr",), least=0.0, of_={"arm": "a"}, over={"arm": "b"})
+    assert (only(ratio, done + slow + other).low, only(ratio, done + slow + other).high) == (1e-16, 2)
+    # a time that was not reached is longer than the run, and so no better than one that was
+    time = Median("time", "", tuned=("lr",), over_time=True)
+    early = [run(seed, record={"time": 50}, lr=0.1) for seed in range(9)]
+    late = [run(seed, "budget", {"time": None}, lr=0.2) for seed in range(9)]
+    assert (only(time, early + late).low, only(time, early + late).high) == (50, 50)
+
+
 def test_missing_runs_say_what_is_needed():
     with pytest.raises(MissingRunsError, match="depth 3; the runs have 2, 4"):
         Median("error", "error", {"depth": 3}).settings([run(0, depth=2), run(0, depth=4)], ended)

@@ -82,7 +82,8 @@ class Quantity:
     only : callable, optional
         Keeps the runs for which it is true; its docstring says which these are.
     tuned : tuple of str
-        Settings of which the best value counts: that of the smallest median, or of the largest share.
+        Settings of which the best value counts: that of the smallest median, or of the largest share. One
+        that its budget ended may be the best, and the interval says so.
     least : float
         Smaller numbers count as this one, such as the accuracy of a fit.
     over_time : bool
@@ -143,8 +144,36 @@ class Quantity:
 
     def estimate(self, runs: Sequence[Run], ended: Ended) -> Estimate:
         """The estimate of one setting, at the best of the tuned values."""
-        groups = self._by(runs, self.tuned)
-        return min((self.of(self.spans(some, ended)) for some in groups), key=self.badness)
+        return self.of(self.best(runs, ended))
+
+    def best(self, runs: Sequence[Run], ended: Ended) -> dict[int, Span]:
+        """What is known of the number for each seed, at the best of the tuned values.
+
+        Where another value could turn out better, for its runs were ended by their budget, the spans reach
+        as far as that.
+        """
+        groups = [self.spans(some, ended) for some in self._by(runs, self.tuned)]
+        best = min(groups, key=lambda spans: self.badness(self.of(spans)), default={})
+        rivals = [
+            spans
+            for spans in groups
+            if self.badness(self.of({seed: Span.of(self.hope(one)) for seed, one in spans.items()}))
+            < self.badness(self.of(best))
+        ]
+        return {
+            seed: self.widened(one, [self.hope(spans[seed]) for spans in rivals if seed in spans])
+            for seed, one in best.items()
+        }
+
+    @staticmethod
+    def hope(span: Span) -> float:
+        """The best that a number may be."""
+        return span.low
+
+    @staticmethod
+    def widened(span: Span, hopes: Sequence[float]) -> Span:
+        """A span that reaches as far as these."""
+        return replace(span, low=min(span.low, *hopes)) if hopes else span
 
     def of(self, spans: Mapping[int, Span]) -> Estimate:
         """The statistic of one number for each seed."""
@@ -264,6 +293,14 @@ class Share(Quantity):
     def badness(estimate: Estimate) -> float:
         return -estimate.value
 
+    @staticmethod
+    def hope(span: Span) -> float:
+        return span.high
+
+    @staticmethod
+    def widened(span: Span, hopes: Sequence[float]) -> Span:
+        return replace(span, high=max(span.high, *hopes)) if hopes else span
+
     def _span(self, run: Run, ended: Ended) -> Span:
         raw = self._raw(run)
         held = float(raw is not None and bool(raw))
@@ -327,8 +364,7 @@ class _Paired(Quantity):
             over_time=self.over_time,
             budget=self.budget,
         )
-        groups = [one.spans(some, ended) for some in one._by(runs, self.tuned)]
-        return min(groups, key=lambda spans: one.badness(one.of(spans)), default={})
+        return one.best(runs, ended)
 
     @staticmethod
     def _in(run: Run, arm: Where) -> bool:
