@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-import test_adam_rules as adam
 import test_arora2019_rules as arora
 import test_generalization_rules as generalization
 import test_li2021_rules as li
@@ -25,50 +24,6 @@ MIDDLE, TOP = 1.045, 1.09
 def lost(runs: list[Any], make: Any, loss: float) -> list[Any]:
     """The same runs, ended at another loss."""
     return [make(one.records[0] | {"loss": loss}, **one.config) for one in runs]
-
-
-def of_adam() -> Iterator[tuple[str, Any, str]]:
-    def turning(gd: float, other: float) -> list[Any]:
-        return [
-            adam.run({"error": 0.02, "penalty_turning": value}, group="optimizers", optimizer=name, seed=seed)
-            for name, value in (("gd", gd), ("adam", other))
-            for seed in range(4)
-        ]
-
-    for gd, other, outcome in (
-        (0.9e-6, 0.101, YES),
-        (1.1e-6, 0.101, NO),
-        (0.9e-6, 0.099, NO),
-    ):
-        yield "A2", turning(gd, other), outcome
-    mixed = turning(0.0, 0.2)
-    for one in mixed[-2:]:
-        one.records[0]["penalty_turning"] = 0.05
-    yield "A2", mixed, OPEN
-
-    def errors(hits: int, error: float = 0.0999, miss: float = 0.1001) -> list[Any]:
-        return [
-            adam.run({"error": error if i < hits else miss}, group="optimizers", optimizer="gd", seed=i)
-            for i in range(9)
-        ] + adam.changed("gd", adam_length=0.02)
-
-    yield "A9", errors(3), YES  # at most a third of the seeds: gradient descent fails
-    yield "A9", errors(4), OPEN
-    yield "A9", errors(5), OPEN
-    yield "A9", errors(6), NO  # two thirds: it works
-    at_loss = adam.CASES["A9"]["as claimed"][0]
-    yield "A9", lost(at_loss, adam.run, 0.0099), YES
-    yield "A9", lost(at_loss, adam.run, 0.0101), OPEN
-    few = lost(adam.alone(gd=0.5)[:1], adam.run, 0.5) + adam.alone(gd=0.5)[1:]
-    yield "A9", few + adam.changed("gd", adam_length=0.02), OPEN  # five of six fitted: fewer than nine of ten
-    scales = adam.scales()
-    first = scales[0].config["objective_scale"]
-    yield "A7", [one for one in scales if one.config["objective_scale"] != first], OPEN
-    one_adam = adam.scales(adam=0.5)[: len(adam.SEEDS)] + adam.scales()[len(adam.SEEDS) :]
-    yield "A7", one_adam, NO  # Adam fails at one scale
-    half = adam.scales(normalized=0.02)[: -len(adam.SEEDS)] + adam.scales()[-len(adam.SEEDS) :]
-    yield "A7", half, OPEN  # normalized gradient descent works at some, not at each
-    yield "A3", adam.alone(adam=0.02) + adam.changed(**{**adam.KEPT, "keep_space": 0.02}), NO
 
 
 def of_arora() -> Iterator[tuple[str, Any, str]]:
@@ -307,7 +262,6 @@ def _razin_run(record: dict[str, Any], **fields: Any) -> Any:
 
 # Where an interval decides on both sides: claim, and made-up runs just inside and just outside of the bar.
 STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
-    "adam": [],
     "arora2019": [
         ("A1", partial(arora.depths, "completion"), {"deep": 0.199}, {"deep": 0.201}),
         (
@@ -357,7 +311,6 @@ def straddled(study: str) -> Iterator[tuple[str, Any, str]]:
 
 
 STUDIES = {
-    "adam": (adam, of_adam),
     "arora2019": (arora, of_arora),
     "generalization": (generalization, of_generalization),
     "li2021": (li, of_li),

@@ -1,5 +1,5 @@
-"""Why the penalty needs Adam."""
+"""Optimizers under an explicit penalty: which recover the matrix, and what in their steps does it."""
 
-from overt.studies.adam.study import AdamStudy, study
+from overt.studies.adam.study import study
 
-__all__ = ["AdamStudy", "study"]
+__all__ = ["study"]

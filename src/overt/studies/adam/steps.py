@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from overt.linalg import eigh, svd
+from overt.linalg import svd
 
 Linear = Callable[[Tensor], Tensor]
 
@@ -25,11 +25,11 @@ class Stepper:
     Parameters
     ----------
     name
-        See ``AdamConfig.optimizer``.
+        See ``config.Optimizer``.
     beta1, beta2, eps
-        Of Adam; Shampoo takes the latter two.
+        Of Adam.
     alpha
-        The decay of RMSprop and GroupRMSprop.
+        The decay of RMSprop.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Stepper:
     alpha: float = 0.99
     count: int = 0
     first: list[Tensor] = field(default_factory=list)
-    second: list[Tensor] = field(default_factory=list)
+    second: Tensor | None = None
 
     def split(self, data: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
         """The two parts of the next step, without the learning rate, from the two parts of the gradient."""
@@ -58,46 +58,25 @@ class Stepper:
         bias = 1 - decay**self.count if self.name == "adam" else 1.0
         return self.first[0] / bias, self.first[1] / bias
 
-    def _average(self, value: Tensor, place: int = 0, decay: float | None = None) -> Tensor:
-        """The running mean of a quantity, corrected for its start at zero."""
-        while len(self.second) <= place:
-            self.second.append(torch.zeros_like(value))
-        kept = self.beta2 if decay is None else decay
-        self.second[place] = kept * self.second[place] + (1 - kept) * value
-        return self.second[place] / (1 - kept**self.count)
-
     def _preconditioner(self, g: Tensor) -> Linear:
         if self.name in ("gd", "momentum"):
             return lambda x: x
         if self.name == "normalized_gd":
             length = torch.linalg.vector_norm(g) + self.eps
             return lambda x: x / length
-        if self.name == "grouprmsprop":
-            root = self._average(g.square().sum(), decay=self.alpha).sqrt() + self.eps
-            return lambda x: x / root
         if self.name == "sign":
             size = g.abs().clamp_min(self.eps)
             return lambda x: x / size
         if self.name in ("adam", "adam_beta1_0"):
-            root = self._average(g.square()).sqrt() + self.eps
+            before = self.second if self.second is not None else torch.zeros_like(g)
+            self.second = self.beta2 * before + (1 - self.beta2) * g * g
+            root = (self.second / (1 - self.beta2**self.count)).sqrt() + self.eps
             return lambda x: x / root
         if self.name == "rmsprop":  # without the correction, as torch has it
-            before = self.second[0] if self.second else torch.zeros_like(g)
-            self.second = [self.alpha * before + (1 - self.alpha) * g * g]
-            plain = self.second[0].sqrt() + self.eps
+            before = self.second if self.second is not None else torch.zeros_like(g)
+            self.second = self.alpha * before + (1 - self.alpha) * g * g
+            plain = self.second.sqrt() + self.eps
             return lambda x: x / plain
-        if self.name == "muon":  # the polar factor of the gradient: G (GᵀG)^{-1/2}
-            _, S, Vh = svd(g)
-            right = (Vh.mT / S.clamp_min(1e-10 * float(S[0]) + self.eps)) @ Vh
-            return lambda x: x @ right
-        return self._shampoo(g)
-
-    def _shampoo(self, g: Tensor) -> Linear:
-        """L^{-1/4} G R^{-1/4} with running means of GGᵀ and GᵀG (Gupta, Koren & Singer 2018)."""
-        roots = []
-        for place, gram in enumerate((g @ g.mT, g.mT @ g)):
-            values, vectors = eigh(self._average(gram, place))
-            powers = (values.clamp_min(0) + 1e-10 * float(values[0]) + self.eps).pow(-0.25)
-            roots.append((vectors * powers) @ vectors.mT)
-        left, right = roots
-        return lambda x: left @ x @ right
+        _, S, Vh = svd(g)  # Muon, the polar factor of the gradient: G (GᵀG)^{-1/2}
+        right = (Vh.mT / S.clamp_min(1e-10 * float(S[0]) + self.eps)) @ Vh
+        return lambda x: x @ right
