@@ -31,7 +31,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     },
     "woodworth2020": {"part": "minimum", "n": 12, "n_observed": 5, "nonzeros": 2, "max_steps": 50},
     "gunasekar2018": {"part": "regression", "n": 12, "n_observed": 5, "max_steps": 50},
-    "proxies": {"group": "inverse", **TINY, "references": 1},
+    "proxies": {"part": "inverse", **TINY, "references": 1},
     "adam": {"part": "optimizers", **TINY},
     "measure": {"part": "collapse", "model": "diagonal", "size": 6, "max_steps": 50, "points": 2},
     "generalization": {

@@ -14,7 +14,6 @@ import pytest
 import test_arora2019_rules as arora
 import test_generalization_rules as generalization
 import test_li2021_rules as li
-import test_proxies_penalties_rules as proxies
 import test_razin2020 as razin
 
 YES, NO, OPEN = "reproduced", "not reproduced", "inconclusive"
@@ -155,22 +154,6 @@ def of_li() -> Iterator[tuple[str, Any, str]]:
         yield "L4", [li.weight_path(seed, loss=0.01 * factor) for seed in li.SEEDS], outcome
 
 
-def of_proxies() -> Iterator[tuple[str, Any, str]]:
-    others = [name for name in proxies.BLIND if name != proxies.OURS]
-    one, wide = (0.3, 0.05, 0.05, 0.3), (0.05,) * 4  # a decade of weights, and three
-
-    def windows(ours: Any, rest: Any) -> list[Any]:
-        return proxies.runs(windows={proxies.OURS: ours} | dict.fromkeys(others, rest))
-
-    yield "P5", windows(one, one), YES
-    yield "P5", windows(one, wide), NO
-    yield "P5", proxies.runs(windows={proxies.OURS: one} | dict.fromkeys(others[1:], one)), NO
-    scales = {proxies.OURS: (0.05, 0.05, (0.05, 0.3, 0.3))}
-    yield "P6", proxies.runs(), YES
-    yield "P6", proxies.runs(inits=scales), OPEN
-    yield "P6", proxies.runs(inits={proxies.OURS: (0.05, 0.05, 0.3)}), NO
-
-
 def of_razin() -> Iterator[tuple[str, Any, str]]:
     for claim, options, outcome in (
         ("R1", {"slope": -0.5499}, YES),  # the seeds' slopes are up to 0.004 larger
@@ -292,7 +275,6 @@ STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
         ),
         ("L3", li.flows, {"deep": {"excess": 4.99e-3}}, {"deep": {"excess": 5.01e-3}}),
     ],
-    "proxies": [],
     "razin2020": [
         ("R1", razin.flows, {"slope": -0.5499}, {"slope": -0.5551}),
         ("R1", razin.flows, {"slope": -0.4541}, {"slope": -0.4499}),
@@ -314,7 +296,6 @@ STUDIES = {
     "arora2019": (arora, of_arora),
     "generalization": (generalization, of_generalization),
     "li2021": (li, of_li),
-    "proxies": (proxies, of_proxies),
     "razin2020": (razin, of_razin),
 }
 

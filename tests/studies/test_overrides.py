@@ -166,5 +166,5 @@ def test_stored_fields_give_the_configuration_of_every_planned_run():
         one = registry.get(name)
         for config in one.plan("quick", 0)[::7]:
             assert one.configured(json.loads(config.model_dump_json())) == config
-    with pytest.raises(ValueError, match="group"):
-        registry.get("proxies").configured({"group": ["penalties"]})
+    with pytest.raises(ValueError, match="part"):
+        registry.get("proxies").configured({"part": ["penalties"]})

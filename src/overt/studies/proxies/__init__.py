@@ -1,5 +1,5 @@
 """Which proxy of rank should one penalize, and which one do networks minimize without being told?"""
 
-from overt.studies.proxies.study import Proxies, study
+from overt.studies.proxies.study import study
 
-__all__ = ["Proxies", "study"]
+__all__ = ["study"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,9 +64,14 @@ def normalized_truncated_nuclear_norm(W: Tensor, rank: int) -> Tensor:
     return s[..., rank:].sum(-1) / F.frobenius_norm(singular_values=s)
 
 
+def log_det(W: Tensor, eps: float) -> Tensor:
+    """log det(WᵀW/eps + I) of a square W: log-det less its least value, so that guards may multiply it."""
+    return F.log_det(W, eps) - W.shape[-1] * math.log(eps)
+
+
 def normalized_log_det(W: Tensor, eps: float) -> Tensor:
-    """log det(WᵀW/‖W‖_F² + eps·I)."""
-    return F.log_det(W / F.frobenius_norm(W), eps)
+    """The same of W/‖W‖_F."""
+    return log_det(W / F.frobenius_norm(W), eps)
 
 
 _SCHATTEN = {"Schatten 1/2": 0.5, "Schatten 2/3": 2 / 3}
@@ -78,7 +84,7 @@ PROXIES: dict[str, Proxy] = {
         f"{name} / F": Proxy("normalized_schatten_norm", {"p": p, "q": 2.0}, scale_invariant=True)
         for name, p in _SCHATTEN.items()
     },
-    "log-det": Proxy("log_det", {"eps": _EPS}),
+    "log-det": Proxy(log_det, {"eps": _EPS}),
     "log-det / F": Proxy(normalized_log_det, {"eps": _RELATIVE_EPS}, scale_invariant=True),
     "effective rank": Proxy("effective_rank", scale_invariant=True),
     "stable rank": Proxy("stable_rank", scale_invariant=True),
