@@ -16,7 +16,7 @@ from overt.studies.report.figures import Cell, Figure
 
 INSTANCE = {"n": 20, "rank": 2, "n_observed": 150}
 LONG = (
-    {"optimizer": "gd", "lr": 30.0, "max_steps": 30_000},
+    {"optimizer": "gd", "lr": 30.0, "max_steps": 50_000},
     {"optimizer": "adam", "lr": 1e-2, "max_steps": 5_000},
 )
 SHORT = (
