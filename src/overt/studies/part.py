@@ -14,7 +14,7 @@ from overt.studies.base import FAULT, Claim, ConfigT, Run, RunContext, RunOutput
 if TYPE_CHECKING:
     from overt.studies.report.figures import Figure
 
-    Maker = Callable[["Part[Any]", Sequence[Run]], Figure | None]
+    Maker = Callable[["Part[Any]", Sequence[Run]], Figure | Sequence[Figure] | None]
 
 __all__ = ["Grid", "Part", "StudyOfParts"]
 
