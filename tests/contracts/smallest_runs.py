@@ -44,6 +44,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "max_steps": 5,
     },
     "predict": {
+        "part": "zoo",
         "source": IMAGES,
         "depth": 1,
         "width": 6,

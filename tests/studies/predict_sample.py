@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from overt.studies import Run
-from overt.studies.predict.config import PredictConfig
 from overt.studies.predict.measures import MEASURES
+from overt.studies.predict.zoo import PredictConfig
 
 LEVELS: dict[str, tuple[Any, ...]] = {
     "depth": (1, 3),

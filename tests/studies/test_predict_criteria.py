@@ -170,8 +170,6 @@ def test_sign_errors_weigh_pairs_by_how_sure_their_order_is() -> None:
     along = Environment("a", "h", ("0", "1"))
     assert zoo.sign_errors(mu)[along][0][0] == 0
     assert zoo.sign_errors(mu, filter_noise=False)[along][0][0] == 0.5
-    held = zoo.sign_errors(mu, held=True)
-    assert [place.held for place in held if place.axis == "h"] == [("k", "0")]
 
 
 def test_weights_of_two_gaps() -> None:

@@ -15,12 +15,10 @@ from predict_sample import blind, truthful, zoo_runs
 from overt.problems import ImageSet
 from overt.studies import Run, RunContext, RunOutput, Skip
 from overt.studies.predict import study
-from overt.studies.predict.board import RANDOM, TWIN, board_of, twins
-from overt.studies.predict.claims import OURS
-from overt.studies.predict.config import AXES, PredictConfig
-from overt.studies.predict.execute import load, pooled
+from overt.studies.predict.board import AXES, RANDOM, TWIN, board_of, twins
 from overt.studies.predict.measures import MEASURES
-from overt.studies.predict.plan import FAMILIES
+from overt.studies.predict.training import load, pooled
+from overt.studies.predict.zoo import FAMILIES, OURS, PredictConfig
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +202,3 @@ def test_figures_of_little() -> None:
     assert [figure.id for figure in study.figures(zoo_runs(failed=64))] == ["zoo"]
     one_family = zoo_runs(default=blind, families=("cnn",))[:3]
     assert {figure.id for figure in study.figures(one_family)} >= {"ranking", "zoo"}
-
-
-def test_label() -> None:
-    text = study.label(PredictConfig(seed=3, family="cnn", depth=3, width=8))
-    assert text == "cnn 3×8, lr=0.03, batch=32, decay=0, none, m=300, seed=3"

@@ -1,5 +1,5 @@
-"""How well measures of a trained network rank its generalization gap."""
+"""How well measures of a trained network, spectra of the Jacobian among them, rank its generalization gap."""
 
-from overt.studies.predict.study import PredictStudy, study
+from overt.studies.predict.study import study
 
-__all__ = ["PredictStudy", "study"]
+__all__ = ["study"]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from overt.studies.base import Estimate, Run
-from overt.studies.claims.evidence import select
-from overt.studies.predict.config import AXES
+from overt.studies.claims.quantities import select
 from overt.studies.predict.criteria import Zoo
 from overt.studies.predict.environments import Environment
 from overt.studies.predict.measures import MEASURES
@@ -21,9 +20,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["RANDOM", "TWIN", "Board", "Sample", "board_of"]
+__all__ = ["AXES", "RANDOM", "TITLES", "TWIN", "Board", "Sample", "board_of", "twins"]
 
+AXES = ("depth", "width", "lr", "batch_size", "weight_decay", "penalty", "n_train")
+"""The hyperparameters that vary in the zoo; networks of one family differ in these and the seed."""
 TWIN, RANDOM = "twin", "random"
+TITLES = {measure.name: measure.title for measure in MEASURES}
+TITLES |= {RANDOM: "a random number", TWIN: "gap of a twin (no measure)"}
 DRAWS = 500  # bootstrap samples of the networks; a hundredth of them at a time is held in memory
 INFORMATION_DRAWS = 100
 CHUNK = 100
@@ -133,10 +136,9 @@ class Board:
         }
 
 
-def board_of(runs: Sequence[Run], family: str | None = None) -> Board | None:
+def board_of(runs: Sequence[Run], family: str = "") -> Board | None:
     """The board of stored runs, of one family if named; None where fewer than two networks are there."""
-    wanted = {} if family is None else {"family": family}
-    made = [run for run in select(runs, **wanted) if run.records]
+    made = select(runs, {"family": family} if family else {})
     kept = [run for run in made if run.records[0]["reached"]]
     kept.sort(key=lambda run: tuple(str(run.config[name]) for name in ("family", *AXES, "seed")))
     if len(kept) < 2:
@@ -161,8 +163,8 @@ def twins(runs: Sequence[Run]) -> Board | None:
     It needs test data and is no measure; it says how well anything can rank that does not know the seed.
     """
     places: dict[tuple[Any, ...], list[Run]] = {}
-    for run in select(runs):
-        if run.records and run.records[0]["reached"]:
+    for run in select(runs, {}):
+        if run.records[0]["reached"]:
             places.setdefault(tuple(run.config[name] for name in ("family", *AXES)), []).append(run)
     pairs = [sorted(group, key=lambda run: int(run.config["seed"]))[:2] for group in places.values()]
     pairs = [pair for pair in pairs if len(pair) == 2]

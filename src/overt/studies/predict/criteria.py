@@ -202,14 +202,13 @@ class Zoo:
         measure: ArrayLike,
         weights: Floats | None = None,
         *,
-        held: bool = False,
         filter_noise: bool = True,
     ) -> dict[Environment, tuple[Floats, float]]:
         """The sign error in each environment: the mean of (1 − sign(μ_i − μ_j) sign(g_i − g_j))/2.
 
         An environment is a change of one hyperparameter from one value to another within a family, all others
-        being equal in both networks, whatever they are; with ``held`` one other hyperparameter is held at a
-        value. (Dziugaite et al. have an environment for each setting of all others, and average over seeds.)
+        being equal in both networks, whatever they are. (Dziugaite et al. have an environment for each
+        setting of all others, and average over seeds.)
         A pair weighs by how sure the order of its gaps is; see `hoeffding_weight`.
 
         Returns
@@ -227,30 +226,11 @@ class Zoo:
                 for chosen, ends in pairs.changes(row):
                     names = tuple(self._names[axis][end] for end in ends)
                     place = Environment(family, axis, (names[0], names[1]))
-                    for mask, own in self._splits(pairs, chosen, place, row) if held else [(chosen, place)]:
-                        own_weight = sure[mask]
-                        if own_weight.sum() > 0:
-                            effective = float(own_weight.sum() ** 2 / np.square(own_weight).sum())
-                            found[own] = (average(error[mask], count[:, mask], own_weight), effective)
+                    own = sure[chosen]
+                    if own.sum() > 0:
+                        effective = float(own.sum() ** 2 / np.square(own).sum())
+                        found[place] = (average(error[chosen], count[:, chosen], own), effective)
         return found
-
-    def _splits(
-        self, pairs: Pairs, chosen: NDArray[np.bool_], place: Environment, row: int
-    ) -> list[tuple[NDArray[np.bool_], Environment]]:
-        parts = []
-        for other, axis in enumerate(self.axes):
-            codes = pairs.codes[other, pairs.first]
-            levels = np.unique(codes[chosen])
-            if other != row and len(levels) > 1:
-                for level in levels:
-                    name = (axis, self._names[axis][int(level)])
-                    parts.append(
-                        (
-                            chosen & (codes == level),
-                            Environment(place.family, place.axis, place.values, name),
-                        )
-                    )
-        return parts
 
     def _values(self, measure: ArrayLike) -> Floats:
         values = np.asarray(measure, dtype=np.float64)

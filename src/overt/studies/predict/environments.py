@@ -17,16 +17,14 @@ _LEAST_WEIGHT = 0.5  # of Dziugaite et al.: a pair counts by how far its weight 
 
 @dataclass(frozen=True)
 class Environment:
-    """One change of one hyperparameter within a family, and optionally another one held at a value."""
+    """One change of one hyperparameter within a family."""
 
     family: str
     axis: str
     values: tuple[str, str]
-    held: tuple[str, str] | None = None
 
     def __str__(self) -> str:
-        text = f"{self.family}: {self.axis} {self.values[0]} → {self.values[1]}"
-        return text if self.held is None else f"{text}, {self.held[0]} {self.held[1]}"
+        return f"{self.family}: {self.axis} {self.values[0]} → {self.values[1]}"
 
 
 def hoeffding_weight(distance: NDArray[np.float64], n_test: int) -> NDArray[np.float64]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from overt.studies.base import Run
-from overt.studies.claims.evidence import select
 from overt.studies.claims.numbers import columns, distinct
-from overt.studies.predict.board import RANDOM, TWIN, Board, Sample, board_of, twins
-from overt.studies.predict.claims import MIN_EFFECTIVE, OURS, RIVALS
-from overt.studies.predict.config import AXES
+from overt.studies.claims.quantities import select
+from overt.studies.predict.board import AXES, RANDOM, TITLES, TWIN, Board, Sample, board_of, twins
+from overt.studies.predict.decisions import MIN_EFFECTIVE
 from overt.studies.predict.environments import Environment
 from overt.studies.predict.measures import MEASURES
 from overt.studies.report.charts import Interval, heat_map, heat_maps, interval_chart
@@ -31,18 +30,18 @@ AXIS_WORDS = {
     "n_train": "training images",
 }
 FAMILY_WORDS = {"mlp": "fully connected", "cnn": "convolutional"}
-TITLES = {measure.name: measure.title for measure in MEASURES}
-TITLES |= {RANDOM: "a random number", TWIN: "gap of a twin (no measure)"}
 GROUPS = {measure.name: measure.group for measure in MEASURES} | {RANDOM: "reference", TWIN: "reference"}
 MAIN = (
-    OURS,
+    "cost_1_eigen_margin",
     "cost_1_fourier_margin",
     "cost_1_identity_margin",
     "cost_depth_eigen_margin",
     "normalized_eigen",
     "jacobian_margin",
     "effective_rank",
-    *RIVALS,
+    "spectral_product_margin",
+    "frobenius_product_margin",
+    "parameters",
     "path_norm_margin",
     "flatness",
     "relative_flatness",
@@ -59,31 +58,26 @@ ABOUT = (
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
-    """Return the figures that the runs allow."""
+    """The figures that the runs allow."""
     board = board_of(runs)
-    if board is None:
-        return draw((zoo_table,), runs)
-    psi = board.granulated(board.names)
-    makers = (
-        _of(ranking, board, psi, twins(runs)),
-        families,
-        _of(axes, board, psi),
-        _of(environments, board),
-        _of(criteria, board, psi),
-        formulas,
-        zoo_table,
-    )
+    makers: list[Callable[..., Any]] = [zoo_table]
+    if board is not None:
+        psi = board.granulated(board.names)
+        makers = [
+            partial(_of, ranking, board, psi, twins(runs)),
+            families,
+            partial(_of, axes, board, psi),
+            partial(_of, environments, board),
+            partial(_of, criteria, board, psi),
+            formulas,
+            zoo_table,
+        ]
     return draw(makers, runs)
 
 
-def _of(make: Callable[..., Figure | None], *what: Any) -> Callable[[Sequence[Run]], Figure | None]:
-    """A figure of the board instead of the runs."""
-
-    @wraps(make)
-    def maker(runs: Sequence[Run]) -> Figure | None:  # noqa: ARG001
-        return make(*what)
-
-    return maker
+def _of(make: Callable[..., Figure | None], *what: Any) -> Figure | None:
+    """A figure of the board; the last of ``what`` are the runs, which it does without."""
+    return make(*what[:-1])
 
 
 def _setting(board: Board) -> str:
@@ -129,7 +123,7 @@ def families(runs: Sequence[Run]) -> Figure | None:
     """Ψ of the main measures in each family."""
     panels, data = [], list[dict[str, Cell]]()
     title = "The same by family of networks"
-    for family in distinct(select(runs), "family"):
+    for family in distinct(select(runs, {}), "family"):
         board = board_of(runs, family)
         if board is None:
             continue
@@ -191,7 +185,7 @@ def environments(board: Board) -> Figure | None:
     """The sign error of the main measures in each environment."""
     found = {name: board.zoo.sign_errors(board.values[name]) for name in MAIN}
     families_here = board.zoo.family_names
-    places = {family: [e for e in found[OURS] if e.family == family] for family in families_here}
+    places = {family: [e for e in found[MAIN[0]] if e.family == family] for family in families_here}
     labels = list(dict.fromkeys(_change(place) for family in families_here for place in places[family]))
     if not labels:
         return None
@@ -237,26 +231,20 @@ def criteria(board: Board, psi: dict[str, Sample]) -> Figure:
     for name in _by_value(psi):
         values = board.values[name]
         coarse = [float(e[0]) for e, n in board.zoo.sign_errors(values).values() if n >= MIN_EFFECTIVE]
-        fine = [
-            float(e[0]) for e, n in board.zoo.sign_errors(values, held=True).values() if n >= MIN_EFFECTIVE
-        ]
         rows.append(
             (
                 TITLES[name],
                 round(psi[name].value, 3),
                 round(float(board.zoo.kendall(values)[0]), 3),
                 round(float(board.zoo.information(values)[0]), 3),
-                _rounded(max, coarse),
-                _rounded(lambda e: float(np.percentile(e, 90)), fine),
-                _rounded(max, fine),
+                round(max(coarse), 3) if coarse else None,
             )
         )
-    names = ("measure", "Ψ", "τ", "K", "worst error", "90 % of fine", "worst of fine")
+    names = ("measure", "Ψ", "τ", "K", "worst error")
     caption = (
         f"{ABOUT}Ψ: granulated Kendall coefficient; τ: Kendall's τ over all pairs of a family; K: normalized "
         "conditional mutual information, smallest over at most two hyperparameters (above its true value: "
-        "compare with the random number). Worst error: the largest sign error over environments; fine: "
-        "environments with one other hyperparameter held at a value, their 90th percentile and the largest."
+        "compare with the random number). Worst error: the largest sign error over environments."
     )
     return Figure("criteria", "All measures by all criteria", caption, table=Table(names, rows))
 
@@ -271,18 +259,14 @@ def formulas(runs: Sequence[Run]) -> Figure:  # noqa: ARG001
     return Figure("formulas", "The measures", caption, table=Table(("measure", "formula", "source"), rows))
 
 
-def _rounded(statistic: Any, values: list[float]) -> float | None:
-    return round(float(statistic(values)), 3) if values else None
-
-
 def zoo_table(runs: Sequence[Run]) -> Figure | None:
     """How many networks there are at each value of each hyperparameter, reached the target, and their gap."""
-    made = [run for run in select(runs) if run.records]
+    made = select(runs, {})
     rows: list[tuple[Cell, ...]] = []
     for family in distinct(made, "family"):
         for axis in AXES:
-            for value in distinct(select(made, family=family), axis):
-                group = select(made, family=family, **{axis: value})
+            for value in distinct(select(made, {"family": family}), axis):
+                group = select(made, {"family": family, axis: value})
                 gaps = [float(run.records[0]["gap"]) for run in group if run.records[0]["reached"]]
                 mean, spread = (np.mean(gaps), np.std(gaps)) if gaps else (None, None)
                 rows.append(

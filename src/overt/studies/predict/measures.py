@@ -13,13 +13,12 @@ Notation: m training images; L layers with weights W_1 … W_L of norms ‖·‖
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 from overt.studies.predict.quantities import Measure, Quantities
 from overt.studies.predict.sensitivity import SENSITIVITY
 
 __all__ = ["MEASURES", "values_of"]
-
-_JIANG = "Jiang et al. 2020"
 
 
 def values_of(q: Quantities) -> dict[str, float]:
@@ -44,157 +43,65 @@ def _squares(q: Quantities, norm: str) -> float:
     return math.sqrt(sum(getattr(layer, norm) ** 2 for layer in q.layers) / q.n_train)
 
 
-_WEIGHTS = (
-    Measure(
-        "spectral_product",
-        "product of spectral norms",
-        "weights",
-        "log(Π‖W_i‖₂/√m)",
-        f"{_JIANG}, 32",
-        lambda q: _log(_logs(q, "spectral"), q),
+_VALUES: dict[str, Callable[[Quantities], float]] = {
+    "spectral_product": lambda q: _log(_logs(q, "spectral"), q),
+    "spectral_product_margin": lambda q: _log(_logs(q, "spectral"), q, True),
+    "spectral_complexity": lambda q: _log(
+        _logs(q, "spectral") + 0.5 * math.log(_ratios(q, "distance")), q, True
     ),
-    Measure(
-        "spectral_product_margin",
-        "product of spectral norms/γ",
-        "weights",
-        "log(Π‖W_i‖₂/(γ√m))",
-        f"{_JIANG}, 31",
-        lambda q: _log(_logs(q, "spectral"), q, True),
-    ),
-    Measure(
-        "spectral_complexity",
-        "spectral complexity/γ",
-        "weights",
-        "log(Π‖W_i‖₂ (Σ‖W_i − W_i⁰‖_F²/‖W_i‖₂²)^½/(γ√m))",
-        f"Bartlett, Foster & Telgarsky 2017; {_JIANG}, 29",
-        lambda q: _log(_logs(q, "spectral") + 0.5 * math.log(_ratios(q, "distance")), q, True),
-    ),
-    Measure(
-        "stable_ranks",
-        "sum of stable ranks",
-        "weights",
-        "√(Σ‖W_i‖_F²/‖W_i‖₂²/m)",
-        f"{_JIANG}, 33",
-        lambda q: math.sqrt(_ratios(q, "frobenius") / q.n_train),
-    ),
-    Measure(
-        "frobenius_product",
-        "product of Frobenius norms",
-        "weights",
-        "log(Π‖W_i‖_F/√m)",
-        f"{_JIANG}, 37",
-        lambda q: _log(_logs(q, "frobenius"), q),
-    ),
-    Measure(
-        "frobenius_product_margin",
-        "product of Frobenius norms/γ",
-        "weights",
-        "log(Π‖W_i‖_F/(γ√m))",
-        f"{_JIANG}, 36",
-        lambda q: _log(_logs(q, "frobenius"), q, True),
-    ),
-    Measure(
-        "frobenius_sum",
-        "Frobenius norm of all weights",
-        "weights",
-        "√(Σ‖W_i‖_F²/m)",
-        f"{_JIANG}, 42",
-        lambda q: _squares(q, "frobenius"),
-    ),
-    Measure(
-        "normalized_weights",
-        "normalized nuclear norms of weights",
-        "weights",
-        "Σ‖W_i‖_*/‖W_i‖_F/√m",
-        "Overt; for a product matrix Zhao 2022",
-        lambda q: sum(layer.nuclear / layer.frobenius for layer in q.layers) / q.root,
-    ),
-    Measure(
-        "path_norm",
-        "path norm",
-        "weights",
-        "√(Σ_paths Π w²/m)",
-        f"{_JIANG}, 44",
-        lambda q: math.sqrt(q.path_norm / q.n_train),
-    ),
-    Measure(
-        "path_norm_margin",
-        "path norm/γ",
-        "weights",
-        "√(Σ_paths Π w²/m)/γ",
-        f"{_JIANG}, 43",
-        lambda q: math.sqrt(q.path_norm / q.n_train) / q.margin,
-    ),
-)
+    "stable_ranks": lambda q: math.sqrt(_ratios(q, "frobenius") / q.n_train),
+    "frobenius_product": lambda q: _log(_logs(q, "frobenius"), q),
+    "frobenius_product_margin": lambda q: _log(_logs(q, "frobenius"), q, True),
+    "frobenius_sum": lambda q: _squares(q, "frobenius"),
+    "normalized_weights": lambda q: sum(layer.nuclear / layer.frobenius for layer in q.layers) / q.root,
+    "path_norm": lambda q: math.sqrt(q.path_norm / q.n_train),
+    "path_norm_margin": lambda q: math.sqrt(q.path_norm / q.n_train) / q.margin,
+    "flatness": lambda q: 1 / (q.noise * q.root),
+    "relative_flatness": lambda q: 1 / (q.relative_noise * q.root),
+    "sharpness": lambda q: math.sqrt(max(q.sharpness, 0.0) / q.n_train),
+    "distance": lambda q: _squares(q, "distance"),
+    "spectral_distance": lambda q: _squares(q, "spectral_distance"),
+    "effective_parameters": lambda q: math.sqrt(sum(layer.numbers for layer in q.layers) / q.n_train),
+    "parameters": lambda q: math.sqrt(q.parameters / q.n_train),
+    "inverse_margin": lambda q: 1 / (q.margin * q.root),
+    "size": lambda q: 1 / q.root,
+}
+_TABLE = """\
+# weights
+spectral_product | product of spectral norms | log(Π‖W_i‖₂/√m) | Jiang, 32
+spectral_product_margin | product of spectral norms/γ | log(Π‖W_i‖₂/(γ√m)) | Jiang, 31
+spectral_complexity | spectral complexity/γ | log(Π‖W_i‖₂ (Σ‖W_i − W_i⁰‖_F²/‖W_i‖₂²)^½/(γ√m)) | Jiang, 29
+stable_ranks | sum of stable ranks | √(Σ‖W_i‖_F²/‖W_i‖₂²/m) | Jiang, 33
+frobenius_product | product of Frobenius norms | log(Π‖W_i‖_F/√m) | Jiang, 37
+frobenius_product_margin | product of Frobenius norms/γ | log(Π‖W_i‖_F/(γ√m)) | Jiang, 36
+frobenius_sum | Frobenius norm of all weights | √(Σ‖W_i‖_F²/m) | Jiang, 42
+normalized_weights | normalized nuclear norms of weights | Σ‖W_i‖_*/‖W_i‖_F/√m | Overt; Zhao 2022
+path_norm | path norm | √(Σ_paths Π w²/m) | Jiang, 44
+path_norm_margin | path norm/γ | √(Σ_paths Π w²/m)/γ | Jiang, 43
+# flatness
+flatness | flatness 1/σ | 1/(σ√m): noise σ gives 10 % training error | Jiang, 53
+relative_flatness | flatness 1/σ, relative to weights | 1/(σ√m): noise of variance σ²w² + ε² | Jiang, 61
+sharpness | sharpness along the gradient | √((L(w + ρg/‖g‖) − L(w))/m) | Foret et al. 2021
+# distance
+distance | distance from initialization | √(Σ‖W_i − W_i⁰‖_F²/m) | Nagarajan & Kolter 2019; Jiang, 40
+spectral_distance | spectral distance from initialization | √(Σ‖W_i − W_i⁰‖₂²/m) | Jiang, 41
+# count
+effective_parameters | effective parameters | √(Σ r_i(out + in)/m), rank r_i keeps 90 % of Σσ² of W_i | Overt
+parameters | number of parameters | √(ω/m) | Jiang, 20 (baseline)
+inverse_margin | inverse margin | 1/(γ√m) | Jiang, 22
+size | training-set size alone | 1/√m | baseline
+"""  # name | title | formula | source, where Jiang is Jiang et al. 2020
 
 
-_OTHERS = (
-    Measure(
-        "flatness",
-        "flatness 1/σ",
-        "flatness",
-        "1/(σ√m): noise σ gives 10 % training error",
-        f"{_JIANG}, 53",
-        lambda q: 1 / (q.noise * q.root),
-    ),
-    Measure(
-        "relative_flatness",
-        "flatness 1/σ, relative to weights",
-        "flatness",
-        "1/(σ√m): noise of variance σ²w² + ε²",
-        f"{_JIANG}, 61",
-        lambda q: 1 / (q.relative_noise * q.root),
-    ),
-    Measure(
-        "sharpness",
-        "sharpness along the gradient",
-        "flatness",
-        "√((L(w + ρg/‖g‖) − L(w))/m)",
-        "Foret et al. 2021",
-        lambda q: math.sqrt(max(q.sharpness, 0.0) / q.n_train),
-    ),
-    Measure(
-        "distance",
-        "distance from initialization",
-        "distance",
-        "√(Σ‖W_i − W_i⁰‖_F²/m)",
-        f"Nagarajan & Kolter 2019; {_JIANG}, 40",
-        lambda q: _squares(q, "distance"),
-    ),
-    Measure(
-        "spectral_distance",
-        "spectral distance from initialization",
-        "distance",
-        "√(Σ‖W_i − W_i⁰‖₂²/m)",
-        f"{_JIANG}, 41",
-        lambda q: _squares(q, "spectral_distance"),
-    ),
-    Measure(
-        "effective_parameters",
-        "effective parameters",
-        "count",
-        "√(Σ r_i(out + in)/m), rank r_i keeps 90 % of Σσ² of W_i",
-        "Overt",
-        lambda q: math.sqrt(sum(layer.numbers for layer in q.layers) / q.n_train),
-    ),
-    Measure(
-        "parameters",
-        "number of parameters",
-        "count",
-        "√(ω/m)",
-        f"{_JIANG}, 20 (baseline)",
-        lambda q: math.sqrt(q.parameters / q.n_train),
-    ),
-    Measure(
-        "inverse_margin",
-        "inverse margin",
-        "count",
-        "1/(γ√m)",
-        f"{_JIANG}, 22",
-        lambda q: 1 / (q.margin * q.root),
-    ),
-    Measure("size", "training-set size alone", "count", "1/√m", "baseline", lambda q: 1 / q.root),
-)
+def _rows() -> Iterator[Measure]:
+    group = ""
+    for line in _TABLE.splitlines():
+        if line.startswith("# "):
+            group = line[2:]
+            continue
+        name, title, formula, source = line.split(" | ")
+        source = source.replace("Jiang,", "Jiang et al. 2020,")
+        yield Measure(name, title, group, formula, source, _VALUES[name])
 
 
-MEASURES: tuple[Measure, ...] = (*SENSITIVITY, *_WEIGHTS, *_OTHERS)
+MEASURES: tuple[Measure, ...] = (*SENSITIVITY, *_rows())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from overt.penalties import JacobianPenalty, SpectralPenalty
 from overt.problems import DataUnavailableError, ImageSet, ImageSplit, image_classification
 from overt.studies.base import RunContext, RunOutput, Skip
-from overt.studies.predict.config import PredictConfig
 from overt.studies.predict.measures import values_of
 from overt.studies.predict.quantities import Quantities, quantities
 from overt.studies.shared.classifiers import (
@@ -24,10 +23,13 @@ from overt.studies.shared.classifiers import (
     prepared,
 )
 
-__all__ = ["execute", "load", "pooled"]
+if TYPE_CHECKING:
+    from overt.studies.predict.zoo import PredictConfig
+
+__all__ = ["load", "pooled", "run"]
 
 
-def execute(config: PredictConfig, context: RunContext) -> RunOutput:
+def run(config: PredictConfig, context: RunContext) -> RunOutput:
     """One run; `Skip` where the images are out of reach."""
     try:
         data = load(config)
@@ -85,10 +87,10 @@ def execute(config: PredictConfig, context: RunContext) -> RunOutput:
 
 def load(config: PredictConfig) -> ImageSplit:
     """The images, pooled and with mean 0 and deviation 1 over the training pixels."""
-    return _load(config.source, config.n_train, config.n_test, config.data_seed, config.pool)
+    return _load(config.source, config.n_train, config.n_test, config.seed, config.pool)
 
 
-@lru_cache(maxsize=4)  # the networks of a zoo are trained on few sets of images, and reading takes a second
+@lru_cache(maxsize=8)  # the networks of a zoo are trained on few sets of images, and reading takes a second
 def _load(source: str, n_train: int, n_test: int, seed: int, pool: int) -> ImageSplit:
     split = image_classification(source, n_train=n_train, n_validation=0, n_test=n_test, seed=seed)
     parts = [pooled(part, pool) for part in (split.train, split.validation, split.test)]
@@ -105,12 +107,9 @@ def pooled(data: ImageSet, size: int) -> ImageSet:
 def penalty_of(model: nn.Module, config: PredictConfig) -> nn.Module | None:
     """The penalty as the training loop calls it, or None."""
     if config.penalty == "jacobian":
-        weight, basis = config.jacobian_weight, config.penalty_basis
-        return JacobianPenalty(model, p=1.0, basis=basis, weight=weight, seed=config.seed)
+        return JacobianPenalty(model, p=1.0, weight=config.jacobian_weight, seed=config.seed)
     if config.penalty == "nuclear":
-        return OfWeights(
-            SpectralPenalty(model, "nuclear_norm", weight=config.nuclear_weight, every=config.nuclear_every)
-        )
+        return OfWeights(SpectralPenalty(model, "nuclear_norm", weight=config.nuclear_weight, every=10))
     return None
 
 
