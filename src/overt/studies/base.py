@@ -347,7 +347,7 @@ class Study(ABC, Generic[ConfigT]):
         fields = type(config).model_fields
         unusual = {
             name: value
-            for name, value in config.model_dump(mode="json").items()
+            for name, value in config.model_dump().items()
             if value != fields[name].default and name != "exclusive"
         }
         return ", ".join(f"{name}={value}" for name, value in unusual.items())
