@@ -35,6 +35,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "adam": {"part": "optimizers", **TINY},
     "measure": {"part": "collapse", "model": "diagonal", "size": 6, "max_steps": 50, "points": 2},
     "generalization": {
+        "part": "compare",
         "source": IMAGES,
         "method": "weight_decay",
         "widths": (6,),

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import test_arora2019_rules as arora
-import test_generalization_rules as generalization
 import test_li2021_rules as li
 import test_razin2020 as razin
 
@@ -91,34 +90,6 @@ def of_arora() -> Iterator[tuple[str, Any, str]]:
         ({"good": 2, "bad": 3}, NO),
     ):
         yield "A5", arora.flows("dynamics", **options), outcome
-
-
-def of_generalization() -> Iterator[tuple[str, Any, str]]:
-    for claim, field, ours, _, sign in generalization.CONTESTS:
-        least = {"accuracy": 0.005, "cross_entropy": 0.02}.get(field, 0.01)
-        for gain, outcome in ((1.01 * least, YES), (0.99 * least, NO)):
-            yield claim, generalization.field_runs(field, {ours[1]: sign * gain}, noise=0.0), outcome
-        enough = generalization.field_runs(field, {ours[0]: sign * 0.04}, seeds=range(5))
-        yield claim, enough, YES
-    for field, gain, outcome in (
-        ("accuracy", 0.0051, YES),
-        ("accuracy", 0.0049, NO),
-        ("cross_entropy", -0.0201, YES),
-        ("cross_entropy", -0.0199, NO),
-    ):
-        yield "G5", generalization.field_runs(field, {"jacobian 2/3 fourier": gain}, noise=1e-5), outcome
-    for p in ("1", "2/3"):
-        for gain, outcome in ((0.0051, YES), (0.0049, NO)):
-            runs = generalization.field_runs("accuracy", {f"jacobian {p} fourier": gain}, noise=0.0)
-            yield "G6", runs, outcome
-    other = generalization.tuned(1, 3, False)
-    for step, outcome in ((0.0499, YES), (0.0501, NO)):
-        yield "G7", generalization.tuned(1, 2, True, noise=0.0, step=step) + other, outcome
-    yield "G7", generalization.tuned(1, 1, True, range(5)) + generalization.tuned(1, 3, False, range(5)), YES
-    yield "G10", generalization.sized({100: 1e-4, 5000: 0.0}, noise=0.0), YES
-    yield "G10", generalization.sized({100: -1e-4, 5000: 0.0}, noise=0.0), NO
-    for times, outcome in ((3.0, YES), (3.01, OPEN), (3.29, OPEN), (3.31, NO)):
-        yield "G11", generalization.costs(times), outcome
 
 
 def of_li() -> Iterator[tuple[str, Any, str]]:
@@ -258,7 +229,6 @@ STRADDLED: dict[str, list[tuple[str, Any, dict[str, Any], dict[str, Any]]]] = {
         ("A4", arora.scaled, {"rank_at_large": 5.6 * TOP / 0.799}, {"rank_at_large": 5.6 / 0.801}),
         ("A4", arora.scaled, {"error_at_large": 0.1 * TOP / 0.499}, {"error_at_large": 0.1 / 0.501}),
     ],
-    "generalization": [],
     "li2021": [
         (
             "L1",
@@ -294,7 +264,6 @@ def straddled(study: str) -> Iterator[tuple[str, Any, str]]:
 
 STUDIES = {
     "arora2019": (arora, of_arora),
-    "generalization": (generalization, of_generalization),
     "li2021": (li, of_li),
     "razin2020": (razin, of_razin),
 }
@@ -305,8 +274,5 @@ STUDIES = {
 def test_a_verdict_turns_at_its_bars(study):
     module, cases = STUDIES[study]
     for i, (claim, runs, outcome) in enumerate((*cases(), *straddled(study))):
-        if module is generalization:  # each rule alone: together they take a second
-            found = module.RULES[claim](runs)
-        else:
-            found = {one.claim: one for one in module.judge(runs)}[claim]
+        found = {one.claim: one for one in module.judge(runs)}[claim]
         assert found.outcome == outcome, f"case {i}: {claim}: {found.reason}"

@@ -10,23 +10,22 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from test_generalization_rules import world
 from torch import nn
+from worlds import runs
 
-from overt.studies import Run, RunContext, Skip
-from overt.studies.generalization import execute as E
+from overt.studies import RunContext, Skip
 from overt.studies.generalization import study
-from overt.studies.generalization.config import GeneralizationConfig
+from overt.studies.generalization import training as T
+from overt.studies.generalization.compare import CompareConfig
 from overt.studies.generalization.corruptions import CORRUPTIONS, corrupt, corrupted
-from overt.studies.generalization.data import Data, Units, build
-from overt.studies.generalization.methods import BUDGET, key, look, settings_of, trial
-from overt.studies.generalization.plan import jacobian, methods, plan
-from overt.studies.report.palette import method_styles
-from overt.studies.runs.identity import config_hash
+from overt.studies.generalization.cost import CostConfig
+from overt.studies.generalization.data import Data, Units
+from overt.studies.generalization.methods import METHODS
+from overt.studies.generalization.sizes import SizesConfig
+from overt.studies.generalization.transfer import PLACES, TransferConfig, placed
+from overt.studies.generalization.trials import trial
 from overt.studies.shared.classifiers import evaluate
-
-
-def word_of(fields):
-    return key({"factors": 2, "p": 2.0, "basis": "eigen", "normalized": False, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +45,15 @@ def folder(tmp_path_factory):
     return str(path)
 
 
-def tiny(source, **fields):
+def tiny(source, kind=CompareConfig, **fields):
     base = {"n_train": 45, "n_validation": 45, "n_test": 60, "max_steps": 12, "batch_size": 15, "seed": 0}
     widths = (4, 6) if fields.get("network") == "cnn" else (10,)
-    return GeneralizationConfig(**{**base, "source": source, "widths": widths, "lr": 1e-2, **fields})
+    return kind(**{**base, "source": source, "widths": widths, "lr": 1e-2, **fields})
 
 
 def run(config, folder):
     folder.mkdir(exist_ok=True)
-    return E.execute(config, RunContext(folder, lambda line: None))
+    return study.execute(config, RunContext(folder, lambda line: None))
 
 
 def pictures(n=8):
@@ -92,31 +91,25 @@ def test_corruptions_do_what_they_say():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "fields",
-    methods(),
-    ids=word_of,
-)
-def test_every_method_trains(fields, folder, tmp_path):
-    network = "cnn" if fields["method"] in ("composition", "overparameterized") else "mlp"
-    config = tiny(folder, network=network, max_steps=3, **fields)
-    settings = settings_of(config)
-    assert len(settings) == BUDGET
-    data = Data(config)
-    _, row = E._trained(config, data, settings[1], 1, RunContext(tmp_path, lambda line: None))
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(method, folder, tmp_path):
+    network = "cnn" if method.startswith(("composition", "overparameterized")) else "mlp"
+    config = tiny(folder, network=network, max_steps=3, method=method)
+    _, row = T._trained(config, Data(config), config.knob[1], 1, RunContext(tmp_path, lambda line: None))
     assert row["status"] == "budget"
     assert 0 < row["cross_entropy"] < 10
-    assert row["setting"] == settings[1]
+    assert row["setting"] == config.knob[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "fields", [{"method": "weight_decay"}, {"network": "cnn", **jacobian(1.0, "fourier")}]
+    "fields", [{"method": "weight_decay"}, {"network": "cnn", "method": "jacobian 1 fourier"}]
 )
 def test_a_whole_run(fields, folder, tmp_path):
     config = tiny(folder, **fields)
-    (record,) = run(config, tmp_path / "a").records
-    assert [row["setting"] for row in record["trials"]] == list(settings_of(config))
+    output = run(config, tmp_path / "a")
+    (record,) = output.records
+    assert [row["setting"] for row in record["trials"]] == list(config.knob)
     best = max(record["trials"], key=lambda row: (row["accuracy"], -row["cross_entropy"]))
     assert record["chosen"] == best["setting"]
     likeliest = min(record["trials"], key=lambda row: row["cross_entropy"])
@@ -124,11 +117,12 @@ def test_a_whole_run(fields, folder, tmp_path):
     assert record["scaled_cross_entropy"] <= record["cross_entropy"] + 0.05
     assert len(record["corruptions"]) == 8
     mean = sum(row["accuracy"] for row in record["corruptions"]) / 8
-    assert record["corrupted_accuracy"] == pytest.approx(mean)
-    assert record["clean_accuracy"] == pytest.approx(record["accuracy"])  # all test images are scored here
+    assert record["corrupted_error"] == pytest.approx(1 - mean)
     assert record["truncations"][-1]["kept"] == pytest.approx(1.0)
+    assert list(output.arrays["kept"]) == [row["kept"] for row in record["truncations"]]
+    assert record["lost"] == pytest.approx(1 - output.arrays["kept"].mean())
     assert 1 <= record["effective_rank_eigen"] <= 64
-    clock = {"trials", "seconds_per_step"}
+    clock = {"trials"}
     again = run(config, tmp_path / "b").records[0]
     assert {k: v for k, v in again.items() if k not in clock} == {
         k: v for k, v in record.items() if k not in clock
@@ -139,7 +133,7 @@ def test_only_the_chosen_network_is_tested(folder, tmp_path, monkeypatch):
     config = tiny(folder, method="nothing")
     data = Data(config)
     tested = []
-    monkeypatch.setattr(E, "_tested", lambda best, likeliest, data: tested.append((best, likeliest)) or {})
+    monkeypatch.setattr(T, "_tested", lambda best, likeliest, data: tested.append((best, likeliest)) or {})
     (record,) = run(config, tmp_path).records
     ((best, likeliest),) = tested
     assert evaluate(best, data.validation).accuracy == max(row["accuracy"] for row in record["trials"])
@@ -150,9 +144,9 @@ def test_only_the_chosen_network_is_tested(folder, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch):
-    config = tiny(folder, **jacobian(1.0, "identity"))
+    config = tiny(folder, method="jacobian 1 identity")
     calls = []
-    fit = E.fit
+    fit = T.fit
 
     def counted(*arguments, **options):
         calls.append(1)
@@ -160,19 +154,19 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return fit(*arguments, **options)
 
-    monkeypatch.setattr(E, "fit", counted)
+    monkeypatch.setattr(T, "fit", counted)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path)
     found = run(config, tmp_path).records[0]
     assert len(calls) == 3 + 2  # the first two are not made again
-    monkeypatch.setattr(E, "fit", fit)
+    monkeypatch.setattr(T, "fit", fit)
     other = run(config, tmp_path / "other").records[0]
-    assert found["accuracy"] == other["accuracy"]
+    assert found["error"] == other["error"]
     assert found["cross_entropy"] == other["cross_entropy"]
 
 
 def test_a_training_that_diverges_is_not_chosen(folder, tmp_path):
-    config = tiny(folder, method="nothing", optimizer="sgd", settings=(1e30, 1e-2))
+    config = tiny(folder, method="nothing", settings=(1e30, 1e-2))
     (record,) = run(config, tmp_path).records
     assert record["trials"][0]["status"] == "diverged"
     assert record["chosen"] == record["chosen_by_likelihood"] == 1e-2
@@ -181,30 +175,26 @@ def test_a_training_that_diverges_is_not_chosen(folder, tmp_path):
 @pytest.mark.slow
 def test_units_change_nothing_but_the_penalty(folder, tmp_path):
     """Without a penalty and with a normalized one the units do not matter; with another one they do."""
-
-    def outputs(units, **fields):
-        config = tiny(folder, units=units, **fields)
-        data = Data(config)
-        model, _ = E._trained(config, data, 0.1, 0, RunContext(tmp_path / f"{units}{fields}", print))
-        return model(data.validation.images).detach()
-
-    context = {}
+    plain, normalized = "jacobian 1 eigen", "jacobian 1 eigen normalized"
+    found = {}
     for units in (1.0, 128.0):
-        for fields in ({"method": "weight_decay"}, jacobian(1.0, normalized=True), jacobian(1.0)):
-            (tmp_path / f"{units}{fields}").mkdir()
-            context[units, word_of(fields)] = outputs(units, **fields)
-    for word in ("weight_decay", "jacobian 1 eigen normalized"):
-        torch.testing.assert_close(context[1.0, word], context[128.0, word], rtol=1e-2, atol=1e-3)
-    apart = (context[1.0, "jacobian 1 eigen"] - context[128.0, "jacobian 1 eigen"]).abs().max()
-    assert float(apart) > 0.05
+        for method in ("weight_decay", normalized, plain):
+            config = tiny(folder, method=method)
+            data = Data(config, units)
+            (tmp_path / f"{units}{method}").mkdir()
+            model, _ = T._trained(config, data, 0.1, 0, RunContext(tmp_path / f"{units}{method}", print))
+            found[units, method] = model(data.validation.images).detach()
+    for method in ("weight_decay", normalized):
+        torch.testing.assert_close(found[1.0, method], found[128.0, method], rtol=1e-2, atol=1e-3)
+    assert float((found[1.0, plain] - found[128.0, plain]).abs().max()) > 0.05
 
 
 def test_sensitivity_against_jacobians_by_hand(folder):
     config = tiny(folder)
     data = Data(config)
-    model = build(config, data, trial(config, 1e-3))
-    found = E._sensitivity(model, data)
-    x = data.validation.images[: E.MEASURED]
+    model = data.build(trial(config, 1e-3))
+    found = T._sensitivity(model, data)
+    x = data.validation.images[: T.MEASURED]
     rows = torch.cat(
         [torch.autograd.functional.jacobian(model, x[i : i + 1]).reshape(3, -1) for i in range(len(x))]
     )
@@ -220,18 +210,6 @@ def test_sensitivity_against_jacobians_by_hand(folder):
     assert found["effective_rank_eigen"] < found["effective_rank_identity"]
 
 
-def test_views(folder):
-    plain, permuted, scrambled = (
-        Data(tiny(folder, view=view)) for view in ("plain", "permuted", "scrambled")
-    )
-    for other in (permuted, scrambled):
-        assert not torch.allclose(plain.train.images, other.train.images)
-        assert torch.equal(plain.train.labels, other.train.labels)
-    torch.testing.assert_close(
-        plain.raw_test.images.flatten(1).sort(1).values, permuted.raw_test.images.flatten(1).sort(1).values
-    )
-
-
 def test_without_the_data_the_run_is_skipped(monkeypatch, tmp_path):
     monkeypatch.setenv("OVERT_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(Skip, match="nowhere"):
@@ -240,89 +218,72 @@ def test_without_the_data_the_run_is_skipped(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_cost_times_every_method(folder, tmp_path):
-    config = tiny(folder, group="cost", max_steps=2)
-    rows = run(config, tmp_path).records
-    assert len({row["method"] for row in rows}) == len(methods())
-    assert all(row["seconds_per_step"] > 0 for row in rows)
-    assert next(row["times"] for row in rows if row["method"] == "weight_decay") == 1.0
+    (record,) = run(tiny(folder, CostConfig, max_steps=2), tmp_path).records
+    assert list(record["times"]) == list(METHODS)
+    assert all(value > 0 for value in record["seconds_per_step"].values())
+    assert record["times"]["weight_decay"] == 1.0
+    assert record["dearest"] == max(value for name, value in record["times"].items() if "jacobian" in name)
 
 
-@pytest.mark.parametrize(("preset", "most"), [("quick", 80), ("full", 1000)])
-def test_plans_are_distinct_and_of_the_size_that_the_budget_allows(preset, most):
-    configs = plan(preset, 0)
-    assert len({config_hash("generalization", 1, config) for config in configs}) == len(configs) <= most
-    assert all(len(settings_of(config)) == BUDGET for config in configs)
-    assert all(any(study.concerns(c.model_dump(), claim.id) for c in configs) for claim in study.claims) or (
-        preset == "quick"
-    )
-    main = [config for config in configs if config.group == "main"]
-    by_method = {}
-    for config in main:
-        by_method.setdefault((config.network, key(config.model_dump())), set()).add(config.seed)
-    assert len({frozenset(seeds) for seeds in by_method.values()}) == 1  # the same seeds for all
-    if preset == "full":
-        assert len(by_method) == 2 * len(methods())
-        assert all(len(seeds) == 10 for seeds in by_method.values())
-    assert study.label(configs[0])
+def test_places_change_what_they_say(folder, tmp_path):
+    at = {place: placed(tiny(folder, TransferConfig, place=place)) for place in PLACES}
+    source = at["source"][0]
+    assert {place for place, (_, units) in at.items() if units != 1} == {"units"}
+    assert at["network"][0].network == "cnn"
+    assert at["few"][0].n_train < source.n_train < at["many"][0].n_train
+    assert at["many"][0].max_steps == 2 * source.max_steps
+    config = tiny(folder, TransferConfig, place="units", method="jacobian 1 eigen", max_steps=3)
+    output = run(config, tmp_path)
+    assert [row["setting"] for row in output.records[0]["trials"]] == list(output.arrays["weight"])
+    assert "error" not in output.records[0]  # nothing is tested
+
+
+def test_sizes_are_tuned_and_tested_alone(folder, tmp_path):
+    (record,) = run(tiny(folder, SizesConfig, max_steps=3), tmp_path).records
+    assert 0 <= record["error"] <= 1
+    assert "corruptions" not in record
+
+
+@pytest.mark.parametrize(("preset", "most"), [("quick", 250), ("full", 700)])
+def test_plans_give_every_method_the_same_seeds_and_budget(preset, most):
+    configs = study.plan(preset, 0)
+    assert len(configs) <= most
+    assert all(len(config.knob) == 4 for config in configs)
+    for part in {config.part for config in configs}:
+        seeds = {}
+        for config in configs:
+            if config.part == part:
+                key = config.model_dump(exclude={"seed"})
+                seeds.setdefault(repr(key), set()).add(config.seed)
+        assert len({frozenset(some) for some in seeds.values()}) == 1
+
+
+def test_labels_leave_out_what_is_usual():
+    assert study.label(CompareConfig(seed=3)) == "compare: seed=3"
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(ValidationError, match="constant 1"):
-        GeneralizationConfig(seed=0, method="jacobian", p=2.0, normalized=True)
-    with pytest.raises(ValidationError):
-        GeneralizationConfig(seed=0, method="ridge")
-
-
-def test_other_powers_take_the_nearest_values():
-    config = GeneralizationConfig(seed=0, method="jacobian", p=0.5)
-    assert settings_of(config) == settings_of(GeneralizationConfig(seed=0, **jacobian(2 / 3)))
-    assert key(config.model_dump()) == "jacobian 0.5 eigen"
-
-
-def test_methods_keep_their_looks():
-    words = [
-        "nothing",
-        "weight_decay",
-        "normalized_nuclear_norm",
-        "overparameterized 2",
-        "jacobian 2",
-        "jacobian 1 eigen",
-    ]
-    styles = method_styles(look(word) for word in words)
-    assert len({(style.colour, style.marker) for style in styles.values()}) == len(words)
+    with pytest.raises(ValidationError, match="method must be"):
+        CompareConfig(seed=0, method="ridge")
 
 
 @pytest.mark.slow
 def test_figures_of_made_up_runs(folder, tmp_path):
-    template = run(tiny(folder), tmp_path).records[0]
-    runs = []
-    for config in plan("full", 0):
-        if config.seed >= 5:
-            continue
-        shift = 0.01 * math.sin(config.seed + 0.1 * len(key(config.model_dump())))
-        trials = [
-            {**row, "setting": w} for row, w in zip(template["trials"], settings_of(config), strict=True)
-        ]
-        records = [{**template, "trials": trials, "accuracy": 0.8 + shift}]
-        if config.group == "cost":
-            records = [
-                {
-                    "method": word_of(m),
-                    "seconds_per_step": 1e-3,
-                    "times": 1.5,
-                }
-                for m in methods()
-            ]
-        hash_ = config_hash("generalization", 1, config)
-        runs.append(Run("generalization", hash_, config.model_dump(mode="json"), records))
-    figures = study.figures(runs)
-    names = "accuracy likelihood predictions properties sparse-against-frobenius corruption truncation "
-    names += "sizes weights cost"
+    output = run(tiny(folder), tmp_path)
+    made = runs(study, world, "quick")
+    for one in made:
+        if one.config["part"] == "compare":
+            one.records[0] = output.records[0] | one.records[0]
+            one.arrays.update(output.arrays)
+        if one.config["part"] == "transfer":
+            trials = one.records[0]["trials"]
+            one.arrays["weight"] = np.array([row["setting"] for row in trials])
+            one.arrays["cross_entropy"] = np.array([row["cross_entropy"] for row in trials])
+    figures = study.figures(made)
+    names = "sizes accuracy likelihood temperature corruption truncation properties weights cost"
     assert [figure.id for figure in figures] == names.split()
-    assert all(figure.caption and (figure.panels or figure.table) for figure in figures)
-    assert len(figures[2].table.rows) == 2 * len(methods())
+    assert all(figure.caption and figure.panels and figure.data for figure in figures)
     assert study.figures([]) == []
-    assert len(study.judge(runs)) == len(study.claims)
 
 
 def test_the_first_layer_is_the_division_by_the_units():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from overt.problems import ImageSet, ImageSplit, image_classification
+from overt.problems import ImageSet, image_classification
 from overt.problems.fetch import DataUnavailableError
-from overt.problems.images import permute_pixels, scramble_phases
 from overt.studies.base import Skip
-from overt.studies.generalization.config import GeneralizationConfig
-from overt.studies.generalization.methods import Trial
 from overt.studies.shared.classifiers import make_classifier, prepared
+
+if TYPE_CHECKING:
+    from overt.studies.generalization.settings import TunedConfig
+    from overt.studies.generalization.trials import Trial
 
 
 class Units(nn.Module):
@@ -28,15 +29,27 @@ class Units(nn.Module):
 
 
 class Data:
-    """The images of a run, and how raw ones are brought to what the network sees."""
+    """The images of a run, and how raw ones are brought to what the network sees.
 
-    def __init__(self, config: GeneralizationConfig) -> None:
-        raw = _split(config)
+    With ``units`` the pixels are multiplied by them, and every network begins with the division.
+    """
+
+    def __init__(self, config: TunedConfig, units: float = 1.0) -> None:
+        try:
+            raw = image_classification(
+                config.source,
+                n_train=config.n_train,
+                n_validation=config.n_validation,
+                n_test=config.n_test,
+                seed=config.seed,
+            )
+        except DataUnavailableError as error:
+            raise Skip(str(error)) from None
         scaled, self.mean, self.std = prepared(raw)
-        self.units = config.units
+        self.units, self.seed = units, config.seed
         self.raw_test = raw.test
         self.train, self.validation, self.test = (
-            ImageSet(part.images * self.units, part.labels)
+            ImageSet(part.images * units, part.labels)
             for part in (scaled.train, scaled.validation, scaled.test)
         )
         self.shape, self.classes = tuple(self.train.images.shape[1:]), raw.classes
@@ -45,26 +58,7 @@ class Data:
         """Raw images as the network takes them."""
         return (raw - self.mean) / self.std * self.units
 
-
-def build(config: GeneralizationConfig, data: Data, one: Trial) -> nn.Sequential:
-    """The untrained network of a trial; all methods of one seed begin with the same draws."""
-    layers = make_classifier(one.network, shape=data.shape, classes=data.classes, seed=config.seed)
-    return nn.Sequential(Units(config.units), *layers)
-
-
-@lru_cache(maxsize=2)
-def _read(source: str, n_train: int, n_validation: int, n_test: int, seed: int) -> ImageSplit:
-    """The images, kept for the next runs of the same seed; nothing changes them in place."""
-    return image_classification(source, n_train=n_train, n_validation=n_validation, n_test=n_test, seed=seed)
-
-
-def _split(config: GeneralizationConfig) -> ImageSplit:
-    try:
-        split = _read(config.source, config.n_train, config.n_validation, config.n_test, config.seed)
-    except DataUnavailableError as error:
-        raise Skip(str(error)) from None
-    if config.view == "plain":
-        return split
-    change = permute_pixels if config.view == "permuted" else scramble_phases
-    train, validation, test = (change(part, seed=0) for part in (split.train, split.validation, split.test))
-    return ImageSplit(train, validation, test, split.classes, split.name)
+    def build(self, one: Trial) -> nn.Sequential:
+        """The untrained network of a trial; all methods of one seed begin with the same draws."""
+        layers = make_classifier(one.network, shape=self.shape, classes=self.classes, seed=self.seed)
+        return nn.Sequential(Units(self.units), *layers)

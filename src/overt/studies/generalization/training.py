@@ -1,68 +1,71 @@
-"""Making one run: every setting is trained, validation chooses, the chosen network is tested once."""
+"""Every setting of a method is trained, validation chooses, the chosen network is tested once."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from overt import functional as F
 from overt.measures import compress, measure
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.generalization.config import GeneralizationConfig
 from overt.studies.generalization.corruptions import corrupted
-from overt.studies.generalization.cost import cost
-from overt.studies.generalization.data import Data, build
-from overt.studies.generalization.methods import settings_of, trial
-from overt.studies.shared.classifiers import (
-    collapsed,
-    evaluate,
-    fit,
-    logits_of,
-    score,
-    temperature,
-)
+from overt.studies.generalization.data import Data
+from overt.studies.generalization.trials import trial
+from overt.studies.shared.classifiers import collapsed, evaluate, fit, logits_of, score, temperature
 from overt.training.checkpoint import load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from overt.studies.generalization.settings import TunedConfig
 
 RANKS = (1, 2, 4, 8, 16, 32)
 MEASURED = 128  # validation images that M is an average over
 SCORED = 2000  # test images for corruption and truncation
 
 
-def execute(config: GeneralizationConfig, context: RunContext) -> RunOutput:
-    """Make the run that a configuration describes."""
-    if config.group == "cost":
-        return cost(config, context)
+def run(config: TunedConfig, context: RunContext, *, properties: bool = True) -> RunOutput:
+    """Tune and test; with ``properties`` also say what the chosen network is like."""
     data = Data(config)
-    trials, models = [], []
-    for place, setting in enumerate(settings_of(config)):
-        model, row = _trained(config, data, setting, place, context)
-        trials.append(row)
-        models.append(model)
+    trials, models = tuned(config, data, context)
     by_accuracy = min(range(len(trials)), key=lambda i: (-trials[i]["accuracy"], trials[i]["cross_entropy"]))
     by_likelihood = min(range(len(trials)), key=lambda i: trials[i]["cross_entropy"])
     context.progress("testing the chosen network")
+    best = models[by_accuracy]
     record = {
+        "status": "diverged" if all(row["status"] == "diverged" for row in trials) else "trained",
         "trials": trials,
         "chosen": trials[by_accuracy]["setting"],
         "chosen_by_likelihood": trials[by_likelihood]["setting"],
-        "seconds_per_step": trials[by_accuracy]["seconds_per_step"],
-        **_tested(models[by_accuracy], models[by_likelihood], data),
-        **_sensitivity(models[by_accuracy], data),
-        **_robustness(models[by_accuracy], data),
-        **_compressibility(models[by_accuracy], data),
+        **_tested(best, models[by_likelihood], data),
     }
-    return RunOutput([record])
+    if not properties:
+        return RunOutput([record])
+    record |= _sensitivity(best, data) | _robustness(best, data) | _compressibility(best, data)
+    kept = [row["kept"] for row in record["truncations"]]
+    return RunOutput([record], {"rank": np.array(RANKS, dtype=np.float64), "kept": np.array(kept)})
+
+
+def tuned(
+    config: TunedConfig, data: Data, context: RunContext
+) -> tuple[list[dict[str, Any]], list[nn.Sequential]]:
+    """The scores on validation of each setting, and the trained networks."""
+    trials, models = [], []
+    for place, setting in enumerate(config.knob):
+        model, row = _trained(config, data, setting, place, context)
+        trials.append(row)
+        models.append(model)
+    return trials, models
 
 
 def _trained(
-    config: GeneralizationConfig, data: Data, setting: float, place: int, context: RunContext
+    config: TunedConfig, data: Data, setting: float, place: int, context: RunContext
 ) -> tuple[nn.Sequential, dict[str, Any]]:
     """A trained network and its scores on validation; read from the run's folder if it is there already."""
     one = trial(config, setting)
-    model = build(config, data, one)
+    model = data.build(one)
     done = Path(context.directory) / f"trained-{place}"
     if done.is_file():
         tensors, row = load_checkpoint(done)
@@ -101,13 +104,11 @@ def _tested(best: nn.Sequential, likeliest: nn.Sequential, data: Data) -> dict[s
     t = temperature(logits_of(likeliest, data.validation.images), data.validation.labels)
     cooled = score(logits.double() / t, data.test.labels)
     return {
-        "accuracy": found.accuracy,
-        "margin": found.margin,
+        "error": 1 - found.accuracy,
         "cross_entropy": other.cross_entropy,
         "calibration_error": other.calibration_error,
         "temperature": t,
         "scaled_cross_entropy": cooled.cross_entropy,
-        "scaled_calibration_error": cooled.calibration_error,
     }
 
 
@@ -140,7 +141,6 @@ def _layers(model: nn.Sequential) -> nn.Sequential:
 def _robustness(model: nn.Sequential, data: Data) -> dict[str, Any]:
     """Accuracy on the first test images under each corruption, and the mean of them."""
     raw, labels = data.raw_test.images[:SCORED], data.raw_test.labels[:SCORED]
-    clean = float((logits_of(model, data.seen(raw)).argmax(1) == labels).double().mean())
     rows: list[dict[str, Any]] = [
         {
             "corruption": name,
@@ -153,9 +153,8 @@ def _robustness(model: nn.Sequential, data: Data) -> dict[str, Any]:
     noise = [float(row["accuracy"]) for row in rows if row["corruption"] == "noise"]
     return {
         "corruptions": rows,
-        "clean_accuracy": clean,
-        "noise_accuracy": sum(noise) / len(noise),
-        "corrupted_accuracy": sum(by_kind) / len(by_kind),
+        "noise_error": 1 - sum(noise) / len(noise),
+        "corrupted_error": 1 - sum(by_kind) / len(by_kind),
     }
 
 
@@ -176,4 +175,4 @@ def _compressibility(model: nn.Sequential, data: Data) -> dict[str, Any]:
                 "parameters": sum(p.numel() for p in small.parameters()),
             }
         )
-    return {"truncations": rows, "kept": sum(row["kept"] for row in rows) / len(rows)}
+    return {"truncations": rows, "lost": 1 - sum(row["kept"] for row in rows) / len(rows)}
