@@ -180,9 +180,10 @@ def test_the_twin_says_how_well_the_gap_is_known_without_the_seed() -> None:
 def test_figures() -> None:
     runs = zoo_runs(seeds=2, **{OURS: truthful})
     figures = {figure.id: figure for figure in study.figures(runs)}
-    assert list(figures) == ["ranking", "families", "axes", "environments", "criteria", "formulas", "zoo"]
+    assert list(figures) == ["ranking", "axes", "environments", "criteria", "formulas", "zoo"]
     assert figures["ranking"].data[0]["measure"] in (OURS, TWIN)
-    assert len(figures["families"].panels) == len(figures["environments"].panels) == 2
+    assert len(figures["ranking"].panels) == 3  # all networks, and each family
+    assert len(figures["environments"].panels) == 2
     table = figures["criteria"].table
     assert table is not None
     assert len(table.rows) == len(MEASURES) + 1

@@ -64,8 +64,7 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     if board is not None:
         psi = board.granulated(board.names)
         makers = [
-            partial(_of, ranking, board, psi, twins(runs)),
-            families,
+            partial(ranking, board, psi, twins(runs)),
             partial(_of, axes, board, psi),
             partial(_of, environments, board),
             partial(_of, criteria, board, psi),
@@ -91,64 +90,36 @@ def _by_value(samples: dict[str, Sample]) -> list[str]:
     )
 
 
-def ranking(board: Board, psi: dict[str, Sample], twin: Board | None) -> Figure | None:
-    """Ψ of every measure, with its interval."""
+def ranking(board: Board, psi: dict[str, Sample], twin: Board | None, runs: Sequence[Run]) -> Figure | None:
+    """Ψ of every measure over all networks, and of the main ones in each family."""
     samples = dict(psi)
     if twin is not None:
         samples |= twin.granulated([TWIN])
-    rows, data = [], list[dict[str, Cell]]()
-    for name in _by_value(samples):
-        estimate = samples[name].estimate(TITLES[name])
-        group = GROUPS[name]
-        rows.append(
-            Interval(TITLES[name], estimate.value, estimate.low, estimate.high, note=group, method=group)
-        )
-        data.append({"measure": name, "title": TITLES[name], "group": group, **columns(estimate, "psi")})
-    if not rows:
-        return None
+    groups = {"all networks": (samples, _by_value(samples))}
+    for family in board.zoo.family_names:
+        own = board_of(runs, family)
+        if own is not None:
+            groups[FAMILY_WORDS.get(family, family)] = (own.granulated(MAIN), list(MAIN))
     title = "How measures rank the generalization gap: granulated coefficient Ψ"
+    panels, data = list[str](), list[dict[str, Cell]]()
+    for panel, (found, names) in groups.items():
+        rows = []
+        for name in names:
+            one, group = found[name].estimate(TITLES[name]), GROUPS[name]
+            rows.append(Interval(TITLES[name], one.value, one.low, one.high, note=group, method=group))
+            data.append({"networks": panel, "measure": name, "group": group, **columns(one, "psi")})
+        if rows:
+            id_, chance = f"ranking-{len(panels)}", (0.0, "chance")
+            panels.append(
+                interval_chart(rows, title=title, panel=panel, x_label="Ψ", reference=chance, id=id_)
+            )
     caption = (
         f"{_setting(board)}Ψ is the mean over hyperparameters of Kendall's τ among networks that differ in "
         "that hyperparameter alone (Jiang et al. 2020): 1 is a perfect ranking, 0 what chance gives. The gap "
         "of the twin, the same network with another seed and other images, shows how well a measure can rank "
         "without knowing the seed and the images."
     )
-    svg = interval_chart(
-        rows, title=title, x_label="granulated Kendall coefficient Ψ", reference=(0.0, "chance"), id="ranking"
-    )
-    return Figure("ranking", title, caption, svg=svg, data=data)
-
-
-def families(runs: Sequence[Run]) -> Figure | None:
-    """Ψ of the main measures in each family."""
-    panels, data = [], list[dict[str, Cell]]()
-    title = "The same by family of networks"
-    for family in distinct(select(runs, {}), "family"):
-        board = board_of(runs, family)
-        if board is None:
-            continue
-        psi = board.granulated(MAIN)
-        rows = []
-        for name in MAIN:
-            estimate = psi[name].estimate(TITLES[name])
-            rows.append(
-                Interval(TITLES[name], estimate.value, estimate.low, estimate.high, method=GROUPS[name])
-            )
-            data.append({"family": family, "measure": name, **columns(estimate, "psi")})
-        panels.append(
-            interval_chart(
-                rows,
-                title=title,
-                panel=FAMILY_WORDS.get(family, family),
-                x_label="Ψ",
-                reference=(0.0, "chance"),
-                id=f"families-{family}",
-            )
-        )
-    if not panels:
-        return None
-    caption = f"{ABOUT}Ψ as above, with 95 % bootstrap intervals over the networks of each family."
-    return Figure("families", title, caption, svg=panels, data=data)
+    return Figure("ranking", title, caption, svg=panels, data=data) if panels else None
 
 
 def axes(board: Board, psi: dict[str, Sample]) -> Figure | None:
