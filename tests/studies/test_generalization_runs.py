@@ -231,7 +231,7 @@ def test_places_change_what_they_say(folder, tmp_path):
     assert {place for place, (_, units) in at.items() if units != 1} == {"units"}
     assert at["network"][0].network == "cnn"
     assert at["few"][0].n_train < source.n_train < at["many"][0].n_train
-    assert at["many"][0].max_steps == 2 * source.max_steps
+    assert {one.max_steps for one, _ in at.values()} == {source.max_steps}
     config = tiny(folder, TransferConfig, place="units", method="jacobian 1 eigen", max_steps=3)
     output = run(config, tmp_path)
     assert [row["setting"] for row in output.records[0]["trials"]] == list(output.arrays["weight"])
@@ -280,7 +280,7 @@ def test_figures_of_made_up_runs(folder, tmp_path):
             one.arrays["weight"] = np.array([row["setting"] for row in trials])
             one.arrays["cross_entropy"] = np.array([row["cross_entropy"] for row in trials])
     figures = study.figures(made)
-    names = "sizes accuracy likelihood temperature corruption truncation properties weights cost"
+    names = "accuracy likelihood temperature corruption truncation properties sizes weights cost"
     assert [figure.id for figure in figures] == names.split()
     assert all(figure.caption and figure.panels and figure.data for figure in figures)
     assert study.figures([]) == []

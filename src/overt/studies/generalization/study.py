@@ -9,6 +9,6 @@ from overt.studies.part import StudyOfParts
 study = StudyOfParts(
     "generalization",
     "Do explicit spectral penalties generalize? Images, equal tuning, one test",
-    [Sizes(), Compare(), Transfer(), Cost()],
+    [Compare(), Sizes(), Transfer(), Cost()],
     version=2,
 )

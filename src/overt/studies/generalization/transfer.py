@@ -30,9 +30,9 @@ class TransferConfig(TunedConfig):
     Attributes
     ----------
     place : str
-        What differs from the source, which has the network, images and steps of the other fields: a
-        convolutional network; a fifth of the images; ten times the images and twice the steps; or pixels a
-        hundred times larger, of which the network's first layer takes the factor away again.
+        What differs from the source, which has the network and images of the other fields: a convolutional
+        network; a fifth of the images; ten times the images; or pixels a hundred times larger, of which the
+        network's first layer takes the factor away again.
     """
 
     part: Literal["transfer"] = "transfer"
@@ -44,7 +44,7 @@ def placed(config: TransferConfig) -> tuple[TransferConfig, float]:
     changes: dict[str, dict[str, Any]] = {
         "network": {"network": "cnn", "widths": ()},
         "few": {"n_train": max(10, config.n_train // 5)},
-        "many": {"n_train": 10 * config.n_train, "max_steps": 2 * config.max_steps},
+        "many": {"n_train": 10 * config.n_train},
     }
     units = 100.0 if config.place == "units" else 1.0
     return config.model_copy(update=changes.get(config.place, {})), units
