@@ -10,7 +10,7 @@ import numpy as np
 
 from overt.studies import Run
 from overt.studies.predict.measures import MEASURES
-from overt.studies.predict.zoo import PredictConfig
+from overt.studies.predict.settings import PredictConfig
 
 LEVELS: dict[str, tuple[Any, ...]] = {
     "depth": (1, 3),

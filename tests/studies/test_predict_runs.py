@@ -17,8 +17,9 @@ from overt.studies import Run, RunContext, RunOutput, Skip
 from overt.studies.predict import study
 from overt.studies.predict.board import AXES, RANDOM, TWIN, board_of, twins
 from overt.studies.predict.measures import MEASURES
+from overt.studies.predict.settings import PredictConfig
 from overt.studies.predict.training import load, pooled
-from overt.studies.predict.zoo import FAMILIES, OURS, PredictConfig
+from overt.studies.predict.zoo import FAMILIES, OURS
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from overt.problems import DataUnavailableError, ImageSet, ImageSplit, image_cla
 from overt.studies.base import RunContext, RunOutput, Skip
 from overt.studies.predict.measures import values_of
 from overt.studies.predict.quantities import Quantities, quantities
+from overt.studies.predict.settings import PredictConfig
 from overt.studies.shared.classifiers import (
     Network,
     OfWeights,
@@ -22,9 +23,6 @@ from overt.studies.shared.classifiers import (
     make_classifier,
     prepared,
 )
-
-if TYPE_CHECKING:
-    from overt.studies.predict.zoo import PredictConfig
 
 __all__ = ["load", "pooled", "run"]
 
