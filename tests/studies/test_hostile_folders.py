@@ -161,8 +161,12 @@ def test_folders_nested_without_end_are_one_line(made, tmp_path):
         Store.create(folder)
     shutil.move(deep, folder / "runs" / "tiny-0123456789ab")
     (folder / "scratch").rmdir()
-    with pytest.raises(StoreError, match=r"nested|too long"):
+    if sys.version_info >= (3, 13):  # removes folders of any depth
         Store.create(folder).clean()
+        assert not (folder / "runs" / "tiny-0123456789ab").exists()
+    else:
+        with pytest.raises(StoreError, match=r"nested|too long"):
+            Store.create(folder).clean()
     while (folder / "runs" / "tiny-0123456789ab" / "d").exists():  # pytest cannot remove it either
         shutil.move(folder / "runs" / "tiny-0123456789ab" / "d", tmp_path / "next")
         (folder / "runs" / "tiny-0123456789ab").rmdir()
