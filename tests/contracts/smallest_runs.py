@@ -15,7 +15,7 @@ TINY = {"n": 8, "rank": 1, "n_observed": 40, "max_steps": 20}
 IMAGES = "a folder of small pictures"
 SMALLEST: dict[str, dict[str, Any]] = {
     "story": {"part": "methods", "method": "depth 3", **TINY},
-    "arora2019": {"group": "completion", "depth": 2, **TINY},
+    "arora2019": {"part": "depths", "method": "depth 2", **TINY},
     "razin2020": {"group": "entry", "depth": 2, "loss_target": 1e-2},
     "zhao2022": {"part": "methods", "method": "penalty", **TINY},
     "li2021": {
