@@ -16,7 +16,7 @@ IMAGES = "a folder of small pictures"
 SMALLEST: dict[str, dict[str, Any]] = {
     "story": {"part": "methods", "method": "depth 3", **TINY},
     "arora2019": {"part": "depths", "method": "depth 2", **TINY},
-    "razin2020": {"group": "entry", "depth": 2, "loss_target": 1e-2},
+    "razin2020": {"part": "growth", "depth": 2, "loss_target": 1e-5},
     "zhao2022": {"part": "methods", "method": "penalty", **TINY},
     "li2021": {
         "group": "path",
