@@ -19,9 +19,8 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "razin2020": {"part": "growth", "depth": 2, "loss_target": 1e-5},
     "zhao2022": {"part": "methods", "method": "penalty", **TINY},
     "li2021": {
-        "group": "path",
-        "depth": 1,
-        "weights": (0.1,),
+        "part": "path",
+        "number": 2,
         "n": 4,
         "rank": 2,
         "n_observed": 16,

@@ -1,4 +1,4 @@
-"""Making one run: a flow among the greedy algorithm's critical points, or one weight of a penalty."""
+"""What is measured of a flow, and of a penalty's path, among the greedy algorithm's critical points."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from overt import SpectralPenalty
 from overt import functional as F
 from overt.models import DeepLinear
+from overt.penalties import SpectralPenalty
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.li2021.config import Li2021Config
+from overt.studies.li2021.flows import FlowsConfig, InstanceConfig
 from overt.studies.li2021.glrl import CriticalPoint, critical_points
+from overt.studies.shared.penalized import scale_of
+from overt.studies.shared.recovery import refit_record
+from overt.studies.shared.stationarity import relative_gradient
 from overt.training import Stopping, train
 from overt.training.gradient_flow import gradient_flow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from overt.studies.li2021.path import PathConfig
+
     Array = NDArray[np.float64]
 
 _END = 1e15  # a time that no flow comes near: it ends by its loss or its steps
-_FLOOR = 1e-3  # the learning rate on the path falls to this part of itself
 
 
-def execute(config: Li2021Config, context: RunContext) -> RunOutput:
-    """Make the run that a configuration describes."""
+def instance(config: InstanceConfig) -> tuple[CompletionProblem, list[CriticalPoint], dict[str, Any]]:
+    """The problem, its critical points, and what is recorded of them."""
     problem = matrix_completion(
         (config.n, config.n),
         rank=config.rank,
@@ -38,111 +42,104 @@ def execute(config: Li2021Config, context: RunContext) -> RunOutput:
         condition_number=config.condition_number or None,
     )
     points = critical_points(problem, config.rank, epsilon=config.epsilon)
-    record: dict[str, Any] = {
+    record = {
         "critical_losses": [point.loss for point in points],
         "critical_gradients": [point.gradient for point in points],
         "critical_errors": [problem.error(point.W) for point in points],
     }
-    run = _flow if config.group == "flow" else _penalized
-    return run(config, context, problem, points, record)
+    return problem, points, record
 
 
-def _flow(
-    config: Li2021Config,
-    context: RunContext,
-    problem: CompletionProblem,
-    points: list[CriticalPoint],
-    record: dict[str, Any],
-) -> RunOutput:
+def follow(config: FlowsConfig, context: RunContext) -> RunOutput:
+    """Gradient flow, and how near it comes to each point."""
+    problem, points, record = instance(config)
+    sizes = (config.n,) * (config.depth + 1)
     model = DeepLinear(
-        (config.n,) * (config.depth + 1),
-        init=config.init,
-        scale=config.init_scale,
-        seed=config.seed,
-        dtype=torch.float64,
+        sizes, init=config.init, scale=config.init_scale, seed=config.seed, dtype=torch.float64
     )
 
     def watch(t: float, model: nn.Module) -> Array:  # noqa: ARG001
         assert isinstance(model, DeepLinear)
         with torch.no_grad():
             W = model.product()
-            s = F.singular_values(W)
-            rank = F.effective_rank(singular_values=s)
-        return np.concatenate([s.numpy(), [float(rank)], distances(W, points), [problem.error(W)]])
+            return np.concatenate([F.singular_values(W).numpy(), distances(W, points)])
 
-    initial = float(problem.y.square().mean())
     flow = gradient_flow(
         model,
         problem,
         _END,
         fractions=(0.5, 1.0),
         record=watch,
-        until_loss=config.until * initial,
+        until_loss=config.until * float(problem.y.square().mean()),
         rtol=config.rtol,
         max_steps=config.max_steps,
     )
     context.progress(flow.message)
     rows, n, rank = np.asarray(flow.records), config.n, config.rank
-    times, losses, to = np.asarray(flow.times), np.asarray(flow.losses), rows[:, n + 1 : n + 1 + rank]
+    times, losses, to = np.asarray(flow.times), np.asarray(flow.losses), rows[:, n:]
     nearest = to.argmin(axis=0)
+    record |= refit_record(model.product().detach(), problem)
     record |= {
         "status": {"loss": "converged", "end": "budget"}.get(flow.status, flow.status),
         "message": flow.message,
         "steps": flow.n_steps,
-        "error": float(rows[-1, -1]),
-        "effective_rank": float(rows[-1, n]),
         "excess": float(rows[-1, rank] / rows[-1, 0]),
         "distances": to.min(axis=0).tolist(),
         "nearest_times": times[nearest].tolist(),
         "nearest_losses": losses[nearest].tolist(),
-        "next_values": [float(rows[at, r + 1] / rows[at, r]) for r, at in enumerate(nearest)],
         "plateaus": [plateau(times, losses, point.loss, config.near) for point in points[:-1]],
     }
-    arrays = {
-        "time": times,
-        "loss": losses,
-        "singular_values": rows[:, : rank + 3],
-        "effective_rank": rows[:, n],
-        "distances": to,
-    }
+    arrays = {"time": times, "loss": losses, "singular_values": rows[:, : min(rank + 3, n)], "distances": to}
     return RunOutput([record], arrays)
 
 
-def _penalized(
-    config: Li2021Config,
-    context: RunContext,
-    problem: CompletionProblem,
-    points: list[CriticalPoint],
-    record: dict[str, Any],
-) -> RunOutput:
+def climb(config: PathConfig, context: RunContext) -> RunOutput:
+    """Adam at depth 1, at one weight after another, the smallest first; one record for each."""
+    problem, points, shared = instance(config)
     model = DeepLinear((config.n, config.n), scale=config.init_scale, seed=config.seed, dtype=torch.float64)
-    rows = []
-    for number, weight in enumerate(sorted(config.weights)):
+    rows, size = [], scale_of(problem)
+    for number, weight in enumerate(config.weights):
+        penalty = None
+        if weight > 0:
+            penalty = SpectralPenalty(
+                model,
+                config.functional,
+                of="product",
+                weight=weight,
+                norm_floor=0.1 * size,
+                norm_cap=1.2 * size,
+            )
         result = train(
             model,
             problem,
-            optimizer=config.optimizer,
+            optimizer="adam",
             lr=config.lr,
-            penalty=SpectralPenalty(model, config.functional, of="product", weight=weight),
-            lr_schedule=lambda step: _FLOOR ** (step / config.max_steps),
+            penalty=penalty,
+            lr_schedule=lambda step: max(0.0, 1 - step / config.max_steps),
             max_steps=config.max_steps,
+            tolerance=1e-14,
             stopping=Stopping(stall_steps=config.max_steps),
             checkpoint=context.directory / f"run-{number}.safetensors",
         )
-        s = F.singular_values(result.W)
-        context.progress(f"weight {weight:g}, effective rank {float(F.effective_rank(result.W)):.2f}")
+        W, s = result.W, F.singular_values(result.W)
+        context.progress(f"weight {weight:g}, effective rank {float(F.effective_rank(W)):.2f}")
+        left = relative_gradient(
+            W,
+            problem.loss,
+            None if penalty is None else penalty.penalty,
+            unit=float(problem.y.square().mean()),
+        )
         row = {
             "weight": weight,
             "status": result.status,
             "steps": result.steps,
-            "error": problem.error(result.W),
-            "loss": float(problem.loss(result.W)),
+            "loss": float(problem.loss(W)),
+            "relative_gradient": left,
             "effective_rank": float(F.effective_rank(singular_values=s)),
-            "rank": int((s > 1e-2 * s[0]).sum()),
-            "singular_values": s[: config.rank + 3].tolist(),
-            "distances": distances(result.W, points).tolist(),
+            "numerical_rank": int((s > 1e-2 * s[0]).sum()),
+            "distances": distances(W, points).tolist(),
         }
-        rows.append(record | row)
+        rows.append(shared | refit_record(W, problem) | row)
     return RunOutput(rows)
 
 
