@@ -48,6 +48,11 @@ class PathConfig(InstanceConfig):
     max_steps: int = Field(default=3_000, ge=1)
 
     @property
+    def weight(self) -> float:
+        """The largest of the path; 0 without a penalty."""
+        return max(self.weights)
+
+    @property
     def weights(self) -> list[float]:
         """In the order of training."""
         if self.method == "weight 0":
