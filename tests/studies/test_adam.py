@@ -280,8 +280,13 @@ def test_runs_that_were_stopped_are_no_evidence():
     stopped = changed(slow, status=lambda c: "budget" if slow(c)["recovery_step"] is None else "converged")
     found = outcomes(study, made(stopped))
     assert {one for one in ("D1", "D3", "D6", "D7", "D9", "D11") if found[one] == "supported"} == {
-        "D1", "D3", "D6", "D7", "D9", "D11"
-    }  # fmt: skip
+        "D1",
+        "D3",
+        "D6",
+        "D7",
+        "D9",
+        "D11",
+    }
     far = made(changed(adaptive, status="budget", relative_gradient=0.5))
     assert outcomes(study, far)["D8"] == "undecided"
 

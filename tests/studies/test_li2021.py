@@ -12,9 +12,10 @@ from overt.problems import CompletionProblem, matrix_completion
 from overt.studies import RunContext
 from overt.studies.li2021 import study
 from overt.studies.li2021.among import plateau
-from overt.studies.li2021.flows import SCALES, FlowsConfig
+from overt.studies.li2021.flows import SCALES
 from overt.studies.li2021.glrl import critical_points
-from overt.studies.li2021.path import PathConfig, climbs, farthest
+from overt.studies.li2021.path import climbs, farthest
+from overt.studies.li2021.settings import FlowsConfig, PathConfig
 
 TINY = {"n": 6, "rank": 2, "n_observed": 30, "condition_number": 4.0, "seed": 0}
 

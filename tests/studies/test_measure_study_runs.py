@@ -15,10 +15,10 @@ from overt.problems import ImageSet, ImageSplit
 from overt.studies import RunContext, Skip
 from overt.studies.measure import linear_models, pictures
 from overt.studies.measure.alignment import AlignmentConfig
-from overt.studies.measure.collapse import CollapseConfig
 from overt.studies.measure.factors import USUAL, FactorsConfig
 from overt.studies.measure.moments import recorded_steps
 from overt.studies.measure.networks import build, count_parameters
+from overt.studies.measure.settings import CollapseConfig
 from overt.studies.measure.study import study
 from overt.studies.measure.training import _aligned, train_to_loss
 from overt.studies.runs.overrides import apply

@@ -11,10 +11,12 @@ from worlds import outcomes, run, runs
 
 from overt.studies import Claim, RunContext, RunOutput, StudyConfig, registry
 from overt.studies.claims.assess import Stored, assess
-from overt.studies.claims.quantities import Median, MissingRunsError, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, MissingRunsError, Share
 from overt.studies.claims.verdict_rules import Bar, Decision, FunctionRule, Rule, above, below, between
 from overt.studies.part import Grid, Part, StudyOfParts
-from overt.studies.plots import Curve, Dots, Heat, Lines, Panel, Paths
+from overt.studies.paths import Curve, Paths
+from overt.studies.plots import Dots, Heat, Lines, Panel
 from overt.studies.runs.plans import Plan, load_plans, save_plan
 
 STUDIES = [one for one in map(registry.get, registry.names()) if isinstance(one, StudyOfParts)]

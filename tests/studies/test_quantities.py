@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overt.studies import Run
+from overt.studies.claims.comparisons import Difference, Ratio
 from overt.studies.claims.quantities import (
-    Difference,
     Median,
     MissingRunsError,
     MixedSettingsError,
     PerSeed,
-    Ratio,
     Share,
     select,
 )
@@ -256,7 +255,13 @@ def test_recovered(error, expected):
 
 @pytest.mark.parametrize(
     ("rank", "yes", "no"),
-    [(4.0, "holds", "fails"), (9.0, "holds", "holds"), (9.5, "open", "holds"), (11.0, "fails", "holds")],
+    [
+        (4.0, "holds", "fails"),
+        (8.9, "holds", "fails"),
+        (9.0, "open", "open"),
+        (9.5, "open", "holds"),
+        (11.0, "fails", "holds"),
+    ],
 )
 def test_felt_and_unfelt(rank, yes, no):
     some = [run(seed, record={"effective_rank": 10.0}, weight=0.0) for seed in range(6)]

@@ -16,11 +16,10 @@ from overt.studies.razin2020.flow import Target, gradient_flow
 from overt.studies.razin2020.growth import GrowthConfig
 from overt.studies.razin2020.perturbed import PerturbedConfig
 from overt.studies.razin2020.ranks import cp_residual, tensor_rank
-from overt.studies.razin2020.steps import StepsConfig
+from overt.studies.razin2020.settings import FUNCTIONALS, SMOOTH, StepsConfig, WhichConfig
 from overt.studies.razin2020.study import study
 from overt.studies.razin2020.tensors import TensorsConfig
 from overt.studies.razin2020.two_by_two import NORMS, bound, network
-from overt.studies.razin2020.which import FUNCTIONALS, SMOOTH, WhichConfig
 from overt.studies.runs.records import dump_lines, load_lines
 from overt.training import train
 

@@ -58,20 +58,35 @@ YES = {**{f"Z{i}": "reproduced" for i in range(1, 9)}, "Z9": "supported"}
         ("Z2", {"effective_rank": 17.0}, "inconclusive"),
         ("Z3", {"effective_rank": lambda c: 2.0 if getattr(c, "weight", 0) > 0 else 17.0}, "not reproduced"),
         ("Z4", {"raw_error": 0.1}, "not reproduced"),
-        ("Z4", {"raw_error": lambda c: 0.005 if getattr(c, "method", "") == "depth 3" else 0.045},
-         "not reproduced"),
-        ("Z5", {"raw_error": lambda c: 0.9 if getattr(c, "method", "") == "penalty" else 0.3},
-         "not reproduced"),
+        (
+            "Z4",
+            {"raw_error": lambda c: 0.005 if getattr(c, "method", "") == "depth 3" else 0.045},
+            "not reproduced",
+        ),
+        (
+            "Z5",
+            {"raw_error": lambda c: 0.9 if getattr(c, "method", "") == "penalty" else 0.3},
+            "not reproduced",
+        ),
         ("Z6", {"error": lambda c: 0.8 if getattr(c, "penalty", "") == OURS else 0.3}, "not reproduced"),
-        ("Z7", {"raw_error": lambda c: 0.005 if getattr(c, "activation", "") == "relu" else 0.01},
-         "not reproduced"),
-        ("Z8", {"test_rmse": lambda c: 0.938 if getattr(c, "arm", "") == "penalty" else 0.932},
-         "not reproduced"),
-        ("Z8", {"test_rmse": lambda c: 0.934 if getattr(c, "arm", "") == "penalty" else 0.932},
-         "not reproduced"),  # no better than the biases
+        (
+            "Z7",
+            {"raw_error": lambda c: 0.005 if getattr(c, "activation", "") == "relu" else 0.01},
+            "not reproduced",
+        ),
+        (
+            "Z8",
+            {"test_rmse": lambda c: 0.938 if getattr(c, "arm", "") == "penalty" else 0.932},
+            "not reproduced",
+        ),
+        (
+            "Z8",
+            {"test_rmse": lambda c: 0.934 if getattr(c, "arm", "") == "penalty" else 0.932},
+            "not reproduced",
+        ),  # no better than the biases
         ("Z9", {"test_rmse": lambda c: 0.931 if getattr(c, "arm", "") == "penalty" else 0.930}, "refuted"),
     ],
-)  # fmt: skip
+)
 def test_verdicts(claim, record, expected):
     assert outcomes(study, runs(study, changed(paper, **record)))[claim] == expected
 

@@ -10,21 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from overt._utils.checks import is_number
 from overt.studies.base import Estimate, Run
 from overt.studies.claims.numbers import columns, seeds, short
-from overt.studies.claims.quantities import MissingRunsError, Quantity, Setting, select
-from overt.studies.claims.statistics import Span, median_of_spans
+from overt.studies.claims.quantities import MissingRunsError, Quantity, Setting
 from overt.studies.report.figures import Cell, Figure, format_number
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from overt.studies.part import Part
-    from overt.studies.report.charts import Series
 
-__all__ = ["Curve", "Dots", "Heat", "Lines", "Panel", "Paths"]
+__all__ = ["Dots", "Heat", "Lines", "Panel", "caption_of", "finite", "sortable"]
 
 Words = Mapping[Any, str]
 
@@ -113,12 +108,12 @@ class _Plot:
         return {**fields, "quantity": panel.title, **columns(one.estimate, "value"), "n": one.estimate.n}
 
     def _caption(self, runs: Sequence[Run]) -> str:
-        return " ".join(filter(None, (self.caption, _shared(runs), _spread(runs))))
+        return caption_of(self.caption, runs)
 
     def _say(self, value: Any) -> str:
         if value in self.words:
             return self.words[value]
-        return short(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+        return short(value) if is_number(value) else str(value)
 
     def _word(self, name: str, value: Any) -> str:
         said = self._say(value)
@@ -154,7 +149,7 @@ class Lines(_Plot):
         for value in dict.fromkeys(one.fields.get(self.by) for one in settings):
             some = [one for one in settings if one.fields.get(self.by) == value]
             middle, low, high = (
-                [_finite(getattr(one.estimate, end)) for one in some] for end in ("value", "low", "high")
+                [finite(getattr(one.estimate, end)) for one in some] for end in ("value", "low", "high")
             )
             label = self._word(self.by, value) if self.by else panel.title
             lines.append(Series(label, [float(one.fields[self.x]) for one in some], middle, low, high))
@@ -234,7 +229,7 @@ class Heat(_Plot):
         from overt.studies.report.charts import heat_map
 
         rows = list(dict.fromkeys(one.fields[self.row] for one in settings))
-        cols = sorted(dict.fromkeys(one.fields[self.col] for one in settings), key=_sortable)
+        cols = sorted(dict.fromkeys(one.fields[self.col] for one in settings), key=sortable)
         found = {(one.fields[self.row], one.fields[self.col]): one.estimate.value for one in settings}
         values = [[found.get((row, col), math.nan) for col in cols] for row in rows]
         return heat_map(
@@ -253,125 +248,11 @@ class Heat(_Plot):
         )
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One drawing of `Paths`: an array of the runs over another.
-
-    Attributes
-    ----------
-    y : str
-        The name of the array.
-    name : str
-        Over the drawing.
-    where : mapping
-        The settings of the runs.
-    log : bool
-    """
-
-    y: str
-    name: str
-    where: Mapping[str, Any] = field(default_factory=dict)
-    log: bool = False
-
-
-@dataclass(frozen=True)
-class Paths:
-    """What runs recorded on their way: the median over seeds, one line for each value of a setting.
-
-    Each run's path is interpolated at common places, evenly spaced in log x. A line ends where fewer than
-    half of its runs go on.
-
-    Attributes
-    ----------
-    id, title, claim, caption, words
-        As of the other plots.
-    curves : tuple of Curve
-    x : str
-        The name of the array that they are drawn over; values that are not positive are left out.
-    by : str
-        The setting.
-    x_label : str
-    """
-
-    id: str
-    title: str
-    curves: tuple[Curve, ...]
-    x: str = "step"
-    by: str = ""
-    x_label: str = ""
-    claim: str = ""
-    caption: str = ""
-    words: Words = field(default_factory=dict)
-
-    def __call__(self, part: Part[Any], runs: Sequence[Run]) -> Figure | None:
-        """The figure of a part's stored runs; None where there are none for it."""
-        from overt.studies.report.charts import line_chart
-
-        own, data, svg = part.own(runs), list[dict[str, Cell]](), list[str]()
-        for number, curve in enumerate(self.curves):
-            some = [run for run in select(own, curve.where) if {self.x, curve.y} <= set(run.arrays)]
-            lines = [
-                line
-                for value in sorted({run.config.get(self.by) for run in some}, key=_sortable)
-                if (line := self._line(curve, value, select(some, {self.by: value}), data)) is not None
-            ]
-            if lines:
-                svg.append(
-                    line_chart(
-                        lines,
-                        title=self.title,
-                        panel=curve.name,
-                        x_label=self.x_label or self.x,
-                        y_label=curve.name,
-                        log_x=True,
-                        log_y=curve.log,
-                        id=f"{self.id}-{number}",
-                    )
-                )
-        if not svg:
-            return None
-        made = [run for run in own if not run.skipped]
-        caption = " ".join(filter(None, (self.caption, _shared(made), _spread(made))))
-        return Figure(self.id, self.title, caption, svg=svg, data=data)
-
-    def _line(
-        self, curve: Curve, value: Any, runs: Sequence[Run], data: list[dict[str, Cell]]
-    ) -> Series | None:
-        from overt.studies.report.charts import Series
-
-        paths = [_path(run, self.x, curve.y) for run in runs]
-        paths = [path for path in paths if len(path) > 1]
-        if not paths:
-            return None
-        last = float(np.median([path[-1, 0] for path in paths]))
-        grid = np.geomspace(min(path[0, 0] for path in paths), last, 24)
-        table = [np.interp(np.log(grid), np.log(p[:, 0]), p[:, 1], right=math.nan) for p in paths]
-        found = [
-            median_of_spans([Span.of(float(y)) for y in column if math.isfinite(y)])
-            for column in np.stack(table).T
-        ]
-        said = self.words.get(value, f"{self.by.replace('_', ' ')} {value}" if self.by else curve.name)
-        label = str(value) if isinstance(value, str) and value not in self.words else said
-        for x, one in zip(grid, found, strict=True):
-            row: dict[str, Cell] = {"line": label, "quantity": curve.name, self.x: float(x)}
-            data.append(row | columns(one, "value"))
-        ends = ([_finite(getattr(one, end)) for one in found] for end in ("value", "low", "high"))
-        middle, low, high = ends
-        return Series(label, grid.tolist(), middle, low, high)
-
-
-def _path(run: Run, x: str, y: str) -> NDArray[np.float64]:
-    """The points of a run with a positive x, in order."""
-    path = np.column_stack([np.asarray(run.arrays[name], dtype=np.float64) for name in (x, y)])
-    kept = path[(path[:, 0] > 0) & np.isfinite(path).all(1)]
-    return kept[np.argsort(kept[:, 0], kind="stable")]
-
-
-def _sortable(value: Any) -> tuple[int, float, str]:
+def sortable(value: Any) -> tuple[int, float, str]:
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -381,9 +262,14 @@ def _clipped(
     """Value and ends; an open end is at the axis' own."""
     least, most = limits or (-math.inf, math.inf)
     low, high = (
-        _finite(None if end is None else min(max(end, least), most)) for end in (estimate.low, estimate.high)
+        finite(None if end is None else min(max(end, least), most)) for end in (estimate.low, estimate.high)
     )
     return min(max(estimate.value, least), most), low, high
+
+
+def caption_of(words: str, runs: Sequence[Run]) -> str:
+    """A caption with the settings that all runs share, the number of seeds, and what ranges are."""
+    return " ".join(filter(None, (words, _shared(runs), _spread(runs))))
 
 
 def _spread(runs: Sequence[Run]) -> str:
@@ -397,8 +283,6 @@ def _shared(runs: Sequence[Run]) -> str:
         name: runs[0].config[name] for name in names if len({repr(run.config.get(name)) for run in runs}) == 1
     }
     said = [
-        f"{name.replace('_', ' ')} {format_number(value)}"
-        for name, value in same.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        f"{name.replace('_', ' ')} {format_number(value)}" for name, value in same.items() if is_number(value)
     ]
     return f"All runs: {', '.join(said)}." if said else ""

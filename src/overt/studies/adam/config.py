@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from overt.studies.base import StudyConfig
-from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.vocabulary import recovered
 from overt.studies.fields import check_instance
 from overt.studies.plots import Panel

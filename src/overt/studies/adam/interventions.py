@@ -18,7 +18,8 @@ from overt.studies.adam.config import (
     times_as_long,
 )
 from overt.studies.base import Claim, RunContext, RunOutput
-from overt.studies.claims.quantities import Difference, Median
+from overt.studies.claims.comparisons import Difference
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots

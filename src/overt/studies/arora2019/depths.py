@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Bar, Rule, above, below
 from overt.studies.claims.vocabulary import fitted, recovered
 from overt.studies.fields import check_instance

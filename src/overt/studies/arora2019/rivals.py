@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from overt.studies.arora2019.depths import DEEP, DEPTHS, FIT
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, below
 from overt.studies.claims.vocabulary import RECOVERED, ended, fitted, recovered
 from overt.studies.fields import check_instance

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from overt.studies.arora2019.depths import DEPTHS, PAPER
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Difference, Median, Ratio, Share, Value
+from overt.studies.claims.comparisons import Difference, Ratio
+from overt.studies.claims.quantities import Median, Share, Value
 from overt.studies.claims.verdict_rules import Bar, Rule, above, below, between
 from overt.studies.claims.vocabulary import fitted, recovered
 from overt.studies.fields import check_instance

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from overt import functional as F
 from overt.linalg import Factored
 from overt.models import DeepLinear
-from overt.studies.arora2019.flow import FlowConfig
+from overt.studies.arora2019.settings import FlowConfig
 from overt.studies.arora2019.training import Problem, network
 from overt.studies.base import RunContext, RunOutput
 from overt.training.gradient_flow import Flow, gradient_flow, singular_value_velocity

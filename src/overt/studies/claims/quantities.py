@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "Difference",
     "Median",
     "MissingRunsError",
     "MixedSettingsError",
     "PerSeed",
     "Quantity",
-    "Ratio",
     "Setting",
     "Share",
+    "alternatives",
+    "matches",
     "select",
+    "worded",
 ]
 
 Ended = Callable[[Run], bool]
 Value = str | Callable[[Run], Any]
 Where = Mapping[str, Any]
 FREE = frozenset({"seed", "exclusive"})  # fields in which repetitions of a run may differ
-SMALLEST = 1e-16  # an exact recovery has an error of rounding size; zero would make a ratio infinite
 
 
 class MissingRunsError(LookupError):
@@ -58,10 +58,11 @@ class Setting:
 def select(runs: Iterable[Run], where: Where) -> list[Run]:
     """The runs that were made with these settings; a tuple stands for any of its values."""
     made = (run for run in runs if not run.skipped and run.records)
-    return [run for run in made if all(_matches(run.config.get(k), v) for k, v in where.items())]
+    return [run for run in made if all(matches(run.config.get(k), v) for k, v in where.items())]
 
 
-def _matches(value: Any, wanted: Any) -> bool:
+def matches(value: Any, wanted: Any) -> bool:
+    """Whether a value is the wanted one, or one of a tuple of them."""
     return any(map(value.__eq__, wanted)) if isinstance(wanted, tuple) else bool(value == wanted)
 
 
@@ -119,7 +120,7 @@ class Quantity:
         found = []
         for values in self._combinations(chosen):
             some = [run for run in chosen if all(run.config.get(k) == v for k, v in values.items())]
-            said = ", ".join(f"{_name(k)} {_plain(v)}" for k, v in values.items())
+            said = ", ".join(f"{worded(k)} {_plain(v)}" for k, v in values.items())
             label = f"{self.label}, {said}" if said else self.label
             found.append(Setting(values, replace(self.estimate(some, ended), label=label)))
         return found
@@ -140,7 +141,7 @@ class Quantity:
 
     def selects(self, config: Where) -> bool:
         """Whether it needs the run of a configuration."""
-        return all(_matches(config.get(name), wanted) for name, wanted in self.where.items())
+        return all(matches(config.get(name), wanted) for name, wanted in self.where.items())
 
     def estimate(self, runs: Sequence[Run], ended: Ended) -> Estimate:
         """The estimate of one setting, at the best of the tuned values."""
@@ -227,7 +228,7 @@ class Quantity:
             needed = [_plain(one) for one in (wanted if isinstance(wanted, tuple) else (wanted,))]
             if there and not set(needed) & set(there):
                 lacking.append(
-                    f"it is about {_name(name)} {', '.join(needed)}; the runs have {', '.join(there)}"
+                    f"it is about {worded(name)} {', '.join(needed)}; the runs have {', '.join(there)}"
                 )
         if not lacking and self.only is not None and select(runs, where):
             lacking.append(f"no run {_meaning(self.only)}")
@@ -238,10 +239,10 @@ class Quantity:
     def words(self) -> str:
         """What it is, as a rule says it."""
         parts = [f"the {self.statistic} of {self.label}" if self.statistic else self.label]
-        parts += [f"{_name(k)} {_alternatives(v)}" for k, v in self.where.items()]
+        parts += [f"{worded(k)} {alternatives(v)}" for k, v in self.where.items()]
         parts += [f"over the runs that {_meaning(self.only)}"] if self.only else []
-        parts += [f"each {' and '.join(map(_name, self.each))}"] if self.each else []
-        parts += [f"at the best {' and '.join(map(_name, self.tuned))}"] if self.tuned else []
+        parts += [f"each {' and '.join(map(worded, self.each))}"] if self.each else []
+        parts += [f"at the best {' and '.join(map(worded, self.tuned))}"] if self.tuned else []
         return parts[0] + (f" ({', '.join(parts[1:])})" if parts[1:] else "")
 
 
@@ -311,115 +312,6 @@ class Share(Quantity):
         return super().words.replace("the share of ", "the share of runs ", 1)
 
 
-@dataclass(frozen=True)
-class _Paired(Quantity):
-    """A comparison of two arms, seed by seed.
-
-    A run of the first arm that diverged has the worst number; one of the second is no evidence, whatever it
-    would have been. So name the arm that a claim speaks for first, and ask for a small ratio or difference.
-
-    Attributes
-    ----------
-    of_, over : mapping
-        The settings of the first arm and of the one it is compared with, besides ``where``.
-    baseline : str or callable, optional
-        The number of the second arm, where it is another one.
-    """
-
-    of_: Where = field(default_factory=dict)
-    over: Where = field(default_factory=dict)
-    baseline: Value | None = None
-
-    def chosen(self, runs: Iterable[Run]) -> list[Run]:
-        return [run for run in super().chosen(runs) if self._in(run, self.of_) or self._in(run, self.over)]
-
-    def selects(self, config: Where) -> bool:
-        inside = any(all(_matches(config.get(k), v) for k, v in arm.items()) for arm in (self.of_, self.over))
-        return super().selects(config) and inside
-
-    def settings(self, runs: Sequence[Run], ended: Ended) -> list[Setting]:
-        some = super().chosen(runs)
-        for arm in (self.of_, self.over):
-            if not any(self._in(run, arm) for run in some):
-                raise MissingRunsError(self._lacking(some or runs, {**({} if some else self.where), **arm}))
-        return super().settings(runs, ended)
-
-    def estimate(self, runs: Sequence[Run], ended: Ended) -> Estimate:
-        first = self._best([run for run in runs if self._in(run, self.of_)], ended, self.value)
-        second = self._best([run for run in runs if self._in(run, self.over)], ended, self.baseline)
-        if not first or set(first) != set(second):
-            raise MissingRunsError(f"the arms of a comparison have other seeds ({self.label})")
-        unknown = Span(self.least, math.inf, math.inf)
-        pairs = {seed: (first[seed], second[seed]) for seed in first}
-        return self.of(
-            {seed: self.compared(a, unknown if math.isinf(b.low) else b) for seed, (a, b) in pairs.items()}
-        )
-
-    def _best(self, runs: Sequence[Run], ended: Ended, value: Any) -> dict[int, Span]:
-        one = Median(
-            self.value if value is None else value,
-            self.label,
-            tuned=self.tuned,
-            least=self.least,
-            over_time=self.over_time,
-            budget=self.budget,
-        )
-        return one.best(runs, ended)
-
-    @staticmethod
-    def _in(run: Run, arm: Where) -> bool:
-        return all(_matches(run.config.get(k), v) for k, v in arm.items())
-
-    def compared(self, first: Span, second: Span) -> Span:
-        """One seed's comparison."""
-        raise NotImplementedError
-
-    @property
-    def words(self) -> str:
-        arms = [
-            ", ".join(f"{_name(k)} {_alternatives(v)}" for k, v in arm.items())
-            for arm in (self.of_, self.over)
-        ]
-        sides = f"{arms[0]} against {arms[1]}" if any(arms) else ""
-        said = super().words
-        return f"{said}, {sides}" if sides else said
-
-
-@dataclass(frozen=True)
-class Ratio(_Paired):
-    """The median over seeds of the first arm's number over the second's."""
-
-    statistic: ClassVar[str] = "median ratio"
-
-    def compared(self, first: Span, second: Span) -> Span:
-        a, b = first.held(SMALLEST), second.held(SMALLEST)
-        return Span(
-            _over(a.low, b.high, 0.0), _over(a.value, b.value, math.nan), _over(a.high, b.low, math.inf)
-        )
-
-
-@dataclass(frozen=True)
-class Difference(_Paired):
-    """The median over seeds of the first arm's number less the second's."""
-
-    statistic: ClassVar[str] = "median difference"
-
-    def compared(self, first: Span, second: Span) -> Span:
-        return Span(
-            _less(first.low, second.high, -math.inf),
-            _less(first.value, second.value, math.nan),
-            _less(first.high, second.low, math.inf),
-        )
-
-
-def _over(a: float, b: float, unknown: float) -> float:
-    return unknown if math.isinf(a) and math.isinf(b) else a / b
-
-
-def _less(a: float, b: float, unknown: float) -> float:
-    return unknown if math.isinf(a) and math.isinf(b) and a * b > 0 else a - b
-
-
 def _number(value: Any) -> float:
     """A recorded number; infinity for None and NaN, which are what a diverged run leaves."""
     return math.inf if value is None or math.isnan(value) else float(value)
@@ -445,7 +337,8 @@ def _hashable(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else repr(value)
 
 
-def _alternatives(value: Any) -> str:
+def alternatives(value: Any) -> str:
+    """A wanted value in words."""
     return " or ".join(map(_plain, value)) if isinstance(value, tuple) else _plain(value)
 
 
@@ -453,7 +346,8 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def _name(field_: str) -> str:
+def worded(field_: str) -> str:
+    """The name of a field in words."""
     return field_.replace("_", " ")
 
 

@@ -13,7 +13,8 @@ import math
 from typing import Any
 
 from overt.studies.base import Run
-from overt.studies.claims.quantities import Ratio, Where
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Where
 from overt.studies.claims.verdict_rules import Bar, above, below
 
 __all__ = ["FELT", "RECOVERED", "STATIONARY", "ended", "felt", "fitted", "recovered", "unfelt"]

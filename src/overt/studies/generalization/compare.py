@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from overt.studies.base import Claim, RunContext, RunOutput
-from overt.studies.claims.quantities import Difference, Median
+from overt.studies.claims.comparisons import Difference
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import FunctionRule, Rule, below
 from overt.studies.generalization.methods import METHODS
 from overt.studies.generalization.settings import CAPTION, SMALL, SMALL_NETWORKS, WORDS, TunedConfig
 from overt.studies.generalization.sparse import sparse_is_better
 from overt.studies.part import Grid, Part
-from overt.studies.plots import Curve, Dots, Heat, Panel, Paths
+from overt.studies.paths import Curve, Paths
+from overt.studies.plots import Dots, Heat, Panel
 
 JACOBIAN = ("jacobian 2", "jacobian 1 eigen")
 """They stand for their kind, the classical one and the package's default; named before the runs."""

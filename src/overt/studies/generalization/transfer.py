@@ -11,7 +11,7 @@ from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.generalization.methods import METHODS
 from overt.studies.generalization.settings import SMALL, TunedConfig
 from overt.studies.part import Grid, Part
-from overt.studies.plots import Curve, Paths
+from overt.studies.paths import Curve, Paths
 
 PLAIN, NORMALIZED = "jacobian 1 eigen", "jacobian 1 eigen normalized"
 PLACES = {

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from overt._utils.checks import check_integer
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import ended, fitted
 from overt.studies.gunasekar2018.separable import NETWORKS, OWN, PENALTIES, STILL

@@ -8,11 +8,13 @@ from pydantic import Field, model_validator
 
 from overt._utils.checks import check_integer
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, below, between
 from overt.studies.claims.vocabulary import ended
 from overt.studies.part import Grid, Part
-from overt.studies.plots import Curve, Dots, Panel, Paths
+from overt.studies.paths import Curve, Paths
+from overt.studies.plots import Dots, Panel
 
 if TYPE_CHECKING:
     from overt.studies.gunasekar2018.classification import SeparableProblem

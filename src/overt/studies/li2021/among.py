@@ -13,8 +13,8 @@ from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput
-from overt.studies.li2021.flows import FlowsConfig, InstanceConfig
 from overt.studies.li2021.glrl import CriticalPoint, critical_points
+from overt.studies.li2021.settings import FlowsConfig, InstanceConfig
 from overt.studies.shared.penalized import scale_of
 from overt.studies.shared.recovery import refit_record
 from overt.studies.shared.stationarity import relative_gradient
@@ -24,7 +24,7 @@ from overt.training.gradient_flow import gradient_flow
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from overt.studies.li2021.path import PathConfig
+    from overt.studies.li2021.settings import PathConfig
 
     Array = NDArray[np.float64]
 

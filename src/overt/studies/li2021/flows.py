@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
-
-from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio, Share, Value
+from overt.studies.base import Claim, Run, RunContext, RunOutput
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, Share, Value
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import recovered
-from overt.studies.fields import check_instance
+from overt.studies.li2021.settings import FlowsConfig
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Lines, Panel
 
@@ -24,55 +23,6 @@ PAPER = "Li, Luo & Lyu 2021, arXiv 2012.09839"
 SCALES = {2: (1e-12, 1e-6, 1e-3, 1e-1), 3: (1e-5, 1e-3, 1e-1), 4: (1e-4, 1e-3, 1e-1)}
 LARGEST, PRACTICAL = 1e-1, 1e-3
 NEAR = 0.05  # a relative distance at which a flow has come to a critical point
-
-
-class InstanceConfig(StudyConfig):
-    """The completion of an n×n matrix.
-
-    Attributes
-    ----------
-    condition_number : float
-        The true singular values are a geometric sequence from this to 1; 0 for a product of two Gaussian
-        factors, whose values are close to each other: a flow from 1e-14 is then still far from the limit.
-    epsilon : float
-        Size of a new direction in the greedy algorithm.
-    """
-
-    n: int = Field(default=20, ge=2)
-    rank: int = Field(default=3, ge=2)
-    n_observed: int = Field(default=240, ge=1)
-    condition_number: float = Field(default=9.0, ge=0)
-    epsilon: float = Field(default=1e-6, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _possible(self) -> InstanceConfig:
-        check_instance(self.n, self.rank, self.n_observed)
-        return self
-
-
-class FlowsConfig(InstanceConfig):
-    """One gradient flow.
-
-    Attributes
-    ----------
-    depth, init, init_scale
-        Layers, how they start, and the standard deviation of the product's entries at the start.
-    until : float
-        The flow ends at a loss of ``until`` × the initial one.
-    rtol, max_steps
-        Relative tolerance of the flow's solver, and its budget.
-    near : float
-        The loss counts as on a plateau within this relative distance of a critical point's loss.
-    """
-
-    part: Literal["flows"] = "flows"
-    depth: int = Field(default=2, ge=2)
-    init: Literal["gaussian", "orthogonal", "identity", "balanced"] = "balanced"
-    init_scale: float = Field(default=1e-3, gt=0)
-    until: float = Field(default=1e-6, gt=0, lt=1)
-    rtol: float = Field(default=1e-9, gt=0, lt=1)
-    max_steps: int = Field(default=20_000, ge=1)
-    near: float = Field(default=0.05, gt=0, lt=1)
 
 
 def passes(run: Run) -> bool:

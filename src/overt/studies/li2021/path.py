@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput
-from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import STATIONARY
-from overt.studies.li2021.flows import InstanceConfig
+from overt.studies.li2021.settings import PathConfig
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Panel
 
@@ -20,45 +19,6 @@ if TYPE_CHECKING:
     from overt.studies.report.figures import Cell, Figure
 
 PATH, ZERO = {"method": "path"}, {"method": "weight 0"}
-
-
-class PathConfig(InstanceConfig):
-    """Adam on the matrix itself with a penalty, trained at one weight after another, the smallest first.
-
-    Attributes
-    ----------
-    method : str
-        "path", or "weight 0": the same training once, without the penalty.
-    smallest, largest, number
-        The weights of the path, log-spaced.
-    functional : str
-        Its norm is kept from below and above, as scale-invariant functionals need.
-    init_scale, lr, max_steps
-        Of the training at each weight, whose rate falls to zero.
-    """
-
-    part: Literal["path"] = "path"
-    method: Literal["path", "weight 0"] = "path"
-    smallest: float = Field(default=3e-3, gt=0)
-    largest: float = Field(default=3.0, gt=0)
-    number: int = Field(default=12, ge=2)
-    functional: Literal["normalized_nuclear_norm", "effective_rank"] = "normalized_nuclear_norm"
-    init_scale: float = Field(default=1e-3, gt=0)
-    lr: float = Field(default=1e-2, gt=0)
-    max_steps: int = Field(default=3_000, ge=1)
-
-    @property
-    def weight(self) -> float:
-        """The largest of the path; 0 without a penalty."""
-        return max(self.weights)
-
-    @property
-    def weights(self) -> list[float]:
-        """In the order of training."""
-        if self.method == "weight 0":
-            return [0.0]
-        step = (self.largest / self.smallest) ** (1 / (self.number - 1))
-        return [self.smallest * step**k for k in range(self.number)]
 
 
 def settled(run: Run) -> list[dict[str, Any]]:

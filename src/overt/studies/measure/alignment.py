@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput
-from overt.studies.claims.quantities import Difference, Median, PerSeed
+from overt.studies.claims.comparisons import Difference
+from overt.studies.claims.quantities import Median, PerSeed
 from overt.studies.claims.verdict_rules import Rule, above, below
-from overt.studies.measure.images import CAPTION, ImagesConfig, execute, reached
+from overt.studies.measure.images import CAPTION, ImagesConfig, reached
 from overt.studies.measure.pictures_of_runs import sensitivities
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Panel
@@ -185,7 +186,9 @@ class Alignment(Part[AlignmentConfig]):
 
     def execute(self, config: AlignmentConfig, context: RunContext) -> RunOutput:
         """Train and measure."""
-        return execute(config, context)
+        from overt.studies.measure.training import run
+
+        return run(config, context)
 
     def ended(self, run: Run) -> bool:
         """Whether the run came to the training loss."""

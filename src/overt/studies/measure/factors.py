@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput
-from overt.studies.claims.quantities import Median, Ratio
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, below, between
-from overt.studies.measure.images import CAPTION, ImagesConfig, execute, reached
+from overt.studies.measure.images import CAPTION, ImagesConfig, reached
 from overt.studies.part import Grid, Part
-from overt.studies.plots import Curve, Dots, Panel, Paths
+from overt.studies.paths import Curve, Paths
+from overt.studies.plots import Dots, Panel
 
 ARORA = "Arora, Cohen, Hu & Luo 2019, arXiv 1905.13655"
 USUAL: dict[str, Any] = {"depth": 3, "scale": 1.0, "width": 64, "lr": 0.1, "batch_size": 100}
@@ -158,7 +160,9 @@ class Factors(Part[FactorsConfig]):
 
     def execute(self, config: FactorsConfig, context: RunContext) -> RunOutput:
         """Train and measure."""
-        return execute(config, context)
+        from overt.studies.measure.training import run
+
+        return run(config, context)
 
     def ended(self, run: Run) -> bool:
         """Whether the run came to the training loss."""

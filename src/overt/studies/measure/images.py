@@ -1,4 +1,4 @@
-"""What the parts on images share: their settings, and the making of one run."""
+"""What the parts on images share: their settings, and when a run has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from overt._utils.checks import check_integer, message
-from overt.studies.base import Run, RunContext, RunOutput, StudyConfig
+from overt.studies.base import Run, StudyConfig
 
 CAPTION = (
     "Fashion-MNIST averaged to 14×14, trained by SGD to a given cross-entropy, measured on held-out images."
@@ -94,10 +94,3 @@ class ImagesConfig(StudyConfig):
 def reached(run: Run) -> bool:
     """Whether the run came to the training loss at which networks are compared, or diverged."""
     return bool(run.records[0]["status"] != "budget")
-
-
-def execute(config: ImagesConfig, context: RunContext) -> RunOutput:
-    """Train one network and measure it along the way."""
-    from overt.studies.measure.training import run
-
-    return run(config, context)

@@ -16,8 +16,8 @@ from overt.linalg import orthonormal_basis
 from overt.measures import measure
 from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
 from overt.studies.base import RunOutput
-from overt.studies.measure.collapse import CollapseConfig
 from overt.studies.measure.moments import recorded_steps
+from overt.studies.measure.settings import CollapseConfig
 
 __all__ = ["run"]
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Difference, Median, Ratio, Share
+from overt.studies.claims.comparisons import Difference, Ratio
+from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import fitted
 from overt.studies.fields import OptimizerName, check_instance

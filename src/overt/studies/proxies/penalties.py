@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput
-from overt.studies.claims.quantities import Median, Ratio
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import RECOVERED, ended, recovered
 from overt.studies.part import Grid, Part

@@ -39,7 +39,7 @@ class Recovery:
         if state.step < self.next:
             return False
         self.next = state.step + max(25, state.step // 8)
-        s = torch.linalg.svdvals(state.W)
+        s = F.singular_values(state.W)
         right = gap_rank(s, len(self.problem.y), self.problem.shape) == self.rank  # else it cannot
         if not (right and refit_record(state.W, self.problem)["error"] <= RECOVERED):
             self.step = None

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from overt.studies.base import RunContext
-    from overt.studies.razin2020.steps import StepsConfig
+    from overt.studies.razin2020.settings import StepsConfig
 
 Square = tuple[float, float, float, float]  # row by row
 ONE: Square = (1.0, 0.0, 0.0, 1.0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio
+from overt.studies.base import Claim, Run, RunContext, RunOutput
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, above, below, between
 from overt.studies.claims.vocabulary import fitted
 from overt.studies.part import Grid, Part
+from overt.studies.razin2020.settings import FlowConfig
 
 if TYPE_CHECKING:
     from overt.studies.report.figures import Figure
@@ -22,37 +22,6 @@ SLACK = 1e-3  # of the bound: the solver's accuracy
 DEPTHS = (2, 3, 4)
 POSITIVE = {"determinant": "positive"}
 NEGATIVE = {"determinant": "negative"}
-
-
-class EntriesConfig(StudyConfig):
-    """A deep linear network on the 2×2 problem.
-
-    Attributes
-    ----------
-    depth : int
-    determinant : str
-        Sign of the end-to-end determinant at the start.
-    init, init_scale : str, float
-        How layers start (see ``overt.DeepLinear``), and the standard deviation of end-to-end entries.
-    upper, lower, corner : float
-        The observed entries w₁₂, w₂₁ and w₂₂.
-    """
-
-    depth: int = Field(default=3, ge=2)
-    determinant: Literal["positive", "negative"] = "positive"
-    init: Literal["balanced", "gaussian"] = "balanced"
-    init_scale: float = Field(default=1e-3, gt=0)
-    upper: float = 1.0
-    lower: float = 1.0
-    corner: float = 0.0
-
-
-class FlowConfig(EntriesConfig):
-    """The gradient flow's end and accuracy beside it."""
-
-    loss_target: float = Field(default=5e-7, gt=0, lt=0.1)
-    max_time: float = Field(default=1e14, gt=0)
-    rtol: float = Field(default=1e-6, gt=0, lt=1)
 
 
 class GrowthConfig(FlowConfig):

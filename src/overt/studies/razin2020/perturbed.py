@@ -13,7 +13,8 @@ from overt.studies.claims.quantities import Median, PerSeed
 from overt.studies.claims.verdict_rules import Rule, above, between
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Lines, Panel
-from overt.studies.razin2020.growth import DEPTHS, PAPER, FlowConfig
+from overt.studies.razin2020.growth import DEPTHS, PAPER
+from overt.studies.razin2020.settings import FlowConfig
 
 
 class PerturbedConfig(FlowConfig):

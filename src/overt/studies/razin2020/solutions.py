@@ -14,7 +14,7 @@ from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext, Skip
-from overt.studies.razin2020.which import FUNCTIONALS, SMOOTH, WhichConfig
+from overt.studies.razin2020.settings import FUNCTIONALS, SMOOTH, WhichConfig
 from overt.studies.shared.training_runs import how
 from overt.training import Stopping, train
 

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
-
-from pydantic import Field
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput
-from overt.studies.claims.quantities import Median, PerSeed, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, PerSeed, Share
 from overt.studies.claims.verdict_rules import Rule, above, below, between
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Lines, Panel
-from overt.studies.razin2020.growth import PAPER, EntriesConfig
+from overt.studies.razin2020.growth import PAPER
+from overt.studies.razin2020.settings import StepsConfig
 
 OWN = f"Own hypothesis; {PAPER}, section 4, where gradient descent stands for gradient flow"
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4)
 CROSSING = Median(
     "crossed_at", "time (steps × rate) of the crossing", {"depth": 2}, over_time=True, budget="time"
 )
-
-
-class StepsConfig(EntriesConfig):
-    """Gradient descent of rate ``lr`` on ℓ, for a time of ``horizon`` = steps × rate."""
-
-    part: Literal["steps"] = "steps"
-    lr: float = Field(default=1e-2, gt=0)
-    horizon: float = Field(default=300.0, gt=0)
 
 
 def crossed(run: Run) -> bool:

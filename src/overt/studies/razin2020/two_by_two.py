@@ -15,7 +15,7 @@ from overt.studies.base import RunContext, RunOutput
 from overt.studies.razin2020.flow import Floats, Path, Target, gradient_flow
 
 if TYPE_CHECKING:
-    from overt.studies.razin2020.growth import EntriesConfig, FlowConfig
+    from overt.studies.razin2020.settings import EntriesConfig, FlowConfig
 
 EARLY = 1e-2  # the loss at which growth starts to be counted
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, model_validator
-
-from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
+from overt.studies.base import Claim, Run, RunContext, RunOutput
 from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import fitted
-from overt.studies.fields import check_instance
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Lines, Panel
 from overt.studies.razin2020.growth import PAPER
+from overt.studies.razin2020.settings import FUNCTIONALS, SMOOTH, WhichConfig
 
 FIT = 1e-6  # a relative loss: residuals of 0.1 %, a tenth of what values may differ by
-SMOOTH = ("effective rank", "normalized nuclear norm", "nuclear norm")
-FUNCTIONALS = ("rank", *SMOOTH)
 JUDGED = {"n_observed": 160, "init_scale": 1e-5}
-
-
-class WhichConfig(StudyConfig):
-    """One network on an n×n matrix of a rank.
-
-    The seed's instance is the first of ``draws`` whose minimum nuclear norm is below the truth's by more
-    than ``apart``: elsewhere rank and norm have the same minimizer and cannot be told apart.
-    """
-
-    part: Literal["which"] = "which"
-    depth: int = Field(default=3, ge=2)
-    n: int = Field(default=20, ge=2)
-    rank: int = Field(default=2, ge=1)
-    n_observed: int = Field(default=160, ge=1)
-    draws: int = Field(default=200, ge=1)
-    apart: float = Field(default=0.01, ge=0, lt=1)
-    init_scale: float = Field(default=1e-5, gt=0)
-    lr: float = Field(default=1.0, gt=0)
-    max_steps: int = Field(default=20_000, ge=1)
-    descent_steps: int = Field(default=1_500, ge=1)
-
-    @model_validator(mode="after")
-    def _possible(self) -> WhichConfig:
-        check_instance(self.n, self.rank, self.n_observed)
-        return self
 
 
 def _excess(name: str) -> Median:

@@ -62,9 +62,17 @@ def completed(W: torch.Tensor, problem: CompletionProblem) -> dict[str, Any]:
 def model_of(problem: CompletionProblem, arm: Arm) -> DeepLinear:
     """The network of an arm."""
     setting = Penalized(
-        arm.functional, dict(arm.options), arm.weight, arm.optimizer, arm.lr, arm.depth, arm.activation,
-        arm.init_scale, arm.max_steps, arm.seed,
-    )  # fmt: skip
+        arm.functional,
+        dict(arm.options),
+        arm.weight,
+        arm.optimizer,
+        arm.lr,
+        arm.depth,
+        arm.activation,
+        arm.init_scale,
+        arm.max_steps,
+        arm.seed,
+    )
     return network(problem.shape, setting)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from overt.studies.base import Run, RunContext, RunOutput, Skip, StudyConfig
-from overt.studies.claims.quantities import Difference, Median
+from overt.studies.claims.comparisons import Difference
+from overt.studies.claims.quantities import Median
 from overt.studies.part import Part
 from overt.studies.plots import Dots, Panel
 

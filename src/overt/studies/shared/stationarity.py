@@ -13,6 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from overt import functional as F
+from overt.linalg.decompositions import thin_svd
+
 __all__ = ["relative_gradient"]
 
 Function = Callable[[Tensor], Tensor]
@@ -64,14 +67,14 @@ def relative_gradient(
         along = (pull + _gradient(penalty, torch.where(_rows(kept, W), W, 0.0)))[kept].norm()
         across = torch.where(kept, torch.zeros_like(sizes), _sizes(pull) - _sizes(push)).max()
     else:
-        U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+        U, S, Vh = thin_svd(W)
         rank = int((negligible * S[0] < S).sum())
         border = U @ (S.clamp_min(negligible * float(S[0]))[:, None] * Vh)
         push = _gradient(penalty, border)
         rest, slope = (_across(one, U[:, :rank], Vh[:rank]) for one in (pull, push))
         whole = pull + _gradient(penalty, U[:, :rank] @ (S[:rank, None] * Vh[:rank]))
         along = (whole - _across(whole, U[:, :rank], Vh[:rank])).norm()
-        across = torch.linalg.matrix_norm(rest, 2) - torch.linalg.matrix_norm(slope, 2)
+        across = F.spectral_norm(rest) - F.spectral_norm(slope)
     size = unit if penalty is None else float(penalty(W))
     left = float(along) + max(0.0, float(across))
     return left * float(W.norm()) / max(size, torch.finfo(W.dtype).tiny)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from overt.studies.base import Claim
-from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import RECOVERED, recovered
 from overt.studies.part import Grid

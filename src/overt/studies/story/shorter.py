@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from overt.studies.base import Claim
-from overt.studies.claims.quantities import Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Share
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import RECOVERED, felt, recovered
 from overt.studies.part import Grid

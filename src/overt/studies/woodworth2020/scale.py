@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.claims.vocabulary import fitted
 from overt.studies.part import Grid, Part

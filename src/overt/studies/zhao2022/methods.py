@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
-from overt.studies.claims.quantities import Median, Ratio, Share
+from overt.studies.claims.comparisons import Ratio
+from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, below
 from overt.studies.claims.vocabulary import ended, fitted, recovered
 from overt.studies.part import Grid, Part
