@@ -219,7 +219,7 @@ def test_list_counts_shipped_verdicts_and_names_changed_rules(overt, monkeypatch
     said = "shipped: 1 of 3 reproduced, 1 not reproduced, 1 supported (full, 2026-11-25, commit abababababab)"
     assert f"{said}; no longer asked: W0" in " ".join(out.split())
     (line,) = [line for line in out.splitlines() if line.startswith(changed.id)]
-    assert line.endswith("rule changed since")
+    assert "reproduced, rule changed" in line
 
 
 def test_a_narrow_terminal_has_one_line_a_claim_and_a_study(overt, folder, monkeypatch):

@@ -118,14 +118,13 @@ def print_study(
     for claim in study.claims:
         there = shipped.outcomes.get(claim.id, "–") if shipped else "–"
         here = last.outcomes.get(claim.id, "not run")
-        since = ("rule changed since", "yellow") if claim.id in changed else ("", "")
+        said = f"{there}, rule changed" if claim.id in changed else there
         lines.append(
             [
                 (claim.id, ""),
                 (claim.title, ""),
-                (there, _STYLES.get(there, "dim")),
+                (said, _STYLES.get(there, "dim")),
                 (here, _STYLES.get(here, "dim")),
-                since,
             ]
         )
     head, *rest = page.fitted(lines)
