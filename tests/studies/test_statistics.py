@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overt.studies.claims.statistics import bootstrap, paired_difference, paired_ratio, proportion
+from overt.studies.claims.statistics import bootstrap, proportion
 
 finite = st.floats(-1e6, 1e6)
 
@@ -78,26 +78,6 @@ def test_options_out_of_range_are_refused(options, name):
             bootstrap(values, **options)
 
 
-def test_pairing_sees_a_difference_that_the_spread_hides():
-    rng = np.random.default_rng(0)
-    base = rng.normal(scale=100, size=10)
-    e = paired_difference(base + 1, base, label="gain")
-    assert e.label == "gain"
-    assert e.low == pytest.approx(1)
-    assert e.high == pytest.approx(1)
-    with pytest.raises(ValueError, match="pair up"):
-        paired_difference([1.0], [1.0, 2.0])
-
-
-def test_the_interval_of_a_ratio_is_that_of_the_logarithms_mapped_back():
-    """Of two pairs it goes from one ratio to the other, with their geometric mean between."""
-    e = paired_ratio([2.0, 48.0], [2.0, 3.0], label="r", unit="s")
-    assert (e.low, e.value, e.high) == pytest.approx((1.0, 4.0, 16.0), rel=1e-12)
-    assert (e.label, e.unit, e.n, e.method) == ("r", "s", 2, "bootstrap")
-    one = paired_ratio([6.0], [3.0])
-    assert (one.value, one.low, one.high) == (pytest.approx(2.0), None, None)
-
-
 @pytest.mark.parametrize("confidence", [0.95, 0.8, 0.5])
 def test_the_interval_of_a_median_has_the_ends_of_the_binomial_distribution(confidence):
     """The median of a resample of 15 values is at most the j-th of them if 8 of 15 draws are."""
@@ -117,14 +97,6 @@ def test_the_defaults_are_those_of_the_docstring():
     plain = {"confidence": 0.95, "seed": 0, "method": "percentile", "resamples": 2000}
     assert bootstrap(values) == bootstrap(values, np.median, **plain)
     assert proportion(3, 7) == proportion(3, 7, confidence=0.95)
-
-
-def test_ratio_of_the_inverse_is_the_inverse():
-    a, b = [1.0, 2.0, 9.0], [3.0, 3.0, 3.0]
-    there, back = paired_ratio(a, b), paired_ratio(b, a)
-    assert there.value == pytest.approx(1 / back.value)
-    with pytest.raises(ValueError, match="positive"):
-        paired_ratio([0.0, 1.0], [1.0, 1.0])
 
 
 @given(st.integers(1, 60), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))

@@ -22,8 +22,6 @@ __all__ = [
     "Span",
     "bootstrap",
     "median_of_spans",
-    "paired_difference",
-    "paired_ratio",
     "proportion",
     "share_of_spans",
 ]
@@ -190,54 +188,6 @@ def bootstrap(
     return Estimate(label, value, low, high, int(sample.size), unit, "bootstrap")
 
 
-def paired_difference(
-    first: Iterable[float], second: Iterable[float], statistic: Statistic = np.median, **options: Any
-) -> Estimate:
-    """Return a statistic of ``first − second``, value by value, with its bootstrap interval.
-
-    Both must hold one value for each seed, in the same order; the options are those of `bootstrap`.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or as `bootstrap` does.
-
-    Examples
-    --------
-    >>> paired_difference([3.0, 4.0], [1.0, 2.0]).value
-    2.0
-    """
-    a, b = _pair(first, second)
-    return bootstrap(a - b, statistic, **options)
-
-
-def paired_ratio(
-    first: Iterable[float], second: Iterable[float], statistic: Statistic = np.median, **options: Any
-) -> Estimate:
-    """Return a statistic of ``first / second``, value by value, with its bootstrap interval.
-
-    The statistic is taken of the logarithms and mapped back, so that a ratio and its inverse are
-    treated alike: ``paired_ratio(b, a)`` is one over ``paired_ratio(a, b)``.
-
-    Raises
-    ------
-    ValueError
-        If a value is not positive, the lengths differ, or as `bootstrap` does.
-
-    Examples
-    --------
-    >>> round(paired_ratio([2.0, 6.0, 8.0], [1.0, 2.0, 2.0]).value, 12)
-    3.0
-    """
-    a, b = _pair(first, second)
-    for name, values in (("first", a), ("second", b)):
-        if values.min() <= 0:
-            raise ValueError(f"{name} must hold positive values to take ratios, got {values.min():g}")
-    logs = bootstrap(np.log(a) - np.log(b), statistic, **options)
-    low, high = (None if end is None else float(np.exp(end)) for end in (logs.low, logs.high))
-    return Estimate(logs.label, float(np.exp(logs.value)), low, high, logs.n, logs.unit, logs.method)
-
-
 def proportion(successes: int, n: int, *, confidence: float = 0.95, label: str = "") -> Estimate:
     """Return a share with its Wilson score interval.
 
@@ -314,10 +264,3 @@ def _finite(name: str, values: Iterable[float]) -> Floats:
             "count diverged runs apart, as with proportion(), before averaging"
         )
     return sample
-
-
-def _pair(first: Iterable[float], second: Iterable[float]) -> tuple[Floats, Floats]:
-    a, b = _finite("first", first), _finite("second", second)
-    if a.size != b.size:
-        raise ValueError(f"first and second must pair up, got {a.size} and {b.size} values")
-    return a, b
