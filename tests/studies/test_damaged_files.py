@@ -17,7 +17,7 @@ from tiny_study import TinyConfig, study
 
 from overt._utils.errors import StoreError
 from overt.studies import RunOutput, run_study
-from overt.studies.claims.assess import load_planned
+from overt.studies.claims.assess import load_swept
 from overt.studies.report.build import render_report
 from overt.studies.runner import judge
 from overt.studies.runs import records
@@ -58,7 +58,7 @@ def nested(depth: int) -> str:
 
 def left_out(folder: Path, name: str) -> list[str]:
     """The notes on what is stored; the other runs are there, and what is damaged is named in one line."""
-    stored = load_planned(Store.open(folder), study)
+    stored = load_swept(Store.open(folder), study)[-1]
     assert len(stored.runs) >= 5
     assert len(stored.notes) <= 1
     assert all(name in note and "\n" not in note for note in stored.notes)

@@ -10,7 +10,7 @@ import pytest
 from worlds import outcomes, run, runs
 
 from overt.studies import Claim, RunContext, RunOutput, StudyConfig, registry
-from overt.studies.claims.assess import Stored, assess
+from overt.studies.claims.assess import Stored, _join, assess
 from overt.studies.claims.comparisons import Ratio
 from overt.studies.claims.quantities import Median, MissingRunsError, Share
 from overt.studies.claims.verdict_rules import Bar, Decision, FunctionRule, Rule, above, below, between
@@ -96,6 +96,25 @@ def test_a_rule_that_fails_costs_its_own_claim():
     assert by_claim["X1"].outcome == "reproduced"
     assert by_claim["X3"].outcome == "inconclusive"
     assert any("ZeroDivisionError" in note for note in section.notes)
+
+
+def test_a_run_that_no_rule_can_read_costs_that_run():
+    some = runs(tiny, good, "quick")
+    some[3].records[0]["error"] = "no number"
+    plan = Plan("tiny_parts", 1, "quick", 0, {one.hash: one.config for one in some})
+    section = assess(tiny, Stored(plan, some))
+    assert len(section.runs) == len(some) - 1
+    assert any("a stored run is left out" in note and some[3].hash in note for note in section.notes)
+    assert all("those at hand say" in one.reason for one in section.verdicts)
+
+
+def test_rules_of_joined_folders_must_agree(tmp_path):
+    stored = [
+        Stored(Plan("tiny_parts", 1, "quick", seed, {}, rules={"X1": rule, "X2": "same"}), [])
+        for seed, rule in ((0, "a"), (6, "b"))
+    ]
+    joined = _join(*stored)
+    assert joined.plan.rules == {"X1": "", "X2": "same"}
 
 
 def test_figures_show_the_numbers_of_the_rules():

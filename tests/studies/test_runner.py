@@ -15,7 +15,7 @@ from tiny_study import Tiny, TinyConfig, altered, study
 from overt._utils.errors import StoreError, UsageError
 from overt.studies import Claim, RunOutput, Skip, Verdict, register, run_study
 from overt.studies import registry as registry_module
-from overt.studies.claims.assess import Stored, assess, load_planned
+from overt.studies.claims.assess import Stored, assess, load_swept
 from overt.studies.claims.verdicts import last_verdicts
 from overt.studies.report.figures import Figure
 from overt.studies.runner import judge, run_studies, write_report
@@ -103,7 +103,7 @@ def test_missing_runs_make_only_the_verdicts_that_need_them_inconclusive(copy):
 
 def test_no_stored_run_is_inconclusive_and_a_rule_may_fail_on_a_part(copy):
     store = Store.open(copy)
-    stored = load_planned(store, study)
+    stored = load_swept(store, study)[-1]
     assert {v.outcome for v in assess(study, Stored(stored.plan, [])).verdicts} == {"inconclusive"}
 
     def needs_all(self, runs):

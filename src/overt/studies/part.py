@@ -72,7 +72,7 @@ class Part(ABC, Generic[ConfigT]):
     claims : tuple of Claim
         Their rules are data; they see the runs of this part alone.
     figures : tuple
-        What is drawn, the most telling one first: see `overt.studies.report.plots`.
+        What is drawn, the most telling one first: see `overt.studies.plots` and `overt.studies.paths`.
     """
 
     config: type[ConfigT]

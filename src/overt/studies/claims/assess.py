@@ -20,7 +20,7 @@ from overt.studies.runs.store import Store
 if TYPE_CHECKING:
     from overt.studies.report.figures import Figure
 
-__all__ = ["Stored", "assess", "load_mixture", "load_planned", "load_swept"]
+__all__ = ["Stored", "assess", "load_mixture", "load_swept"]
 
 _SUSPECTS = 8
 
@@ -41,11 +41,6 @@ class Stored:
     plan: Plan | None
     runs: list[Run]
     notes: list[str] = field(default_factory=list)
-
-
-def load_planned(store: Store, study: Study[Any]) -> Stored:
-    """Return a study's latest plan and the stored runs that belong to it; see `load_swept`."""
-    return load_swept(store, study)[-1]
 
 
 def load_swept(store: Store, study: Study[Any]) -> list[Stored]:
@@ -110,7 +105,12 @@ def _join(first: Stored, second: Stored) -> Stored:
     assert second.plan is not None
     there = {run.hash for run in first.runs}
     runs = [*first.runs, *(run for run in second.runs if run.hash not in there)]
-    plan = replace(first.plan, runs={**first.plan.runs, **second.plan.runs})
+    one, other = first.plan.rules, second.plan.rules
+    # A claim with two registered rules has none that holds for all of its runs.
+    rules = {
+        claim: rule if other.get(claim, rule) == rule else "" for claim, rule in {**other, **one}.items()
+    }
+    plan = replace(first.plan, runs={**first.plan.runs, **second.plan.runs}, rules=rules)
     return Stored(plan, runs, [*first.notes, *second.notes])
 
 
@@ -244,9 +244,11 @@ def _unreadable(study: Study[Any], runs: Sequence[Run]) -> tuple[Run, str] | Non
 
 def _failure(study: Study[Any], runs: Sequence[Run]) -> str:
     try:
-        study.judge(runs)
+        broken = [one.reason for one in study.judge(runs) if one.reason.startswith(FAULT)]
     except Exception as error:
         return f"the rules cannot read ({fault(error)})"
+    if broken:  # of a study of parts, which isolates its rules
+        return f"the rules cannot read {broken[0].removeprefix(FAULT).strip()}"
     try:
         study.figures(runs)
     except Exception as error:

@@ -103,9 +103,6 @@ class Found:
         return f"{one.label} {value}{interval}"
 
 
-Judge = Callable[[Sequence[Run], Ended], Sequence[Found]]
-
-
 @dataclass(frozen=True)
 class Rule:
     """When a claim holds: where each bar is kept in each setting. It fails where one is broken.

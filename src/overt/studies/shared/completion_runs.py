@@ -13,7 +13,7 @@ from overt.penalties import SpectralPenalty
 from overt.penalties.spectral import SCALE_INVARIANT
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.base import RunContext
-from overt.studies.shared.penalized import OPTIONS, Penalized, network, scale_of
+from overt.studies.shared.penalized import OPTIONS, network, scale_of
 from overt.studies.shared.recovery import refit_record
 from overt.studies.shared.stationarity import relative_gradient
 from overt.studies.shared.training_runs import how, summary, teller, trace_arrays
@@ -27,7 +27,7 @@ HELD = 0.5  # the part of a run over which the learning rate is held before it f
 
 @dataclass(frozen=True)
 class Arm:
-    """What is trained. The attributes are those of `overt.studies.shared.penalized.Penalized`.
+    """What is trained, and how: a network without a penalty (weight 0), or with a functional of its product.
 
     ``norm_floor`` is the guard of scale-invariant penalties near zero (docs/penalties.md), in units of the
     norm that the observations suggest; 0 is no guard, as Zhao (2022) published it.
@@ -61,19 +61,7 @@ def completed(W: torch.Tensor, problem: CompletionProblem) -> dict[str, Any]:
 
 def model_of(problem: CompletionProblem, arm: Arm) -> DeepLinear:
     """The network of an arm."""
-    setting = Penalized(
-        arm.functional,
-        dict(arm.options),
-        arm.weight,
-        arm.optimizer,
-        arm.lr,
-        arm.depth,
-        arm.activation,
-        arm.init_scale,
-        arm.max_steps,
-        arm.seed,
-    )
-    return network(problem.shape, setting)
+    return network(problem.shape, arm.depth, arm.activation, arm.init_scale, arm.seed)
 
 
 def penalty_of(model: torch.nn.Module, problem: CompletionProblem, arm: Arm) -> SpectralPenalty | None:
