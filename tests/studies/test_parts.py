@@ -186,6 +186,40 @@ def test_bars(bar: Bar, low, high, expected):
     assert bar.state(Estimate("", (low + high) / 2, low, high, 9)) == expected
 
 
+@pytest.mark.parametrize("lost", [{"error": None}, {"error": 5.0, "status": "diverged"}])
+def test_a_run_that_was_lost_speaks_for_no_bar_from_below(lost):
+    some = [one for one in runs(tiny, lambda config: lost) if one.config["weight"] == 0]
+    error = ERROR.at(depth=3)
+    first = Ratio("error", "error", of_={"depth": 3}, over={"depth": 1})
+    for bar in (above(error, 1.0), above(first, 1.0)):
+        claim = Claim("X", "t", "s", "o", Rule(bar))
+        assert Rule(bar).judge(claim, some, lambda run: True).outcome == "inconclusive"
+
+
+def test_a_lost_run_counts_against_a_bar_from_above():
+    some = [one for one in runs(tiny, lambda config: {"error": None}) if one.config["weight"] == 0]
+    for bar in (below(ERROR.at(depth=3), 1.0), between(ERROR.at(depth=3), 0.0, 1.0)):
+        claim = Claim("X", "t", "s", "o", Rule(bar))
+        assert Rule(bar).judge(claim, some, lambda run: True).outcome == "not reproduced"
+
+
+def test_a_time_of_a_diverged_run_is_not_long():
+    some = [one for one in runs(tiny, good) if one.config["depth"] == 3]
+    time = Median("at", "steps", {"depth": 3}, over_time=True)
+    for status, expected in (("converged", "reproduced"), ("diverged", "inconclusive")):
+        for one in some:
+            one.records[0].update(at=None, status=status)
+        claim = Claim("X", "t", "s", "o", Rule(above(time, 1000)))
+        assert claim.rule.judge(claim, some, lambda run: True).outcome == expected
+
+
+def test_a_digest_sees_what_a_function_encloses():
+    def of(name):
+        return lambda run: run.records[0][name]
+
+    assert Rule(below(Median(of("a"), "x"), 1)).digest != Rule(below(Median(of("b"), "x"), 1)).digest
+
+
 def test_one_setting_can_be_enough():
     rule = Rule(below(ERROR, 0.1), some=True)
     claim = Claim("X", "t", "s", "o", rule)
@@ -310,8 +344,11 @@ def test_claims_and_figures(study):
 
 
 def test_ids_are_unique_among_all_studies():
-    ids = [claim.id for study in STUDIES for claim in study.claims]
-    assert len(set(ids)) == len(ids)
+    """So are titles and statements: no two claims that say the same can come out differently."""
+    claims = [claim for study in STUDIES for claim in study.claims]
+    for said in ("id", "title", "statement"):
+        words = [getattr(claim, said).lower() for claim in claims]
+        assert [one for one in words if words.count(one) > 1] == []
 
 
 def test_a_claim_is_judged_at_a_value_that_was_set_from_outside_and_at_no_other():

@@ -12,7 +12,7 @@ from overt.studies import RunContext, Skip
 from overt.studies.runs.records import dump_lines, load_lines
 from overt.studies.shared import movielens
 from overt.studies.shared.movielens import ARMS, RatingsConfig
-from overt.studies.shared.penalized import Penalized, ReluNetwork, network
+from overt.studies.shared.penalized import ReluNetwork, network
 from overt.studies.zhao2022.layers import LayersConfig
 from overt.studies.zhao2022.methods import SETTINGS, MethodsConfig
 from overt.studies.zhao2022.optimizers import PLAIN, OptimizersConfig
@@ -157,7 +157,7 @@ def test_relu_network_is_what_it_says():
 
 
 def test_the_network_of_a_setting():
-    model = network((4, 6), Penalized("nuclear_norm", {}, 0.1, "adam", 0.1, 3, "relu", 1e-3, 5, 0))
+    model = network((4, 6), 3, "relu", 1e-3, 0)
     assert isinstance(model, ReluNetwork)
     assert (model.product().shape, model.depth) == ((4, 6), 3)
 

@@ -79,6 +79,7 @@ class _Paired(Quantity):
             least=self.least,
             over_time=self.over_time,
             budget=self.budget,
+            lost_counts=self.lost_counts,
         )
         return one.best(runs, ended)
 

@@ -91,6 +91,10 @@ class Quantity:
         The number is a time: None, and a run that its budget ended, say that it is longer than ``budget``.
     budget : str
         The record's field with the run's own length.
+    lost_counts : bool
+        Whether a run that diverged, or has no such number, has the largest one, which speaks against a bar
+        from above. It would speak for a bar from below: `overt.studies.claims.verdict_rules.Bar` then sets
+        this to False, and the number is unknown.
     """
 
     value: Value | Callable[[Sequence[Run]], Any]
@@ -102,6 +106,7 @@ class Quantity:
     least: float = -math.inf
     over_time: bool = False
     budget: str = "steps"
+    lost_counts: bool = field(default=True, metadata={"derived": True})
     statistic: ClassVar[str] = "median"
 
     def settings(self, runs: Sequence[Run], ended: Ended) -> list[Setting]:
@@ -196,15 +201,19 @@ class Quantity:
 
     def _span(self, run: Run, ended: Ended) -> Span:
         raw = self._raw(run)
-        if self.over_time:
+        lost = run.records[0].get("status") == "diverged"
+        if self.over_time and not lost:
             seen = _number(raw)
             if math.isfinite(seen):
                 return Span.of(seen)
             longest = _number(run.records[0].get(self.budget))
             return Span(math.inf if ended(run) else longest, math.inf, math.inf)
         value = max(_number(raw), self.least)
-        lost = run.records[0].get("status") == "diverged"
-        return Span.of(value) if lost or ended(run) else Span(self.least, value, math.inf)
+        return self._known(value, known=lost or ended(run), lost=lost)
+
+    def _known(self, value: float, *, known: bool, lost: bool = False) -> Span:
+        sure = known and (self.lost_counts or not (lost or math.isinf(value)))
+        return Span.of(value) if sure else Span(self.least, value, math.inf)
 
     def _combinations(self, runs: Sequence[Run]) -> list[dict[str, Any]]:
         found = {
@@ -273,8 +282,7 @@ class PerSeed(Quantity):
             some = [run for run in runs if run.config["seed"] == seed]
             some.sort(key=lambda run: _order(tuple(_hashable(run.config[name]) for name in self.across)))
             value = max(_number(of_runs(some)), self.least)
-            known = all(map(ended, some))
-            found[seed] = Span.of(value) if known else Span(self.least, value, math.inf)
+            found[seed] = self._known(value, known=all(map(ended, some)))
         return found
 
 

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -41,6 +41,11 @@ class Bar:
     low: float = -math.inf
     high: float = math.inf
     refuted: float | None = None
+
+    @property
+    def asked(self) -> Quantity:
+        """The quantity, in which a lost run never speaks for the bar."""
+        return replace(self.quantity, lost_counts=math.isfinite(self.high))
 
     def state(self, estimate: Estimate) -> State:
         """What an estimate says."""
@@ -150,7 +155,7 @@ class Rule:
             found = [
                 Found(one.estimate, bar.state(one.estimate), bar.region)
                 for bar in self.bars
-                for one in bar.quantity.freed(free).settings(runs, ended)
+                for one in bar.asked.freed(free).settings(runs, ended)
             ]
         except (MissingRunsError, MixedSettingsError) as lacking:
             return Verdict(claim.id, words["open"], str(lacking))
@@ -234,11 +239,13 @@ def _reason(found: Sequence[Found], state: State) -> str:
 def _plain(value: Any) -> Any:
     """A value without addresses: dataclasses by their fields, functions by their source."""
     if is_dataclass(value) and not isinstance(value, type):
-        return type(value).__name__, [(f.name, _plain(getattr(value, f.name))) for f in fields(value)]
+        decisive = [f.name for f in fields(value) if not f.metadata.get("derived")]
+        return type(value).__name__, [(name, _plain(getattr(value, name))) for name in decisive]
     if isinstance(value, partial):
         return _plain(value.func), _plain(value.args), _plain(value.keywords)
     if callable(value):
-        return inspect.getsource(value)
+        enclosed = [_plain(cell.cell_contents) for cell in getattr(value, "__closure__", None) or ()]
+        return (inspect.getsource(value), enclosed) if enclosed else inspect.getsource(value)
     if isinstance(value, Mapping):
         return sorted((str(key), _plain(each)) for key, each in value.items())
     if isinstance(value, tuple | list):
