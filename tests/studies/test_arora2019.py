@@ -69,8 +69,9 @@ def test_one_small_run_of_each_kind_recovers(config, tmp_path):
     (record,) = execute(tmp_path, config).records
     assert record["error"] <= 1e-5
     assert record["error"] <= record["raw_error"] < 0.1
-    assert record["true_nuclear_norm"] == pytest.approx(12.0)
-    assert record["true_effective_rank"] == pytest.approx(1.0)
+    if config.method != "penalty":
+        assert record["true_nuclear_norm"] == pytest.approx(12.0)
+        assert record["true_effective_rank"] == pytest.approx(1.0)
     assert ("relative_gradient" in record) == (getattr(config, "weight", 0) > 0)
     assert study.part_of(config.model_dump()).ended(run(study, config, record))
 

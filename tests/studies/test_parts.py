@@ -11,8 +11,8 @@ from worlds import outcomes, run, runs
 
 from overt.studies import Claim, RunContext, RunOutput, StudyConfig, registry
 from overt.studies.claims.assess import Stored, _join, assess
-from overt.studies.claims.comparisons import Ratio
-from overt.studies.claims.quantities import Median, MissingRunsError, Share
+from overt.studies.claims.comparisons import Difference, Ratio
+from overt.studies.claims.quantities import Median, MissingRunsError, Share, matches
 from overt.studies.claims.verdict_rules import Bar, Decision, FunctionRule, Rule, above, below, between
 from overt.studies.part import Grid, Part, StudyOfParts
 from overt.studies.paths import Curve, Paths
@@ -329,6 +329,33 @@ def test_every_penalty_has_its_control(study):
             }
             for one in weighted:
                 assert tuple(getattr(one, name, None) for name in instance) in controls, (part.name, one)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_arms_of_a_comparison_have_equal_budgets(study):
+    """As many steps at most, and as many settings to choose from; a solver and weight zero have none."""
+    for part in study.parts:
+        configs = [config.model_dump() for config in part.plan("full", 0)]
+        bars = [bar for claim in part.claims for bar in getattr(claim.rule, "bars", ())]
+        for compared in (bar.quantity for bar in bars if isinstance(bar.quantity, Ratio | Difference)):
+            steps, settings = [], []
+            for arm in (compared.of_, compared.over):
+                named = [one for one in configs if all(matches(one.get(k), v) for k, v in arm.items())]
+                trained = [one for one in named if compared.selects(one) and not _solved(one)]
+                if trained:
+                    steps.append({one.get("max_steps") for one in trained})
+                if trained and not all(_untuned(one) for one in trained):
+                    settings.append(sum(one["seed"] == trained[0]["seed"] for one in trained))
+            assert all(one == steps[0] for one in steps), (compared.label, steps)
+            assert len(set(settings)) < 2, (compared.label, settings)
+
+
+def _solved(config):
+    return config.get("method") in ("nuclear_norm", "nuclear norm", "soft_impute", "optspace", "irls")
+
+
+def _untuned(config):
+    return config.get("method") == "weight 0" and "strength" in config
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)

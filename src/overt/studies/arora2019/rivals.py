@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -15,9 +15,6 @@ from overt.studies.claims.vocabulary import RECOVERED, ended, fitted, recovered
 from overt.studies.fields import check_instance
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Panel
-
-if TYPE_CHECKING:
-    from overt.problems import CompletionProblem
 
 SCALES = {"depth 3": (1e-7, 1e-5, 1e-3), "depth 4": (1e-5, 1e-4, 1e-3)}
 WEIGHTS = (1e-3, 1e-2, 1e-1)
@@ -62,13 +59,12 @@ class RivalsConfig(StudyConfig):
 
 
 def _grids(
-    seeds: int, strengths: tuple[int, ...], deep: int, flat: int, few: int, fewer: int, **size: int
+    seeds: int, strengths: tuple[int, ...], steps: int, few: int, fewer: int, **size: int
 ) -> list[Grid]:
     counts = ({"regime": "few", "n_observed": few}, {"regime": "fewer", "n_observed": fewer})
     return [
-        Grid(seeds, counts=counts, method=DEEP, strength=strengths, max_steps=deep, **size),
-        Grid(seeds, counts=counts, method="penalty", strength=strengths, max_steps=flat, **size),
-        Grid(seeds, counts=counts, method="weight 0", strength=1, max_steps=flat, **size),
+        Grid(seeds, counts=counts, method=(*DEEP, "penalty"), strength=strengths, max_steps=steps, **size),
+        Grid(seeds, counts=counts, method="weight 0", strength=1, max_steps=steps, **size),
     ]
 
 
@@ -80,8 +76,8 @@ class Rivals(Part[RivalsConfig]):
 
     config = RivalsConfig
     grids = {
-        "quick": _grids(6, (1,), 8_000, 2_000, 300, 225, n=30, rank=2),
-        "full": _grids(12, (0, 1, 2), 15_000, 4_000, 600, 450),
+        "quick": _grids(6, (1,), 8_000, 300, 225, n=30, rank=2),
+        "full": _grids(12, (0, 1, 2), 15_000, 600, 450),
     }
     claims = (
         Claim(
@@ -140,11 +136,13 @@ class Rivals(Part[RivalsConfig]):
         """Train, then refit."""
         from overt.problems import CompletionProblem
         from overt.studies.arora2019.training import descend, instance
+        from overt.studies.shared.completion_runs import Arm, train_arm
 
         problem = instance("completion", config.n, config.rank, config.n_observed, config.seed)
         assert isinstance(problem, CompletionProblem)
         if config.method not in DEPTHS:
-            return RunOutput([_adam(config, problem, context)])
+            arm = Arm(config.seed, weight=config.weight, lr=config.lr, max_steps=config.max_steps)
+            return RunOutput([train_arm(problem, arm, context)[0]])
         record = descend(
             problem,
             DEPTHS[config.method],
@@ -160,45 +158,3 @@ class Rivals(Part[RivalsConfig]):
     def ended(self, run: Run) -> bool:
         """Whether the data are fitted, or the whole objective is stationary."""
         return fitted(run, FIT) if run.config["method"] in DEPTHS else ended(run)
-
-
-def _adam(config: RivalsConfig, problem: CompletionProblem, context: RunContext) -> dict[str, Any]:
-    """Adam on the matrix itself, its rate falling to zero."""
-    from overt.penalties import SpectralPenalty
-    from overt.studies.arora2019.training import measured, network
-    from overt.studies.shared.penalized import scale_of
-    from overt.studies.shared.stationarity import relative_gradient
-    from overt.studies.shared.training_runs import how, teller
-    from overt.training import Stopping, train
-
-    model = network(1, problem.shape, "gaussian", 1e-3, 0, config.seed)
-    penalty, size = None, scale_of(problem)
-    if config.weight > 0:
-        penalty = SpectralPenalty(
-            model,
-            "normalized_nuclear_norm",
-            of="product",
-            weight=config.weight,
-            norm_cap=1.2 * size,
-            norm_floor=0.1 * size,
-        )
-    result = train(
-        model,
-        problem,
-        optimizer="adam",
-        lr=config.lr,
-        penalty=penalty,
-        max_steps=config.max_steps,
-        tolerance=1e-14,
-        stopping=Stopping(stall_steps=config.max_steps),
-        lr_schedule=lambda step: max(0.0, 1 - step / config.max_steps),
-        checkpoint=context.directory / "run.safetensors",
-        callback=teller(context),
-    )
-    left = relative_gradient(
-        result.W,
-        problem.loss,
-        None if penalty is None else penalty.penalty,
-        unit=float(problem.y.square().mean()),
-    )
-    return how(result) | measured(result.W, problem) | {"relative_gradient": left}

@@ -70,7 +70,7 @@ def _grids(seeds: int, steps: int, scales: tuple[float, ...]) -> list[Grid]:
     return [
         Grid(seeds, arm=CONVOLUTIONS[::-1], init_scale=scales, max_steps=steps),
         Grid(seeds, arm="full, depth 2", max_steps=steps),
-        Grid(seeds, settings=penalized, max_steps=10_000),
+        Grid(seeds, settings=penalized, max_steps=steps),
     ]
 
 

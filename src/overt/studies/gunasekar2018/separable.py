@@ -102,7 +102,7 @@ def _grids(seeds: int, steps: int, losses: tuple[str, ...]) -> list[Grid]:
     penalized = tuple({"arm": name, "weight": 0.0 if name == "weight 0" else 1e-3} for name in PENALTIES)
     return [
         Grid(seeds, arm=tuple(NETWORKS), loss=losses, max_steps=steps),
-        Grid(seeds, settings=penalized, lr=1e-2, max_steps=10_000),
+        Grid(seeds, settings=penalized, lr=1e-2, max_steps=steps),
     ]
 
 
@@ -117,7 +117,7 @@ class Separable(Part[SeparableConfig]):
 
     config = SeparableConfig
     grids = {
-        "quick": _grids(6, 4_000, ("exponential",)),
+        "quick": _grids(6, 8_000, ("exponential",)),
         "full": _grids(20, 12_000, ("exponential", "logistic")),
     }
     claims = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -12,14 +12,14 @@ from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
 from overt.penalties.spectral import SCALE_INVARIANT
 from overt.problems import CompletionProblem, matrix_completion
-from overt.studies.base import RunContext
+from overt.studies.base import RunContext, RunOutput, StudyConfig
 from overt.studies.shared.penalized import OPTIONS, network, scale_of
 from overt.studies.shared.recovery import refit_record
 from overt.studies.shared.stationarity import relative_gradient
 from overt.studies.shared.training_runs import how, summary, teller, trace_arrays
 from overt.training import Recording, Stopping, train
 
-__all__ = ["Arm", "completed", "instance", "model_of", "penalty_of", "train_arm"]
+__all__ = ["Arm", "completed", "instance", "model_of", "penalty_of", "run_arm", "train_arm"]
 
 CAP = 1.2  # of scale-invariant penalties, in units of the norm that the observations suggest
 HELD = 0.5  # the part of a run over which the learning rate is held before it falls to zero
@@ -118,3 +118,14 @@ def train_arm(
         left = relative_gradient(result.W, problem.loss, penalty.penalty, unit=unit)
         record["relative_gradient"] = left
     return record, trace_arrays(result.trace) if trace else {}
+
+
+def run_arm(config: StudyConfig, context: RunContext, **further: Any) -> RunOutput:
+    """Train the arm that a configuration's fields describe, on the matrix that they describe, and refit.
+
+    Fields of an `Arm` that the configuration lacks are ``further``, or as they are.
+    """
+    given = config.model_dump()
+    problem = instance(given["n"], given["rank"], given["n_observed"], given["seed"])
+    described = {one.name: given[one.name] for one in fields(Arm) if one.name in given}
+    return RunOutput([train_arm(problem, Arm(**described | further), context)[0]])

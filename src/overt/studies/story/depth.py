@@ -38,7 +38,7 @@ def _grids(
     few = problems[:2]
     return [
         Grid(seeds, method="penalty", problem=few, setting=settings, max_steps=steps),
-        Grid(seeds, method=("depth 3", "weight 0"), problem=problems, setting=settings, max_steps=2 * steps),
+        Grid(seeds, method=("depth 3", "weight 0"), problem=problems, setting=settings, max_steps=steps),
         Grid(seeds, method="nuclear_norm", problem=problems),
     ]
 
@@ -46,7 +46,7 @@ def _grids(
 class Depth(Methods):
     """Does depth find low rank, and does the penalty without depth find it as well?"""
 
-    grids = {"quick": _grids(6, QUICK, (0,), 3_500), "full": _grids(10, FULL, (0, 1, 2), 5_000)}
+    grids = {"quick": _grids(6, QUICK, (0,), 5_000), "full": _grids(10, FULL, (0, 1, 2), 10_000)}
     claims = (
         Claim(
             "S1",

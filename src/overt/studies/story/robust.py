@@ -45,7 +45,7 @@ def _grids(
     return [
         Grid(seeds, weight=weights, **flat),
         Grid(seeds, init_scale=tuple(one for one in starts if one != SMALL_START), **flat),
-        Grid(seeds, depth=3, weight=0.0, init_scale=starts, lr=RATES[3][rates], max_steps=3 * steps),
+        Grid(seeds, depth=3, weight=0.0, init_scale=starts, lr=RATES[3][rates], max_steps=steps),
         Grid(seeds, weight=0.0, **flat),
     ]
 
@@ -59,13 +59,13 @@ class Robust(Part[RobustConfig]):
 
     config = RobustConfig
     grids = {
-        "quick": _grids(6, WINDOW, (1e-6, SMALL_START, LARGE_START), slice(1), 3_500),
+        "quick": _grids(6, WINDOW, (1e-6, SMALL_START, LARGE_START), slice(1), 6_000),
         "full": _grids(
             10,
             (1e-3, 1e-2, 1e-1, 1.0),
             (1e-6, 1e-5, 1e-4, SMALL_START, 1e-2, 1e-1, LARGE_START),
             slice(2),
-            6_000,
+            12_000,
         ),
     }
     claims = (
@@ -120,18 +120,9 @@ class Robust(Part[RobustConfig]):
 
     def execute(self, config: RobustConfig, context: RunContext) -> RunOutput:
         """Train, then refit."""
-        from overt.studies.shared.completion_runs import Arm, instance, train_arm
+        from overt.studies.shared.completion_runs import run_arm
 
-        problem = instance(config.n, config.rank, config.n_observed, config.seed)
-        arm = Arm(
-            config.seed,
-            depth=config.depth,
-            weight=config.weight,
-            lr=config.lr,
-            init_scale=config.init_scale,
-            max_steps=config.max_steps,
-        )
-        return RunOutput([train_arm(problem, arm, context)[0]])
+        return run_arm(config, context)
 
     def ended(self, run: Run) -> bool:
         """Whether the whole objective stands still; at weight zero, whether the data are fitted."""

@@ -97,11 +97,10 @@ class Regression(Sparse):
 
     grids = {
         preset: [
-            Grid(seeds, method="depth 3", strength=strengths, max_steps=2 * steps),
-            Grid(seeds, method="ℓ1/ℓ2", strength=strengths, max_steps=steps),
+            Grid(seeds, method=("depth 3", "ℓ1/ℓ2"), strength=strengths, max_steps=steps),
             Grid(seeds, method="weight 0", max_steps=steps),
         ]
-        for preset, seeds, strengths, steps in (("quick", 6, (1,), 3_000), ("full", 20, (0, 1, 2), 6_000))
+        for preset, seeds, strengths, steps in (("quick", 6, (1,), 6_000), ("full", 20, (0, 1, 2), 12_000))
     }
     claims = (
         Claim(

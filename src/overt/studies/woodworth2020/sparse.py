@@ -86,12 +86,11 @@ class SparseConfig(StudyConfig):
         return SMALL[self.method] * (1.0, 3.0, 10.0)[self.strength]
 
 
-def _grids(seeds: int, strengths: tuple[int, ...], deep: int, flat: int) -> list[Grid]:
-    samples = (FEW, ENOUGH)
+def _grids(seeds: int, strengths: tuple[int, ...], steps: int) -> list[Grid]:
+    samples, tuned = (FEW, ENOUGH), (*DEPTHS, *PENALTIES)
     return [
-        Grid(seeds, n_observed=samples, method=tuple(DEPTHS), strength=strengths, max_steps=deep),
-        Grid(seeds, n_observed=samples, method=tuple(PENALTIES), strength=strengths, max_steps=flat),
-        Grid(seeds, n_observed=samples, method="weight 0", strength=1, max_steps=flat),
+        Grid(seeds, n_observed=samples, method=tuned, strength=strengths, max_steps=steps),
+        Grid(seeds, n_observed=samples, method="weight 0", strength=1, max_steps=steps),
     ]
 
 
@@ -103,8 +102,8 @@ class Sparse(Part[SparseConfig]):
 
     config = SparseConfig
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
-        "quick": _grids(6, (1,), 6_000, 3_000),
-        "full": _grids(20, (0, 1, 2), 12_000, 6_000),
+        "quick": _grids(6, (1,), 6_000),
+        "full": _grids(20, (0, 1, 2), 12_000),
     }
     claims: ClassVar[tuple[Claim, ...]] = (
         Claim(

@@ -16,7 +16,6 @@ from overt.studies.plots import Dots, Panel
 
 WEIGHTS, RATES = (1e-2, 3e-3), (1e-2, 2e-2)
 DEEP_RATES = (1e-3, 3e-3)
-LONGER = 3  # times as many steps for three layers, which first have to leave the neighbourhood of zero
 FIT, FIT_OF_PENALTY = 1e-4, 1e-2  # relative losses: residuals of 1 %, and of 10 % where a penalty biases
 TUNED = ("weight", "lr")
 FLAT = {"depth": 1, "weight": WEIGHTS}
@@ -46,7 +45,7 @@ def _grids(seeds: int, rates: slice, steps: int, **fixed: Any) -> list[Grid]:
             activation=("linear", "relu"),
             weight=(WEIGHTS[0], 0.0),
             lr=DEEP_RATES[rates],
-            max_steps=LONGER * steps,
+            max_steps=steps,
             **fixed,
         ),
         Grid(seeds, weight=0.0, lr=RATES[rates], max_steps=steps, **fixed),
@@ -58,8 +57,8 @@ class Layers(Part[LayersConfig]):
 
     config = LayersConfig
     grids = {
-        "quick": _grids(6, slice(1), 2_000, n=20, rank=1, n_observed=150),
-        "full": _grids(10, slice(2), 4_000),
+        "quick": _grids(6, slice(1), 6_000, n=20, rank=1, n_observed=150),
+        "full": _grids(10, slice(2), 12_000),
     }
     claims = (
         Claim(
@@ -106,18 +105,9 @@ class Layers(Part[LayersConfig]):
 
     def execute(self, config: LayersConfig, context: RunContext) -> RunOutput:
         """Train, then refit."""
-        from overt.studies.shared.completion_runs import Arm, instance, train_arm
+        from overt.studies.shared.completion_runs import run_arm
 
-        problem = instance(config.n, config.rank, config.n_observed, config.seed)
-        arm = Arm(
-            config.seed,
-            depth=config.depth,
-            weight=config.weight,
-            lr=config.lr,
-            max_steps=config.max_steps,
-            activation=config.activation,
-        )
-        return RunOutput([train_arm(problem, arm, context)[0]])
+        return run_arm(config, context)
 
     def ended(self, run: Run) -> bool:
         """Whether the objective stands still, for several layers or weight zero whether the data are fitted.

@@ -70,10 +70,8 @@ class MethodsConfig(StudyConfig):
 def _grids(
     seeds: int, problems: tuple[dict[str, Any], ...], settings: tuple[int, ...], steps: int
 ) -> list[Grid]:
-    networks = {"setting": settings, "problem": problems}
     return [
-        Grid(seeds, method="penalty", max_steps=steps, **networks),
-        Grid(seeds, method=("depth 3", "weight 0"), max_steps=2 * steps, **networks),
+        Grid(seeds, method=tuple(SETTINGS), setting=settings, problem=problems, max_steps=steps),
         Grid(seeds, method=SOLVERS, problem=problems),
     ]
 
@@ -96,12 +94,12 @@ class Methods(Part[MethodsConfig]):
 
     config = MethodsConfig
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
-        "quick": _grids(6, tuple(one | {"dense": k == 0} for k, one in enumerate(QUICK)), (0,), 3_500),
+        "quick": _grids(6, tuple(one | {"dense": k == 0} for k, one in enumerate(QUICK)), (0,), 5_000),
         "full": _grids(
             10,
             (*(one | {"dense": True} for one in DENSE), *(one | {"dense": False} for one in SCARCE)),
             (0, 1, 2),
-            5_000,
+            10_000,
         ),
     }
     claims: ClassVar[tuple[Claim, ...]] = (

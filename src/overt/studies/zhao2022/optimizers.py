@@ -143,18 +143,9 @@ class Optimizers(Part[OptimizersConfig]):
 
     def execute(self, config: OptimizersConfig, context: RunContext) -> RunOutput:
         """Train, then refit."""
-        from overt.studies.shared.completion_runs import Arm, instance, train_arm
+        from overt.studies.shared.completion_runs import run_arm
 
-        problem = instance(config.n, config.rank, config.n_observed, config.seed)
-        arm = Arm(
-            config.seed,
-            weight=config.weight,
-            optimizer=config.optimizer,
-            lr=config.lr,
-            max_steps=config.max_steps,
-            norm_floor=config.norm_floor,
-        )
-        return RunOutput([train_arm(problem, arm, context)[0]])
+        return run_arm(config, context)
 
     def ended(self, run: Run) -> bool:
         """Whether the whole objective stands still; at weight zero, whether the data are fitted."""

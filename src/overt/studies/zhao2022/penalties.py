@@ -132,20 +132,10 @@ class Penalties(Part[PenaltiesConfig]):
 
     def execute(self, config: PenaltiesConfig, context: RunContext) -> RunOutput:
         """Train, then refit."""
-        from overt.studies.shared.completion_runs import Arm, instance, train_arm
+        from overt.studies.shared.completion_runs import run_arm
 
-        problem = instance(config.n, config.rank, config.n_observed, config.seed)
         functional, options, _ = PENALTIES.get(config.penalty, PENALTIES[OURS])
-        arm = Arm(
-            config.seed,
-            weight=config.weight,
-            lr=config.lr,
-            max_steps=config.max_steps,
-            functional=functional,
-            options=options,
-            norm_floor=config.norm_floor,
-        )
-        return RunOutput([train_arm(problem, arm, context)[0]])
+        return run_arm(config, context, functional=functional, options=options)
 
     def ended(self, run: Run) -> bool:
         """Whether the whole objective stands still; at weight zero, whether the data are fitted."""
