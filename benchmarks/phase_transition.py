@@ -19,8 +19,10 @@ measurement map on the tangent space at the truth. Finished runs are appended to
 
 Solvers: MatrixCompletion (without arguments), irls (rank-blind), irls:PROXY (the same, driven by another
 continuous rank: participation_ratio is the squared normalized nuclear norm), told (irls told the rank),
-nuclear, soft_impute, deep (deep linear network, depth 3, Adam). If its first attempt fails, irls makes
-further ones that do not depend on the proxy. `first` counts the runs solved by the first attempt, and `solved
+nuclear, soft_impute, and networks under Adam: deep (three linear layers), penalty (one, with the normalized
+nuclear norm), flat (one, without). Of these any may end in :refit, the exact fit at the largest gap of
+singular values that the studies give to every arm. If its first attempt fails, irls makes further ones that
+do not depend on the proxy. `first` counts the runs solved by the first attempt, and `solved
 at` is the median step at which solved runs ended. If several solvers run, each is compared with the first one
 over the same masks: `better` and `worse` count the masks solved by only one of the two, and `p` is the
 p-value of the exact two-sided sign test.
@@ -42,16 +44,19 @@ import torch
 from torch import Tensor
 
 from _report import parser, print_table, write_json
-from overt.completion import irls, nuclear_norm_minimization, soft_impute
+from overt import functional as F
+from overt.completion import irls, nuclear_norm_minimization, refit, soft_impute
 from overt.completion.certificate import certificate
 from overt.completion.irls.proxy import PROXIES
 from overt.completion.result import Completion
-from overt.models import DeepLinear
 from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.claims.statistics import proportion
+from overt.studies.shared.completion_runs import Arm, model_of, penalty_of
+from overt.studies.shared.recovery import gap_rank
 from overt.training import train
 
 SUCCESS = 1e-3
+STEPS = 10_000  # of each network
 
 
 class Cell(NamedTuple):
@@ -114,6 +119,7 @@ ARORA = [
 ]
 
 Answer = tuple[Tensor, int, dict[str, Any]]
+Solver = Callable[[CompletionProblem, int], Answer]
 
 
 def _estimator(problem: CompletionProblem, _rank: int) -> Answer:
@@ -127,18 +133,44 @@ def _estimator(problem: CompletionProblem, _rank: int) -> Answer:
     return torch.as_tensor(found.transform(X.numpy())), int(found.rank_), {}
 
 
-def _deep(problem: CompletionProblem, _rank: int) -> Answer:
-    m, n = problem.shape
-    model = DeepLinear((n, min(m, n), min(m, n), m), scale=1e-3, seed=0, dtype=problem.y.dtype)
-    W = train(model, problem, lr=1e-3, max_steps=10_000).W
-    return W, int(torch.linalg.matrix_rank(W, rtol=1e-3)), {}
+def _network(depth: int, lr: float, weight: float) -> Solver:
+    """Adam from a start of 1e-3, its rate held over half of the steps and then falling to zero."""
+
+    def solve(problem: CompletionProblem, _rank: int) -> Answer:
+        arm = Arm(0, depth, weight, lr=lr, max_steps=STEPS)
+        model = model_of(problem, arm)
+        W = train(
+            model,
+            problem,
+            lr=lr,
+            penalty=penalty_of(model, problem, arm),
+            max_steps=STEPS,
+            lr_schedule=lambda step: min(1.0, 2 * (1 - step / STEPS)),
+        ).W
+        return W, int(torch.linalg.matrix_rank(W, rtol=1e-3)), {}
+
+    return solve
+
+
+def _refitted(
+    solve: Solver,
+) -> Solver:
+    """The same with the exact fit at the largest gap, where it meets the data."""
+
+    def both(problem: CompletionProblem, rank: int) -> Answer:
+        W = solve(problem, rank)[0]
+        gap = gap_rank(F.singular_values(W), problem.n_observed, problem.shape)
+        found = refit(problem, W, rank=gap)
+        return (found.W if found.converged else W), gap, {}
+
+    return both
 
 
 def _solved(found: Completion) -> Answer:
     return found.W, found.rank, {}
 
 
-def _proxy(name: str) -> Callable[[CompletionProblem, int], Answer]:
+def _proxy(name: str) -> Solver:
     def solve(problem: CompletionProblem, _rank: int) -> Answer:
         found = irls(problem, rank_proxy=name)
         attempt = found.history[-1].get("attempt", 0) if found.history else 0
@@ -147,14 +179,20 @@ def _proxy(name: str) -> Callable[[CompletionProblem, int], Answer]:
     return solve
 
 
-SOLVERS: dict[str, Callable[[CompletionProblem, int], Answer]] = {
+RELAXED: dict[str, Solver] = {
+    "nuclear": lambda problem, _: _solved(nuclear_norm_minimization(problem)),
+    "soft_impute": lambda problem, _: _solved(soft_impute(problem)),
+    "deep": _network(3, 1e-3, 0.0),
+    "penalty": _network(1, 1e-2, 1e-2),
+    "flat": _network(1, 1e-2, 0.0),
+}
+SOLVERS: dict[str, Solver] = {
     "MatrixCompletion": _estimator,
     "irls": lambda problem, _: _solved(irls(problem)),
     "told": lambda problem, rank: _solved(irls(problem, rank_proxy=rank)),
-    "nuclear": lambda problem, _: _solved(nuclear_norm_minimization(problem)),
-    "soft_impute": lambda problem, _: _solved(soft_impute(problem)),
-    "deep": _deep,
     **{f"irls:{name}": _proxy(name) for name in PROXIES},
+    **RELAXED,
+    **{f"{name}:refit": _refitted(solve) for name, solve in RELAXED.items()},
 }
 
 
