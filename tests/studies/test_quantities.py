@@ -136,6 +136,16 @@ def test_a_tuned_setting_that_its_budget_ended_may_be_the_best():
     assert (only(time, early + late).low, only(time, early + late).high) == (50, 50)
 
 
+def test_a_number_that_has_reached_the_least_is_known():
+    """Recovery is the event: what ended the run does not matter any more."""
+    done = [run(seed, "budget", {"error": 1e-9}, arm="a") for seed in range(9)]
+    median = Median("error", "", least=1e-5)
+    assert (only(median, done).low, only(median, done).high) == (1e-5, 1e-5)
+    assert only(Median("error", ""), done).high == math.inf
+    short = [run(seed, "budget", {"error": 1e-3}, arm="a") for seed in range(9)]
+    assert (only(median, short).low, only(median, short).high) == (1e-5, math.inf)
+
+
 def test_missing_runs_say_what_is_needed():
     with pytest.raises(MissingRunsError, match="depth 3; the runs have 2, 4"):
         Median("error", "error", {"depth": 3}).settings([run(0, depth=2), run(0, depth=4)], ended)

@@ -114,3 +114,20 @@ def test_what_is_negligible_does_not_bias_the_rest():
     (slope,) = torch.autograd.grad(F.normalized_nuclear_norm(at), at)
     left = relative_gradient(W, lambda V: -(slope * V).sum(), F.normalized_nuclear_norm, unit=1.0)
     assert left < 1e-9
+
+
+@pytest.mark.parametrize(("slope", "rests"), [(0.6, True), (0.4, False), (-0.6, False)])
+def test_a_run_may_rest_where_a_guard_on_the_norm_begins_to_act(slope, rests):
+    """The loss pulls half the norm outwards; the guard holds if its slope is more than that."""
+    generator = torch.Generator().manual_seed(2)
+    W = torch.randn(20, 3, dtype=torch.float64, generator=generator) @ torch.ones(3, 20, dtype=torch.float64)
+    norm = W.norm()
+
+    def loss(V):
+        return (V - 1.5 * W).square().sum() / 2
+
+    def guard(V):
+        return slope * norm * (V.norm() - norm).clamp_min(0) + norm**2
+
+    left = relative_gradient(W, loss, guard, unit=1.0)
+    assert left < 1e-9 if rests else left > 0.05

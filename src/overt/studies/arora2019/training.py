@@ -84,7 +84,7 @@ def descend(
 
 def minimum_nuclear_norm(problem: Problem) -> dict[str, Any]:
     """The record of the convex baseline."""
-    found = nuclear_norm_minimization(problem)
+    found = nuclear_norm_minimization(problem, max_iter=20_000)
     status = "converged" if found.converged else "budget"
     record = {"status": status, "message": found.message, "steps": found.n_iter, "seconds": found.seconds}
     return record | measured(found.W, problem)

@@ -86,7 +86,8 @@ class Quantity:
         Settings of which the best value counts: that of the smallest median, or of the largest share. One
         that its budget ended may be the best, and the interval says so.
     least : float
-        Smaller numbers count as this one, such as the accuracy of a fit.
+        Smaller numbers count as this one, such as the accuracy of a fit. It is the event that a budget
+        censors: of a run that has reached it the number is known, whatever ended the run.
     over_time : bool
         The number is a time: None, and a run that its budget ended, say that it is longer than ``budget``.
     budget : str
@@ -209,7 +210,7 @@ class Quantity:
             longest = _number(run.records[0].get(self.budget))
             return Span(math.inf if ended(run) else longest, math.inf, math.inf)
         value = max(_number(raw), self.least)
-        return self._known(value, known=lost or ended(run), lost=lost)
+        return self._known(value, known=lost or ended(run) or value <= self.least, lost=lost)
 
     def _known(self, value: float, *, known: bool, lost: bool = False) -> Span:
         sure = known and (self.lost_counts or not (lost or math.isinf(value)))

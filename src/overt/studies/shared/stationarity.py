@@ -3,7 +3,8 @@
 A nuclear norm or an ℓp quasi-norm has a kink where singular values or coordinates are zero. There its
 gradient never vanishes; what must vanish is the distance of zero from the objective's subdifferential: along
 what is not at zero the gradient itself, and across it what the loss asks for beyond the penalty's slope at
-zero. So a network at a saddle of too low a rank does not pass for one that has ended.
+zero. So a network at a saddle of too low a rank does not pass for one that has ended. Another kink is where a
+guard on the norm of W begins to act: a run may rest there between the two slopes along W.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from overt.linalg.decompositions import thin_svd
 __all__ = ["relative_gradient"]
 
 Function = Callable[[Tensor], Tensor]
+NEAR = 1e-3  # of the norm: how close to W a kink along W is looked for
 
 
 def relative_gradient(
@@ -33,8 +35,10 @@ def relative_gradient(
     """(‖P ∇f(W)‖_F + max(0, ‖Q ∇loss(W)‖ − s)) ‖W‖_F / u, f the loss with its penalty.
 
     P projects onto what is not at zero: the tangent space at W's numerical rank, or the coordinates that are
-    not negligible; there what is negligible counts as zero. Q is the rest, in the operator norm (for vectors
-    the largest entry), and s the slope of the penalty there, taken at the border of what is negligible.
+    not negligible; there what is negligible counts as zero. Where f has a kink along W itself, and falls
+    towards W from both sides, the part of ∇f along W counts as zero, too. Q is the rest, in the operator
+    norm (for vectors the largest entry), and s the slope of the penalty there, taken at the border of what
+    is negligible.
 
     Parameters
     ----------
@@ -73,6 +77,8 @@ def relative_gradient(
         push = _gradient(penalty, border)
         rest, slope = (_across(one, U[:, :rank], Vh[:rank]) for one in (pull, push))
         whole = pull + _gradient(penalty, U[:, :rank] @ (S[:rank, None] * Vh[:rank]))
+        if _rests_between_slopes(loss, penalty, W):
+            whole = whole - (whole * W).sum() / W.square().sum() * W
         along = (whole - _across(whole, U[:, :rank], Vh[:rank])).norm()
         across = F.spectral_norm(rest) - F.spectral_norm(slope)
     size = unit if penalty is None else float(penalty(W))
@@ -86,6 +92,23 @@ def _gradient(function: Function | None, W: Tensor) -> Tensor:
     W = W.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(function(W), W)
     return gradient
+
+
+def _rests_between_slopes(loss: Function, penalty: Function | None, W: Tensor) -> bool:
+    """Whether the objective falls towards W along W from both sides, its slope jumping between them.
+
+    A smooth function's slopes come ten times as close over a tenth of the distance.
+    """
+    jumps = []
+    for step in (NEAR, NEAR / 10):
+        below, above = (
+            float(((_gradient(loss, scale * W) + _gradient(penalty, scale * W)) * W).sum())
+            for scale in (1 - step, 1 + step)
+        )
+        if not below < 0 < above:
+            return False
+        jumps.append(above - below)
+    return jumps[1] > jumps[0] / 2
 
 
 def _sizes(W: Tensor) -> Tensor:

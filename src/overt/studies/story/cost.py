@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,7 @@ from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
 from overt.studies.claims.comparisons import Ratio
 from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, below
-from overt.studies.claims.vocabulary import recovered
+from overt.studies.claims.vocabulary import RECOVERED, recovered
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Panel
 from overt.studies.zhao2022.methods import SETTINGS
@@ -55,7 +56,7 @@ class CostConfig(StudyConfig):
 def _grids(seeds: int, settings: tuple[int, ...], steps: int, **fixed: Any) -> list[Grid]:
     return [
         Grid(seeds, method=("penalty", "depth 3"), setting=settings, max_steps=steps, **fixed),
-        Grid(seeds, method="weight 0", max_steps=500, **fixed),
+        Grid(seeds, method="weight 0", max_steps=steps, **fixed),
         Grid(seeds, method="irls", **fixed),
     ]
 
@@ -131,19 +132,19 @@ class Cost(Part[CostConfig]):
             found = irls(problem)
             seconds = time.perf_counter() - start
             record = completed(found.W, problem) | {"seconds": seconds, "steps": found.n_iter}
-            good = record["raw_error"] <= 1e-5
+            good = record["raw_error"] <= RECOVERED
             record |= {"error": record["raw_error"], "seconds_to_recovery": seconds if good else None}
             return RunOutput([record | {"status": "converged"}])
         finally:
             torch.set_num_threads(threads)
 
     def ended(self, run: Run) -> bool:
-        """Whether a refit met the data, or a solver ended; a network may go on until one does."""
+        """Whether a refit recovered the matrix, or a solver ended; a network may go on until one does."""
         return bool(run.records[0]["status"] != "budget")
 
 
 def _network(config: CostConfig, problem: CompletionProblem, context: RunContext) -> dict[str, Any]:
-    """Train with a refit at log-spaced steps until one meets the data; all of it takes time."""
+    """Train with a refit at log-spaced steps until one recovers the matrix; all of it takes time."""
     from overt.studies.shared.completion_runs import Arm, completed, model_of, penalty_of
     from overt.studies.shared.recovery import refit_record
     from overt.training import Recording, Stopping, train
@@ -160,7 +161,7 @@ def _network(config: CostConfig, problem: CompletionProblem, context: RunContext
             return False
         following = round(state.step * SPACING)
         found.update(refit_record(state.W, problem))
-        return bool(found["refitted"])
+        return bool(found["error"] <= RECOVERED)
 
     context.progress(f"{config.method}, {optimizer}, lr {lr:g}")
     start = time.perf_counter()
@@ -177,6 +178,6 @@ def _network(config: CostConfig, problem: CompletionProblem, context: RunContext
         callback=look,
     )
     seconds = time.perf_counter() - start
-    good = bool(found.get("refitted")) and found["error"] <= 1e-5
+    good = found.get("error", math.inf) <= RECOVERED
     record = completed(result.W, problem) | {"status": result.status, "steps": result.steps}
     return record | found | {"seconds": seconds, "seconds_to_recovery": seconds if good else None}

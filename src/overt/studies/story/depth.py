@@ -28,7 +28,7 @@ def _problems(n: int, rank: int, few: int, some: int, many: int) -> tuple[dict[s
     )
 
 
-QUICK = _problems(30, 2, 180, 240, 600)
+QUICK = _problems(50, 4, 576, 768, 1920)
 FULL = _problems(100, 5, 1500, 2000, 5000)
 
 
@@ -70,7 +70,7 @@ class Depth(Methods):
                     Ratio(
                         "raw_error",
                         "error without refit, depth 3 / minimum nuclear norm",
-                        {"n_observed": (240, 2000)},
+                        {"n_observed": (768, 2000)},
                         tuned=TUNED,
                         of_=DEEP,
                         over={"method": "nuclear_norm"},
@@ -101,7 +101,7 @@ class Depth(Methods):
                     Ratio(
                         "error",
                         "error after the refit, penalty / depth 3",
-                        {"n_observed": (180, 240, 1500, 2000)},
+                        {"n_observed": (576, 768, 1500, 2000)},
                         ("n_observed",),
                         tuned=TUNED,
                         least=RECOVERED,

@@ -84,7 +84,7 @@ class Photograph(Part[PhotographConfig]):
     config = PhotographConfig
     grids = {
         "quick": [
-            Grid(6, method=tuple(SETTINGS), settings=1, height=54, width=80, max_steps=1_000),
+            Grid(6, method=tuple(SETTINGS), settings=1, height=54, width=80),
             Grid(6, method=("nuclear_norm", "soft_impute"), settings=1, height=54, width=80),
         ],
         "full": [Grid(10, method=tuple(SETTINGS)), Grid(10, method=("nuclear_norm", "soft_impute"))],

@@ -59,7 +59,7 @@ class Robust(Part[RobustConfig]):
 
     config = RobustConfig
     grids = {
-        "quick": _grids(6, WINDOW, (1e-6, SMALL_START, LARGE_START), slice(1), 6_000),
+        "quick": _grids(6, WINDOW, (1e-6, SMALL_START, LARGE_START), slice(1), 4_000),
         "full": _grids(
             10,
             (1e-3, 1e-2, 1e-1, 1.0),

@@ -169,7 +169,7 @@ class Methods(Part[MethodsConfig]):
             record, arrays = train_arm(problem, arm, context, trace=True)
             return RunOutput([record], arrays)
         solvers: dict[str, Callable[[CompletionProblem], Completion]] = {
-            "nuclear_norm": nuclear_norm_minimization,
+            "nuclear_norm": lambda given: nuclear_norm_minimization(given, max_iter=20_000),
             "soft_impute": soft_impute,
             "optspace": lambda given: optspace(given, rank=config.rank),
         }
