@@ -121,11 +121,12 @@ def train_arm(
 
 
 def run_arm(config: StudyConfig, context: RunContext, **further: Any) -> RunOutput:
-    """Train the arm that a configuration's fields describe, on the matrix that they describe, and refit.
+    """Train the arm that a configuration's attributes describe, on the matrix that they describe, and refit.
 
-    Fields of an `Arm` that the configuration lacks are ``further``, or as they are.
+    What an `Arm` has and the configuration has not is ``further``, or as it is by default.
     """
-    given = config.model_dump()
-    problem = instance(given["n"], given["rank"], given["n_observed"], given["seed"])
-    described = {one.name: given[one.name] for one in fields(Arm) if one.name in given}
+    given: Any = config
+    problem = instance(given.n, given.rank, given.n_observed, given.seed)
+    names = [one.name for one in fields(Arm) if hasattr(given, one.name)]
+    described = {name: getattr(given, name) for name in names}
     return RunOutput([train_arm(problem, Arm(**described | further), context)[0]])
