@@ -29,6 +29,7 @@ SETTINGS: dict[str, tuple[tuple[float, float], ...]] = {
     "depth 3": ((1e-3, 0.0), (3e-4, 0.0), (3e-3, 0.0)),
     "weight 0": ((1e-2, 0.0), (3e-3, 0.0), (3e-2, 0.0)),
 }
+PATIENCE = 500  # steps without a gain on the held out pixels, after which a network is stopped
 RMSE = Median("rmse", "error on the removed pixels", each=("method",))
 
 
@@ -44,7 +45,7 @@ class PhotographConfig(StudyConfig):
     kept: float = Field(default=0.3, gt=0, le=1)
     method: Literal["penalty", "depth 3", "weight 0", "nuclear_norm", "soft_impute"] = "penalty"
     settings: int = Field(default=3, ge=1, le=3)
-    max_steps: int = Field(default=2_000, ge=1)
+    max_steps: int = Field(default=6_000, ge=1)
 
 
 def _against(rival: str) -> Ratio:
@@ -133,8 +134,8 @@ class Photograph(Part[PhotographConfig]):
         return RunOutput([record], arrays)
 
     def ended(self, run: Run) -> bool:
-        """Whether the held out pixels, and not the budget, chose the step."""
-        return bool(run.records[0].get("best_step", 0) < run.config["max_steps"])
+        """Whether the held out pixels, and not the budget, ended the training at every setting."""
+        return bool(run.records[0]["status"] != "budget")
 
 
 def _trained(
@@ -150,19 +151,26 @@ def _trained(
     rest, (rows, cols, values) = hold_out(problem, config.seed)
     scaled = CompletionProblem(rest.rows, rest.cols, rest.y / unit, rest.shape)
     best: dict[str, Any] = {"validation": math.inf}
+    lowest, at = math.inf, 0
 
-    def watch(state: State) -> None:
+    def watch(state: State) -> bool:
+        nonlocal lowest, at
         now = float((state.W[rows, cols] * unit - values).square().mean().sqrt())
+        if now < lowest:
+            lowest, at = now, state.step
         if now < best["validation"]:
             best.update(validation=now, best_step=state.step, W=state.W.detach().clone(), setting=number)
+        return state.step >= at + PATIENCE
 
+    steps, budget = 0, False
     for number in range(config.settings):
+        lowest, at = math.inf, 0
         lr, weight = SETTINGS[config.method][number]
         depth = 3 if config.method == "depth 3" else 1
         arm = Arm(config.seed, depth, weight, "adam", lr, config.max_steps)
         model = model_of(scaled, arm)
         context.progress(f"{config.method}, lr {lr:g}, weight {weight:g}")
-        train(
+        result = train(
             model,
             scaled,
             lr=lr,
@@ -171,5 +179,7 @@ def _trained(
             recording=Recording(per_decade=1, check_every=10, error_targets=()),
             callback=watch,
         )
+        steps += result.steps
+        budget = budget or result.status == "budget"
     W: Tensor = best.pop("W") * unit
-    return W, best | {"status": "stopped", "steps": config.max_steps}
+    return W, best | {"status": "budget" if budget else "stopped", "steps": steps}
