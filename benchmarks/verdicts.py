@@ -4,9 +4,10 @@
     python benchmarks/verdicts.py DIR
 
 The script writes benchmarks/results/<study>-<preset>.json for each study that has runs in DIR. From these
-files alone it renews the table of verdicts in the README, and src/overt/studies/shipped.json, which `overt
-list` shows. It refuses runs with changed settings, damaged runs, and reports that lack a figure: they cannot
-serve as a reference. DIR may come from someone else: nothing but these results is written.
+files alone it renews the table of verdicts in the README, the verdicts in docs/findings/<study>.md, and
+src/overt/studies/shipped.json, which `overt list` shows. It refuses runs with changed settings, damaged runs,
+and reports that lack a figure: they cannot serve as a reference. DIR may come from someone else: nothing but
+these results is written.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from overt._utils.files import write_whole
 from overt.studies import registry
 from overt.studies.base import OUTCOMES
 from overt.studies.report.build import KINDS, StudySection
+from overt.studies.report.figures import format_number
 from overt.studies.runner import judge
 from overt.studies.runs.store import Store
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
+FINDINGS = Path(__file__).parents[1] / "docs" / "findings"
 SHIPPED = Path(__file__).parents[1] / "src" / "overt" / "studies" / "shipped.json"
 START, END = "<!-- verdicts -->", "<!-- end of verdicts -->"
 
@@ -104,31 +107,51 @@ def shipped(results: Path = RESULTS) -> str:
 
 
 def table(results: Path = RESULTS) -> str:
-    """The README's table: a row for each study, and a column for each outcome that there is."""
+    """The README's table: a row for each study, the claims' ids in a column for each outcome there is."""
     contents = fullest(results)
     given = {verdict["outcome"] for content in contents.values() for verdict in content["verdicts"]}
     outcomes = [outcome for outcome in OUTCOMES if outcome in KINDS["paper"] or outcome in given]
     rows = [f"| study | runs | {' | '.join(outcomes)} |", "|---|---" + "|---" * len(outcomes) + "|"]
-    for found, content in contents.items():
-        by_outcome = {
-            outcome: [
-                f"{verdict['claim']} {verdict['title']}"
-                for verdict in content["verdicts"]
-                if verdict["outcome"] == outcome
-            ]
+    for content in contents.values():
+        ids = [
+            " ".join(one["claim"] for one in content["verdicts"] if one["outcome"] == outcome)
             for outcome in outcomes
-        }
-        link = f"[`{content['study']}`](benchmarks/results/{found.name})"
-        made = f"{content['preset']}, {content['runs']['made']}"
-        rows.append(f"| {link} | {made} | " + " | ".join("<br>".join(v) for v in by_outcome.values()) + " |")
+        ]
+        link = f"[`{content['study']}`](docs/findings/{content['study']}.md)"
+        rows.append(f"| {link} | {content['preset']}, {content['runs']['made']} | {' | '.join(ids)} |")
     return "\n".join(rows)
 
 
-def renewed(readme: str) -> str:
-    """The README with the table between its two markers renewed."""
-    before, _, rest = readme.partition(START)
+def page(found: Path, content: dict[str, Any]) -> str:
+    """The verdicts of one study with their main estimates, and what they rest on."""
+    seeds, count = content["seeds"], content["runs"]["made"]
+    rows = [
+        f"[{count} runs of preset {content['preset']}](../../benchmarks/results/{found.name}), "
+        f"seeds {seeds[0]} to {seeds[-1]}, commit {', '.join(one[:8] for one in content['commits'])}. "
+        "The first estimate of each rule; the others are in the file and in the report.",
+        "",
+        "| claim | verdict | estimate |",
+        "|---|---|---|",
+    ]
+    for one in content["verdicts"]:
+        first = one["estimates"][0] if one["estimates"] else None
+        said = "" if first is None else f"{first['label']}: {_estimate(first)}"
+        rows.append(f"| {one['claim']} {one['title']} | {one['outcome']} | {said.replace('|', '&#124;')} |")
+    return "\n".join(rows)
+
+
+def _estimate(estimate: dict[str, Any]) -> str:
+    value, low, high = (format_number(estimate[key]) for key in ("value", "low", "high"))
+    return value if estimate["low"] is None else f"{value} [{low}, {high}]"
+
+
+def renewed(text: str, content: str) -> str:
+    """A page with what is between its two markers renewed; at its end where it has none."""
+    if START not in text:
+        text = f"{text.rstrip()}\n\n## Verdicts\n\n{START}\n{END}\n"
+    before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
-    return f"{before}{START}\n{table()}\n{END}{after}"
+    return f"{before}{START}\n{content}\n{END}{after}"
 
 
 def publish(folder: Path) -> None:
@@ -157,7 +180,12 @@ def main() -> None:
             publish(folder)
         except OvertError as error:
             sys.exit(printable(str(error)))
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(renewed(README.read_text(encoding="utf-8"), table()), encoding="utf-8")
+    for found, content in fullest(RESULTS).items():
+        findings = FINDINGS / f"{content['study']}.md"
+        if findings.is_file():
+            text = findings.read_text(encoding="utf-8")
+            findings.write_text(renewed(text, page(found, content)), encoding="utf-8")
     SHIPPED.write_text(shipped(), encoding="utf-8")
 
 

@@ -67,8 +67,11 @@ def test_the_table_of_verdicts_is_that_of_the_stored_results() -> None:
     assert spec.loader is not None
     verdicts = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(verdicts)
-    assert verdicts.renewed(README) == README, "run: python benchmarks/verdicts.py"
+    assert verdicts.renewed(README, verdicts.table()) == README, "run: python benchmarks/verdicts.py"
     assert "| [`story`]" in README
+    for found, content in verdicts.fullest(verdicts.RESULTS).items():
+        text = (verdicts.FINDINGS / f"{content['study']}.md").read_text(encoding="utf-8")
+        assert verdicts.renewed(text, verdicts.page(found, content)) == text, content["study"]
     assert verdicts.SHIPPED.read_text(encoding="utf-8") == verdicts.shipped(), (
         "run: python benchmarks/verdicts.py"
     )
