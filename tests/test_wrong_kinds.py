@@ -78,6 +78,13 @@ CALLS = {
     problems.linear_regression: lambda **more: problems.linear_regression(
         8, **({"n_samples": 5, "seed": 0} | more)
     ),
+    problems.staircase: lambda **more: problems.staircase(**({"dim": 8, "n_samples": 5, "seed": 0} | more)),
+    problems.parity: lambda **more: problems.parity(**({"dim": 8, "n_samples": 5, "seed": 0} | more)),
+    problems.multi_index: lambda **more: problems.multi_index(
+        **({"dim": 8, "n_samples": 5, "seed": 0} | more)
+    ),
+    problems.additive: lambda **more: problems.additive(**({"dim": 8, "n_samples": 5, "seed": 0} | more)),
+    problems.noisy_digits: lambda **more: problems.noisy_digits(**({"n_samples": 5, "seed": 0} | more)),
     completion.certificate: lambda **more: completion.certificate(instance(), FIT, **more),
     completion.explicit_run: lambda **more: completion.explicit_run(instance(), **more),
     problems.tensor_completion: lambda **more: problems.tensor_completion(

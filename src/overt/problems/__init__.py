@@ -1,4 +1,4 @@
-"""Linear inverse problems with or without a known truth: seeded random instances and real data."""
+"""Seeded instances and real data: linear inverse problems, supervised problems with structure, images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ from overt.problems.images import (
 from overt.problems.movielens import movielens_100k
 from overt.problems.offsets import Offsets, fit_offsets
 from overt.problems.photograph import photograph, psnr
+from overt.problems.structured import (
+    StructuredProblem,
+    additive,
+    multi_index,
+    noisy_digits,
+    parity,
+    staircase,
+)
 from overt.problems.tensor import TensorCompletionProblem, tensor_completion
 
 __all__ = [
@@ -28,16 +36,22 @@ __all__ = [
     "Problem",
     "RegressionProblem",
     "SensingProblem",
+    "StructuredProblem",
     "TensorCompletionProblem",
+    "additive",
     "fit_offsets",
     "image_classification",
     "linear_regression",
     "matrix_completion",
     "matrix_sensing",
     "movielens_100k",
+    "multi_index",
+    "noisy_digits",
+    "parity",
     "permute_pixels",
     "photograph",
     "psnr",
     "scramble_phases",
+    "staircase",
     "tensor_completion",
 ]
