@@ -281,7 +281,7 @@ def test_a_partial_report_says_so_in_its_header() -> None:
         Run("tiny", f"{n:012x}", {"seed": n}, [{"status": status}], {}, {})
         for n, status in enumerate(("budget", "converged"))
     ]
-    text = render_report([small(runs=runs, planned=5, asked=["T1"])])
+    text = render_report([small(runs=runs, planned=5, asked=["T1"], unended=1)])
     header = " ".join(Page(text[text.index("<header>") : text.index("</header>") + 9]).text.split())
     assert "Partial: 2 of 5 planned runs are stored; only the runs of T1 were asked for." in header
     assert "1 of 2 runs were ended by their budget." in header

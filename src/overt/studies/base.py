@@ -342,6 +342,10 @@ class Study(ABC, Generic[ConfigT]):
         """
         return True
 
+    def ended(self, run: Run) -> bool:
+        """Whether there is no more to expect of a run; by default, its budget did not end it."""
+        return all(record.get("status") != "budget" for record in run.records)
+
     def label(self, config: ConfigT) -> str:
         """Return a few words for the progress display; by default the fields that are not as usual."""
         fields = type(config).model_fields

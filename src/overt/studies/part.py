@@ -219,6 +219,10 @@ class StudyOfParts(Study[StudyConfig]):
                     return mine and not isinstance(one.rule, str) and one.rule.selects(config)
         return False
 
+    def ended(self, run: Run) -> bool:
+        """Whether there is no more to expect of a run, as its part says."""
+        return run.skipped or not run.records or self.part_of(run.config).ended(run)
+
     def label(self, config: StudyConfig) -> str:
         """The part and the fields that are not as usual."""
         said = super().label(config)

@@ -164,7 +164,15 @@ def assess(study: Study[Any], stored: Stored, part: int = 0) -> StudySection:
         changed=_changed(study, plan),
         unregistered=[claim.id for claim in study.claims if plan is None or claim.id not in plan.rules],
         asked=plan.claims if plan else (),
+        unended=0 if reason else sum(not _ended(study, run) for run in ordered),
     )
+
+
+def _ended(study: Study[Any], run: Run) -> bool:
+    try:
+        return study.ended(run)
+    except (ValueError, TypeError, LookupError):
+        return True  # a run without what its part asks for; the notes say so
 
 
 def _changed(study: Study[Any], plan: Plan | None) -> list[str]:

@@ -74,6 +74,8 @@ class StudySection:
         Claims of which no rule was registered.
     asked : sequence of str
         The claims whose runs were asked for; empty where all were.
+    unended : int
+        The number of runs of which there was more to expect, as the study says it.
     """
 
     name: str
@@ -90,6 +92,7 @@ class StudySection:
     changed: Sequence[str] = ()
     unregistered: Sequence[str] = ()
     asked: Sequence[str] = ()
+    unended: int = 0
 
     def __post_init__(self) -> None:
         known = {claim.id for claim in self.claims}
@@ -155,8 +158,7 @@ class StudySection:
     @property
     def censored(self) -> str:
         """How many runs their budget ended, in one sentence; "" where none."""
-        count = sum(any(record.get("status") == "budget" for record in run.records) for run in self.runs)
-        return f"{count} of {len(self.runs)} runs were ended by their budget." if count else ""
+        return f"{self.unended} of {len(self.runs)} runs were ended by their budget." if self.unended else ""
 
     @property
     def place(self) -> str:
