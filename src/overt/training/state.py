@@ -131,8 +131,9 @@ class Snapshots:
     """
 
     def __init__(self, params: Sequence[Tensor], step: int) -> None:
-        self._params = list(params)
-        self._finite, self._checked = ([p.detach().clone() for p in params] for _ in range(2))
+        # Without their graph: each copy would extend one that reaches back to the first step.
+        self._params = [p.detach() for p in params]
+        self._finite, self._checked = ([p.clone() for p in self._params] for _ in range(2))
         self._finite_step = self.checked_step = step
 
     def keep_finite(self, step: int) -> None:
@@ -147,7 +148,6 @@ class Snapshots:
         self.checked_step = step
         return moved
 
-    @torch.no_grad()
     def restore(self, *, checked: bool) -> int:
         """Put a copy back into the parameters; its step."""
         torch._foreach_copy_(self._params, self._checked if checked else self._finite)
