@@ -12,6 +12,7 @@ import pytest
 import overt
 
 TOP = {
+    "CompositionPenalty",
     "DeepCircularConvolution",
     "DeepDiagonal",
     "DeepLinear",

@@ -45,7 +45,7 @@ CALLS = {
     overt.SpectralPenalty: lambda **more: overt.SpectralPenalty(layer(), **more),
     overt.JacobianPenalty: lambda **more: overt.JacobianPenalty(layer(), **more),
     overt.VectorPenalty: lambda **more: overt.VectorPenalty(overt.DeepDiagonal(5, depth=2), **more),
-    penalties.CompositionPenalty: lambda **more: penalties.CompositionPenalty(layer(), layer(), **more),
+    overt.CompositionPenalty: lambda **more: overt.CompositionPenalty([layer(), layer()], **more),
     penalties.truncate_adapters: lambda **more: penalties.truncate_adapters(layer(), **more),
     overt.SpectrumTracker: lambda **more: overt.SpectrumTracker(layer(), **more),
     measures.activation_spectra: lambda **more: measures.activation_spectra(layer(), X, **more),

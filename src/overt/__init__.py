@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from overt.linalg import Factored
     from overt.measures import Spectrum, SpectrumTracker, compress, infer_penalty, measure
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
-    from overt.penalties import JacobianPenalty, SpectralPenalty, VectorPenalty
+    from overt.penalties import CompositionPenalty, JacobianPenalty, SpectralPenalty, VectorPenalty
     from overt.training import train
 
 # Each public name has one home, imported when it is first asked for, so that `import overt` stays light.
 _HOMES = {
+    "CompositionPenalty": "overt.penalties",
     "DeepCircularConvolution": "overt.models",
     "DeepDiagonal": "overt.models",
     "DeepLinear": "overt.models",
@@ -49,6 +50,7 @@ _ROOMS = {
 }
 
 __all__ = [
+    "CompositionPenalty",
     "DeepCircularConvolution",
     "DeepDiagonal",
     "DeepLinear",

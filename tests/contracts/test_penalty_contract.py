@@ -43,8 +43,8 @@ class Squares(Penalty):
 
 
 def composition(model: nn.Sequential, **settings: Any) -> CompositionPenalty:
-    """The network in two halves; it keeps both alive, and the model whose state is looked at is the first."""
-    return CompositionPenalty(model[:3], model[3:], **settings)
+    """The network in two halves."""
+    return CompositionPenalty(model, cuts=3, **settings)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,15 @@ CASES = {
         takes_inputs=True,
         differentiated=False,
     ),
-    "composition": Case(composition, others=({"estimator": "denoising"}, {"seed": 1}), takes_inputs=True),
+    "composition": Case(
+        composition, others=({"estimator": "vjp"}, {"seed": 1}, {"sigma": 0.05}), takes_inputs=True
+    ),
+    "composition, twice differentiated": Case(
+        composition, settings={"estimator": "vjp"}, others=({"estimator": "denoising"},), takes_inputs=True
+    ),
+    "composition of a list": Case(
+        lambda model, **settings: CompositionPenalty([model], **settings), takes_inputs=True
+    ),
     "a user's own": Case(Squares),
 }
 
@@ -270,10 +278,9 @@ def test_repr_is_readable(case: Case):
 
 def test_what_is_no_module_is_refused(case: Case):
     make = CompositionPenalty if case.make is composition else case.make
-    more = (chain(),) if make is CompositionPenalty else ()
     for model in (None, 3, torch.ones(2, 2), chain().forward):
-        with pytest.raises(TypeError, match="model"):
-            make(model, *more, weight=1.0)
+        with pytest.raises(TypeError, match=r"must be a .*torch\.nn\.Module"):
+            make(model, weight=1.0)
 
 
 def test_lazy_layers_need_a_forward_pass_first(case: Case):

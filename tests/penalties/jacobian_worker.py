@@ -56,7 +56,7 @@ def sharded(x, size):
     for reshard in (True, False):
         model = nn.Sequential(nn.Linear(300, 4), nn.Tanh(), nn.Linear(4, 3)).double()
         fully_shard(model, mesh=init_device_mesh("cpu", (size,)), reshard_after_forward=reshard)
-        for penalty in (JacobianPenalty(model), CompositionPenalty(model, nn.Identity())):
+        for penalty in (JacobianPenalty(model), CompositionPenalty([model, nn.Identity()])):
             with pytest.raises(ValueError, match="sharded by FSDP"):
                 penalty.penalty(x)
 

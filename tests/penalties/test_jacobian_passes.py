@@ -139,7 +139,7 @@ def network():
 def test_a_compiled_step_runs_the_penalty_as_it_is():
     model, x = network(), inputs(8, 6)
     penalty = JacobianPenalty(model, p=1.0, weight=1.0)
-    composed = CompositionPenalty(model[:2], model[2:], 1.0)
+    composed = CompositionPenalty(model, 1.0, cuts=2)
 
     @torch.compile(backend="aot_eager")
     def objective(x):
@@ -149,7 +149,7 @@ def test_a_compiled_step_runs_the_penalty_as_it_is():
     wanted = (
         model(x).square().mean()
         + JacobianPenalty(model, p=1.0, weight=1.0).penalty(x)
-        + CompositionPenalty(model[:2], model[2:], 1.0).penalty(x)
+        + CompositionPenalty(model, 1.0, cuts=2).penalty(x)
     )
     torch.testing.assert_close(found, wanted)
     parameters = list(model.parameters())[:-1]
@@ -168,8 +168,8 @@ def test_compiled_parts_run_eagerly():
     torch.testing.assert_close(found, wanted)
     found.backward()
     parts = [torch.compile(part, backend="aot_eager") for part in (model[:2], model[2:])]
-    value = CompositionPenalty(*parts, 1.0).penalty(x)
-    torch.testing.assert_close(value, CompositionPenalty(model[:2], model[2:], 1.0).penalty(x))
+    value = CompositionPenalty(parts, 1.0).penalty(x)
+    torch.testing.assert_close(value, CompositionPenalty(model, 1.0, cuts=2).penalty(x))
     value.backward()
 
 
@@ -182,7 +182,7 @@ def test_without_gradients_there_is_a_value(context):
         value = penalty.penalty(inputs(8, 6))
         assert value.item() == pytest.approx(2 * wanted)
         assert not value.requires_grad
-        assert CompositionPenalty(model[:2], model[2:]).penalty(inputs(8, 6)).item() > 0
+        assert CompositionPenalty(model, cuts=2).penalty(inputs(8, 6)).item() > 0
     assert penalty.moments is None
 
 
@@ -217,8 +217,8 @@ def test_outputs_that_cannot_be_meant_are_refused_with_a_remedy_that_there_is():
         model = Several(form).double()
         with pytest.raises(TypeError, match=r"pick the tensor with outputs=lambda y: y\[0\], or with"):
             JacobianPenalty(model).penalty(x)
-        with pytest.raises(TypeError, match="inner: expected a module that returns a tensor"):
-            CompositionPenalty(model, nn.Identity()).penalty(x)
+        with pytest.raises(TypeError, match=r"parts\[0\]: expected a module that returns a tensor"):
+            CompositionPenalty([model, nn.Identity()]).penalty(x)
     pair = Several(lambda y: (y, y)).double()
     picked = JacobianPenalty(pair, outputs=lambda y: y[0]).penalty(x)
     called = JacobianPenalty(pair, forward=lambda model, x: model(x)[1]).penalty(x)

@@ -130,6 +130,6 @@ def test_descriptions_tell_penalties_apart():
         {"basis": U.to(torch.complex128)},
     ]
     described = [str(JacobianPenalty(model, **choice).describe()) for choice in options]
-    described += [str(CompositionPenalty(model[:1], model[1:], seed=seed).describe()) for seed in (0, 1)]
+    described += [str(CompositionPenalty(model, cuts=1, seed=seed).describe()) for seed in (0, 1)]
     assert len(set(described)) == len(described)
     assert all("tensor(" not in words for words in described)

@@ -22,7 +22,7 @@ def penalties(model):
     return {
         "jacobian": JacobianPenalty(model, p=1.0, weight=0.3),
         "seldom": JacobianPenalty(model, p=1.0, basis="identity", weight=0.3, every=2),
-        "composition": CompositionPenalty(model[:2], model[2:], 0.3),
+        "composition": CompositionPenalty(model, 0.3, cuts=2),
     }
 
 
@@ -86,13 +86,12 @@ def test_the_facts_are_those_of_the_map():
 def test_the_terms_of_a_composition_are_those_of_its_maps():
     torch.manual_seed(0)
     h, g = nn.Linear(6, 4, bias=False).double(), nn.Linear(4, 3, bias=False).double()
-    penalty = CompositionPenalty(h, g, 0.3)
+    penalty = CompositionPenalty([h, g], 0.3)
     x = torch.randn(12, 6, dtype=torch.float64)
     report = penalty.report(x)
-    assert report.inner == pytest.approx(h.weight.square().sum().item())
-    assert report.outer == pytest.approx(g.weight.square().sum().item())
-    assert report.value == pytest.approx((report.inner + report.outer) / 2)
-    assert [row.name for row in report] == ["inner.weight", "outer.weight"]
-    assert "inner" in str(report)
-    frozen = CompositionPenalty(h.requires_grad_(False), g)
-    assert [row.name for row in frozen.report(x)] == ["outer.weight"]
+    assert report.terms == pytest.approx([part.weight.square().sum().item() for part in (h, g)])
+    assert report.value == pytest.approx(sum(report.terms) / 2)
+    assert [row.name for row in report] == ["0.weight", "1.weight"]
+    assert "terms" in str(report)
+    frozen = CompositionPenalty([h.requires_grad_(False), g])
+    assert [row.name for row in frozen.report(x)] == ["1.weight"]

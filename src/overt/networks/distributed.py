@@ -45,7 +45,7 @@ class _Computed(nn.Module):
 
 
 def check_not_sharded(*models: nn.Module) -> None:
-    """ValueError for parameters that FSDP takes away before the second derivative needs them."""
+    """ValueError for parameters that FSDP gathers for its own passes only."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None:
         return
@@ -53,8 +53,8 @@ def check_not_sharded(*models: nn.Module) -> None:
     for model in models:
         if any(isinstance(module, kinds) for module in model.modules()):
             raise ValueError(
-                f"model: {type(model).__name__} is sharded by FSDP, which frees gathered parameters after "
-                "the first derivative, while this penalty differentiates twice; use DistributedDataParallel"
+                f"model: {type(model).__name__} is sharded by FSDP, which gathers parameters for its own "
+                "passes only, while this penalty makes others; use DistributedDataParallel"
             )
 
 

@@ -42,15 +42,17 @@ def eager(function: _Function) -> _Function:
 
 
 @contextmanager
-def deterministic(*models: nn.Module, seed: int = 0, device: torch.device | None = None) -> Iterator[None]:
+def deterministic(
+    *models: nn.Module, seed: int = 0, device: torch.device | None = None, twice: bool = True
+) -> Iterator[None]:
     """A forward pass whose gradient can be differentiated, each output depending on its own input alone.
 
     Layers that mix the inputs of a batch or draw random numbers, and no others, are in evaluation mode, and
     recurrent layers without dropout. What is drawn all the same, by functions, is drawn from `seed`, and the
-    global random state is left as it was. Compiled parts run eagerly; attention is done by matrix products
-    and recurrent layers without cuDNN, for these kernels have first derivatives only; and the second
-    derivative of a rectifier, which is 0, is left out rather than handed on as zeros: that spares a backward
-    pass through the whole network.
+    global random state is left as it was. Compiled parts run eagerly. Unless `twice` is False, attention is
+    done by matrix products and recurrent layers without cuDNN, for these kernels have first derivatives only;
+    and the second derivative of a rectifier, which is 0, is left out rather than handed on as zeros: that
+    spares a backward pass through the whole network.
     """
     modules = [module for model in models for module in model.modules()]
     layers = [module for module in modules if isinstance(module, STOCHASTIC) and _at_work(module)]
@@ -63,13 +65,14 @@ def deterministic(*models: nn.Module, seed: int = 0, device: torch.device | None
             stack.enter_context(evaluated(*layers))
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            if recurrent and (device is None or device.type == "cuda"):
+            if twice and recurrent and (device is None or device.type == "cuda"):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             if changed:
                 stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(_CHECKPOINTED))
             stack.enter_context(_drawing_from(seed, device))
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.enter_context(_NoZeros())
+            if twice:
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                stack.enter_context(_NoZeros())
             yield
     except RuntimeError as error:
         if _CHECKPOINTED in str(error):

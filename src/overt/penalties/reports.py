@@ -172,19 +172,18 @@ class CompositionReport(_Report):
     ----------
     rows : tuple of ParameterReport
     weight, value : float
-        The penalty is weight × value, the mean of the two terms.
-    inner, outer : float
-        E‖J_h‖_F² and E‖J_g‖_F². The bound is tight only where they are equal.
+        The penalty is weight × value, the mean of the terms.
+    terms : tuple of float
+        E‖J_l‖_F² of each piece. The bound is tight only where they are equal.
     """
 
     weight: float
     value: float
-    inner: float
-    outer: float
+    terms: tuple[float, ...]
 
     def __str__(self) -> str:
         first = f"weight {self.weight:.3g}  value {self.value:.4g}"
-        return f"{first}  inner {self.inner:.4g}  outer {self.outer:.4g}\n{super().__str__()}"
+        return f"{first}  terms {' '.join(f'{term:.4g}' for term in self.terms)}\n{super().__str__()}"
 
 
 def spectral_report(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from overt import JacobianPenalty, SpectralPenalty
-from overt.penalties import CompositionPenalty
+from overt import CompositionPenalty, JacobianPenalty, SpectralPenalty
 from overt.studies.generalization.methods import METHODS
 from overt.studies.shared.classifiers import Network, OfWeights, Recipe
 
@@ -70,7 +69,7 @@ def _penalty(model: nn.Sequential, config: TunedConfig, weight: float) -> nn.Mod
     one = METHODS[config.method]
     if config.method == "composition":
         cut = next(i for i, layer in enumerate(model) if isinstance(layer, nn.ReLU)) + 1
-        return _OfParts(CompositionPenalty(model[:cut], model[cut:], weight, seed=config.seed))
+        return _OfParts(CompositionPenalty(model, weight, cuts=cut, seed=config.seed))
     if one.p:
         return JacobianPenalty(model, one.p, one.basis, weight, normalized=one.normalized, seed=config.seed)
     # Singular directions are renewed at every fifth step: a third of the cost, at a small learning rate.
