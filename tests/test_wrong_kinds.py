@@ -51,7 +51,7 @@ CALLS = {
     measures.activation_spectra: lambda **more: measures.activation_spectra(layer(), X, **more),
     measures.product_spectra: lambda **more: measures.product_spectra(layer(), **more),
     measures.data_spectrum: lambda **more: measures.data_spectrum(torch.randn(5, 3), **more),
-    measures.local_ranks: lambda **more: measures.local_ranks(layer(), X, **more),
+    measures.PointwiseSpectrum: lambda **more: measures.PointwiseSpectrum(X + 1, **more),
     measures.effective_parameters: lambda **more: measures.effective_parameters(
         layer(), lambda model: 1.0, **more
     ),
@@ -152,7 +152,7 @@ def test_no_number_is_a_value_error_that_names_the_argument(call, name, flag):
 # Results and records that users receive and do not make, and estimators, which check when they are fitted.
 RECEIVED = (
     {"Certificate", "Completion", "ExplicitRun", "Comparison", "CompressionReport", "EffectiveParameters"}
-    | {"InferredPenalty", "LayerParameters", "LocalRanks", "Stationarity", "Spectrum", "Flow", "State"}
+    | {"InferredPenalty", "LayerParameters", "Stationarity", "Spectrum", "Flow", "State"}
     | {"LayerReport", "ParameterReport", "SpectralReport", "JacobianReport", "CompositionReport"}
     | {
         "MatrixCompletion",

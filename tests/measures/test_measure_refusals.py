@@ -8,6 +8,7 @@ from measured_models import drawn, gaussian, mlp
 from torch import nn
 
 from overt.measures import (
+    PointwiseSpectrum,
     Spectrum,
     SpectrumTracker,
     activation_spectra,
@@ -15,7 +16,6 @@ from overt.measures import (
     data_spectrum,
     effective_parameters,
     infer_penalty,
-    local_ranks,
     measure,
     weight_spectra,
 )
@@ -149,8 +149,8 @@ def test_inputs_that_depend_on_one_another_are_found_in_a_later_batch():
 REGRESSION = linear_regression(6, n_samples=3, seed=0)
 WRONG_KINDS = {
     "max_samples": lambda: data_spectrum(gaussian(2, 3), max_samples=1.5),
-    "memory_budget": lambda: local_ranks(mlp(n_in=3), gaussian(2, 3), memory_budget="1 GB"),
-    "rtol": lambda: local_ranks(mlp(n_in=3), gaussian(2, 3), rtol="small"),
+    "memory_budget": lambda: measure(mlp(n_in=3), gaussian(2, 3), memory_budget="1 GB"),
+    "rtol": lambda: PointwiseSpectrum(torch.ones(2, 2), rtol="small"),
     "layers": lambda: activation_spectra(mlp(n_in=3), gaussian(2, 3), layers=1),
     "forward": lambda: activation_spectra(mlp(n_in=3), gaussian(2, 3), forward=1),
     "stderr": lambda: Spectrum(torch.ones(2), stderr=[1.0, 1.0]),

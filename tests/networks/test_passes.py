@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from overt.networks.jacobian import bytes_per_input, jacobian_rows, leaf, vector_jacobian
-from overt.networks.passes import Passes, jacobians, pointwise_passes, verify_adjoint, wide_dtype
+from overt.networks.passes import Passes, jacobians, verify_adjoint, wide_dtype
 from overt.networks.target import Target
 
 DOUBLE = torch.float64
@@ -28,10 +28,10 @@ def test_jacobians_of_all_inputs_whatever_fits_the_memory(chunk, outputs):
     x, A = gaussian(5, 3), gaussian(3, outputs, seed=1)
     target = Target(squares(A))
     budget = chunk * bytes_per_input(target, x, whole=True)
-    with pointwise_passes(squares(A), [x[:2], x[2:]], "logits", None, None, budget) as passes:
-        assert (passes.outputs, passes.input_size, passes.shape) == (outputs, 3, (3,))
-        assert passes.chunk in (chunk, chunk + 1)
-        found = list(jacobians(passes))
+    passes = Passes(target, [x[:2], x[2:]], memory_budget=budget, whole=True)
+    assert (passes.outputs, passes.input_size, passes.shape) == (outputs, 3, (3,))
+    assert passes.chunk in (chunk, chunk + 1)
+    found = list(jacobians(passes))
     torch.testing.assert_close(torch.cat(found), torch.einsum("bi,ij->bji", 2 * x, A))
     assert max(map(len, found)) == min(3, passes.chunk)
     assert not any(J.requires_grad for J in found)

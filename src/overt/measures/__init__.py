@@ -1,8 +1,8 @@
 """Spectra of M = E[JᵀJ], a model's sensitivity, and of its weights, layers and activations.
 
-`measuring.py` has `measure`, `spectrum.py` its result, `methods/` its algorithms; `data.py` and
-`comparison.py` measure the data beside it. Sub-rooms: `views/` (weights, layers, activations, Jacobians point
-by point), `compression/` (fewer numbers, nearly the same outputs), `inference/` (the penalty that a solution
+`measuring.py` has `measure`, `spectrum.py` and `pointwise.py` its results, `methods/` its algorithms;
+`data.py` and `comparison.py` measure the data beside it. Sub-rooms: `views/` (weights, layers, activations),
+`compression/` (fewer numbers, nearly the same outputs), `inference/` (the penalty that a solution
 seems to minimize) and `tracking/` (spectra while a model trains).
 """
 
@@ -17,13 +17,12 @@ from overt.measures.compression import (
 from overt.measures.data import data_spectrum
 from overt.measures.inference import InferredPenalty, Stationarity, infer_penalty
 from overt.measures.measuring import measure
+from overt.measures.pointwise import PointwiseSpectrum
 from overt.measures.spectrum import Spectrum
 from overt.measures.tracking import SpectrumTracker
 from overt.measures.views import (
-    LocalRanks,
     activation_spectra,
     convolution_spectrum,
-    local_ranks,
     product_spectra,
     weight_spectra,
 )
@@ -34,7 +33,7 @@ __all__ = [
     "EffectiveParameters",
     "InferredPenalty",
     "LayerParameters",
-    "LocalRanks",
+    "PointwiseSpectrum",
     "Spectrum",
     "SpectrumTracker",
     "Stationarity",
@@ -45,7 +44,6 @@ __all__ = [
     "data_spectrum",
     "effective_parameters",
     "infer_penalty",
-    "local_ranks",
     "measure",
     "product_spectra",
     "weight_spectra",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Literal
+from typing import Literal, overload
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from overt._utils.checks import check_choice, check_flag, check_integer, check_number, check_seed, optional
 from overt._utils.tensors import compute_dtype
@@ -14,7 +15,9 @@ from overt.linalg import make_basis
 from overt.linalg.bases import is_eigen
 from overt.measures.methods.exact import exact_diagonal, exact_eigen
 from overt.measures.methods.lanczos import lanczos_eigen, twice_differentiable
+from overt.measures.methods.pointwise import pointwise_values
 from overt.measures.methods.sketch import ErrorsOver, sketch_diagonal, sketch_eigen
+from overt.measures.pointwise import PointwiseSpectrum
 from overt.measures.spectrum import Spectrum
 from overt.networks.batches import Inputs
 from overt.networks.guard import measuring
@@ -22,8 +25,55 @@ from overt.networks.modules import Forward, Model
 from overt.networks.passes import Passes
 from overt.networks.probes import Probing
 from overt.networks.target import OutputMap, Target
+from overt.networks.weights import weights_of
 
 Method = Literal["exact", "sketch", "lanczos"]
+
+
+@overload
+def measure(
+    model: Model,
+    inputs: Inputs,
+    basis: str | Tensor = ...,
+    method: Method = ...,
+    *,
+    outputs: OutputMap = ...,
+    layer: str | None = ...,
+    forward: Forward | None = ...,
+    dims: Sequence[int] | None = ...,
+    probes: int = ...,
+    errors_over: ErrorsOver = ...,
+    k: int = ...,
+    tolerance: float = ...,
+    max_samples: int | None = ...,
+    memory_budget: int = ...,
+    seed: int = ...,
+    train: bool = ...,
+    pointwise: Literal[False] = ...,
+) -> Spectrum: ...
+
+
+@overload
+def measure(
+    model: Model,
+    inputs: Inputs,
+    basis: str | Tensor = ...,
+    method: Method = ...,
+    *,
+    outputs: OutputMap = ...,
+    layer: str | None = ...,
+    forward: Forward | None = ...,
+    dims: Sequence[int] | None = ...,
+    probes: int = ...,
+    errors_over: ErrorsOver = ...,
+    k: int = ...,
+    tolerance: float = ...,
+    max_samples: int | None = ...,
+    memory_budget: int = ...,
+    seed: int = ...,
+    train: bool = ...,
+    pointwise: Literal[True],
+) -> PointwiseSpectrum: ...
 
 
 def measure(
@@ -44,7 +94,8 @@ def measure(
     memory_budget: int = 2**30,
     seed: int = 0,
     train: bool = False,
-) -> Spectrum:
+    pointwise: bool = False,
+) -> Spectrum | PointwiseSpectrum:
     """Spectrum √diag(U M U*) of M = E_x[J(x)ᵀJ(x)], J the Jacobian of a model's outputs by its inputs.
 
     For a deep linear network M = WᵀW with W the product of its layers: in the eigenbasis the values are the
@@ -105,11 +156,18 @@ def measure(
         Of the probes. Draws also depend on the batches and the memory budget.
     train : bool
         Measure in the model's present mode. Refused if batch statistics or dropout are active.
+    pointwise : bool
+        The singular values of J(x) at each input instead, whose functionals are averaged afterwards:
+        E Σσ_i(J(x))^p, ranks, log pseudo-determinants. Exact, in the eigenbasis: K backward or D forward-mode
+        passes over K outputs or D entries of an input, then one decomposition for each input. What takes more
+        than the memory budget for one input, or more than 1e14 multiplications for all of them, is refused
+        before it starts. All inputs are held.
 
     Returns
     -------
-    Spectrum
+    Spectrum or PointwiseSpectrum
         In the eigenbasis at most min(D, outputs × inputs) values, all others are zero; in a fixed basis all.
+        With `pointwise` min(D, outputs) values for each input.
 
     Raises
     ------
@@ -120,6 +178,9 @@ def measure(
 
     References
     ----------
+    Feng, R., Zheng, K., Huang, Y., Zhao, D., Jordan, M., Zha, Z.-J. (2022). Rank diminishing in deep neural
+    networks. NeurIPS.
+
     Hutchinson, M. F. (1990). A stochastic estimator of the trace of the influence matrix. Communications in
     Statistics 19(2).
 
@@ -150,6 +211,13 @@ def measure(
     seed = check_seed(seed)
     target = Target(model, outputs, layer, forward)
     check_flag(train, "train")
+    if check_flag(pointwise, "pointwise"):
+        if not eigen or method != "exact":
+            name, value = ("method", method) if eigen else ("basis", basis)
+            raise ValueError(
+                f"{name}: pointwise=True is exact and in the eigenbasis, got {value!r}; leave it out"
+            )
+        return _point_by_point(target, inputs, max_samples, memory_budget, train)
     with measuring(target.model, train=train), twice_differentiable() if lanczos else nullcontext():
         passes = Passes(
             target,
@@ -177,3 +245,16 @@ def measure(
     dtype = compute_dtype(passes.dtype)
     found = {name: part.to(dtype) if isinstance(part, Tensor) else part for name, part in found.items()}
     return Spectrum(basis=basis, method=method, input_shape=passes.shape, **found)
+
+
+def _point_by_point(
+    target: Target, inputs: Inputs, max_samples: int | None, memory_budget: int, train: bool
+) -> PointwiseSpectrum:
+    with measuring(target.model, train=train):
+        passes = Passes(
+            target, inputs, memory_budget=memory_budget, whole=True, max_samples=max_samples, keep=True
+        )
+        values = pointwise_values(passes, memory_budget)
+    depth = len(weights_of(target.model)) if isinstance(target.model, nn.Module) else 1
+    rounding = max(1, depth) * max(passes.outputs, passes.input_size) * torch.finfo(passes.dtype).eps
+    return PointwiseSpectrum(values, rtol=min(rounding, 0.5))

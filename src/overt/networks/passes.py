@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from overt._utils.checks import check_integer
 from overt.networks.batches import EMBEDDING_HINT, Inputs, differentiable_batches
-from overt.networks.guard import measuring
 from overt.networks.jacobian import (
     Rows,
     bytes_per_input,
@@ -22,8 +19,8 @@ from overt.networks.jacobian import (
     require_finite_rows,
     vector_jacobian,
 )
-from overt.networks.modules import Forward, Model, device_of
-from overt.networks.target import OutputMap, Target
+from overt.networks.modules import device_of
+from overt.networks.target import Target
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:
@@ -98,28 +95,6 @@ class Passes:
             for part in torch.split(batch, self.chunk):
                 x = leaf(part)
                 yield x, self.target(x)
-
-
-@contextmanager
-def pointwise_passes(
-    model: Model,
-    inputs: Inputs,
-    outputs: OutputMap,
-    layer: str | None,
-    forward: Forward | None,
-    memory_budget: int,
-) -> Iterator[Passes]:
-    """Passes over the points, in chunks whose Jacobians fit the budget, the model being left as it was found.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `overt.measure`.
-    """
-    check_integer(memory_budget, "memory_budget", least=1)
-    target = Target(model, outputs, layer, forward)
-    with measuring(target.model):
-        yield Passes(target, inputs, memory_budget=memory_budget, whole=True)
 
 
 def jacobians(passes: Passes) -> Iterator[Tensor]:
