@@ -4,9 +4,10 @@
 
 The target is a function of 2 of 20 directions of the inputs, with a little noise. A network that fits the
 samples is sensitive to all 20 directions; p = 1 prefers fewer. Then the script repeats this with targets a
-thousand times as large. The plain penalty grows with the units and would need another weight. The normalized
-one is a ratio of two norms of one spectrum and gives the same network. It does not limit the size of the
-Jacobian. With five times the noise the size is what has to be limited, and the plain penalty is better.
+thousand times as large. The plain penalty grows with the units and would need another weight: a warning says
+that with this one the network has become constant. The normalized one is a ratio of two norms of one spectrum
+and gives the same network. It does not limit the size of the Jacobian. With five times the noise the size is
+what has to be limited, and the plain penalty is better.
 """
 
 from __future__ import annotations

@@ -73,6 +73,7 @@ def main() -> None:
         {"basis": "identity", "normalized": True},
         {"basis": "eigen"},
         {"basis": "eigen", "every": 2},
+        {"basis": "identity", "scaling": "std"},
     ):
         found = []
         for alone in (True, False):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ from overt.penalties.base import Penalty
 from overt.penalties.bases import basis_name, check_basis
 from overt.penalties.moments import BasisMoments, Moments, eigen_moments
 from overt.penalties.reports import Gradients, JacobianReport, jacobian_report
+from overt.penalties.scaling import Scales, Scaling
+
+COLLAPSED = 1e-5
+"""Share of its largest value at which tr M̄ is next to nothing: a Jacobian of 0.3 % of the size it had."""
 
 
 class JacobianPenalty(Penalty):
@@ -46,12 +51,15 @@ class JacobianPenalty(Penalty):
     model
         Any module whose first input is differentiable; its output's first dimension is the batch.
     p
-        From 0 (exclusive) to 2.
+        From 0 (exclusive) to 2; 1 by default.
     basis
         ``"eigen"``, or what `overt.linalg.make_basis` takes: ``"fourier"``, ``"identity"``, ``"dct"``,
         ``"haar"``, a matrix with orthonormal rows or a `overt.linalg.Basis`.
     weight
-        Finite number ≥ 0. May be changed at any time.
+        Finite number ≥ 0. May be changed at any time. ``"auto"``: 1e-2, and 1e-3 for p < 1, where too much
+        makes the network constant, see Notes.
+    depth
+        L ≥ 1, another name of p = 2/L.
     normalized
         Whether to penalize ‖σ‖_p/‖σ‖_2 instead, σ² being the diagonal: scale-invariant, between 1 and
         D^{1/p−1/2}, so that one weight serves all scales; at p = 1 in the eigen basis the normalized nuclear
@@ -77,6 +85,10 @@ class JacobianPenalty(Penalty):
         see Notes; with fewer it is a matrix whose eigendecomposition is renewed at every `refresh`-th call.
     dims
         Which dimensions of an input the named basis transforms; see `overt.linalg.make_basis`.
+    scaling
+        Scales of the entries of an input: the penalty is that of the network as a function of x/scaling.
+        ``"std"``: the standard deviations over the inputs so far; or a tensor such as ``X.std(0)``. For
+        tables, whose columns have units of their own; see Notes.
     seed
         Of the probes.
 
@@ -84,6 +96,11 @@ class JacobianPenalty(Penalty):
     ------
     TypeError, ValueError
         A parameter out of its range, or an unknown basis or map.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once, when tr M̄ has fallen to 1e-5 of its largest value: the network has become constant.
 
     Notes
     -----
@@ -94,6 +111,15 @@ class JacobianPenalty(Penalty):
     value is too high, and too much of the force on the rest. With the default and a random 100×300 map at
     p = 1 (⅔) the value was 1.6 (1.9) times P_p and the gradient's cosine with the true one 0.94 (0.92), with
     σ_i = 1/i 1.2 (1.6) times and 0.93 (0.90); with `rank` = 100 both agreed. `report` says what is cut off.
+
+    **Too large a weight.** For p < 1 a direction that matters little is pushed down the harder the less it
+    matters. Where that holds for all of them, the network becomes a constant, which it cannot leave again;
+    a warning says so. Begin at 1e-3 and multiply by 3 while the validation error falls.
+
+    **Units of the inputs.** In other units of one input its column of the Jacobian has another size, and so
+    more or less of the penalty. With `scaling` nothing changes. It is not the default: standardized inputs
+    need none, pixels and embeddings have one unit, and a pixel at the border that hardly ever varies would be
+    penalized hardly at all.
 
     **Own pass.** Without `y` the model runs once more, with batch norm, dropout and attention's dropout as
     in evaluation, recurrent layers without theirs, and functions that draw doing so from `seed`: there is no
@@ -124,10 +150,11 @@ class JacobianPenalty(Penalty):
     def __init__(
         self,
         model: nn.Module,
-        p: float = 1.0,
+        p: float | None = None,
         basis: str | Tensor | Basis = "eigen",
-        weight: float = 1e-2,
+        weight: float | Literal["auto"] = "auto",
         *,
+        depth: float | None = None,
         normalized: bool = False,
         outputs: OutputMap = "logits",
         layer: str | None = None,
@@ -140,10 +167,14 @@ class JacobianPenalty(Penalty):
         rank: int = 32,
         refresh: int = 10,
         dims: tuple[int, ...] | None = None,
+        scaling: Tensor | Scales | None = None,
         seed: int = 0,
     ) -> None:
+        exponent = _exponent(p, depth)
+        if weight == "auto":
+            weight = 1e-2 if exponent >= 1 else 1e-3
         super().__init__(model, weight)
-        self.p = check_number(p, "p", above=0, most=2)
+        self.p = exponent
         self.normalized = check_flag(normalized, "normalized")
         if self.normalized and self.p == 2:
             raise ValueError("normalized with p=2 is the constant 1; choose p < 2")
@@ -165,6 +196,8 @@ class JacobianPenalty(Penalty):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("input_shape", torch.zeros(0, dtype=torch.int64))
         self.moments: Moments | None = None
+        self.scaling = None if scaling is None else Scaling(scaling)
+        self._largest, self._told = 0.0, False
 
     @eager
     def value(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
@@ -206,11 +239,16 @@ class JacobianPenalty(Penalty):
         if self.weight == 0.0 or call % self.every:
             return self._zero()
         x = check_inputs(x)
+        if self.scaling is not None:
+            self.scaling.take_in(x, rows_of_all)
         g = self._rows(x, y)
         if self.moments is None:
             self.moments = self._moments_for(x)
             self.input_shape = torch.tensor(x.shape[1:], dtype=torch.int64)
-        return self.weight * self.every * self._averaged(self.moments, g, rows_of_all)
+        value = self._averaged(self.moments, g, rows_of_all)
+        if not self.normalized:
+            self._watch(float(self.moments.trace()))
+        return self.weight * self.every * value
 
     def forward(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """The same as `penalty`."""
@@ -248,6 +286,9 @@ class JacobianPenalty(Penalty):
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain data."""
+        scaled: str | Tensor | None = None
+        if self.scaling is not None:
+            scaled = "std" if self.scaling.given is None else self.scaling.given
         names = ["p", "normalized", "share", "every", "probes", "momentum", "floor"]
         names += ["rank", "refresh", "dims", "layer", "seed"]
         return {
@@ -255,6 +296,7 @@ class JacobianPenalty(Penalty):
             "basis": basis_name(self.basis),
             "outputs": selector_name(self.outputs),
             **({} if self.call is None else {"forward": selector_name(self.call)}),
+            **({} if scaled is None else {"scaling": basis_name(scaled)}),
             **{name: getattr(self, name) for name in names},
         }
 
@@ -263,7 +305,22 @@ class JacobianPenalty(Penalty):
         shape, first = tuple(x.shape[1:]), tuple(self.input_shape.tolist())
         if self.moments is not None and shape != first:
             raise ValueError(f"x: inputs had shape {first} at first, now {shape}")
-        return self._products(x, y, share=self.share, probes=self.probes, seed=seed)
+        g = self._products(x, y, share=self.share, probes=self.probes, seed=seed)
+        return g if self.scaling is None else g * self.scaling.scales(x).to(g.dtype)
+
+    def _watch(self, trace: float) -> None:
+        """Warn, once, of a network that has become constant."""
+        self._largest = max(self._largest, trace)
+        if self._told or trace >= COLLAPSED * self._largest:
+            return
+        self._told = True
+        warnings.warn(
+            f"the Jacobian's size √tr M̄ has fallen to {math.sqrt(trace / self._largest):.1g} of what it was: "
+            f"the model is constant, or nearly (p={self.p:.3g}, weight={self.weight:.3g}); start again with "
+            "a tenth of the weight, or raise it from 0 once the loss has fallen",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
     def _averaged(self, moments: Moments, g: Tensor, rows_of: Callable[[Tensor], Tensor] | None) -> Tensor:
         with full_precision(g.device):
@@ -306,3 +363,13 @@ class JacobianPenalty(Penalty):
         if self.moments is not None:
             self.moments.make_room(state_dict, f"{prefix}moments.")
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _exponent(p: float | None, depth: float | None) -> float:
+    if p is not None and depth is not None:
+        raise ValueError(
+            f"p, depth: p={p!r} and depth={depth!r} are two names of one thing, p = 2/depth; give one"
+        )
+    if depth is not None:
+        return 2 / check_number(depth, "depth", least=1)
+    return 1.0 if p is None else check_number(p, "p", above=0, most=2)
