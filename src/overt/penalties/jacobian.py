@@ -100,7 +100,8 @@ class JacobianPenalty(Penalty):
     Warns
     -----
     RuntimeWarning
-        Once, when tr M̄ has fallen to 1e-5 of its largest value: the network has become constant.
+        Once, when tr M̄ has fallen to 1e-5 of its largest value: the network has become constant, or its
+        outputs were some 300 times larger than the targets at first, which the penalty cannot know.
 
     Notes
     -----
