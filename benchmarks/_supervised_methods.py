@@ -8,7 +8,7 @@ rows. What is chosen from, by what:
   penalties by log loss in five folds.
 * ``kernel ridge``: Laplace and Gaussian kernels, 6 bandwidths (multiples of the median distance) and 10
   ridges each, 120 settings by closed-form leave-one-out error. Classes are fitted as indicators and become
-  probabilities by a softmax whose temperature has the least log loss on the leave-one-out predictions.
+  probabilities by a softmax; its temperature is fitted to the leave-one-out predictions.
 * ``boosting``: LightGBM, its default and 39 random settings, by the error in five folds, in which early
   stopping chooses the number of trees, too.
 * ``random forest``: 300 trees, 4 shares of columns and 3 sizes of leaves, by out-of-bag error.
@@ -154,8 +154,25 @@ def _kernel_ridge(split: Split, _: int) -> Predictor:
 
     if not split.classes:
         return lambda X: values(X)[:, 0]
-    sharp = min(np.logspace(-0.5, 2, 26), key=lambda t: log_loss(softmax(t * predicted), split.y))
+    sharp = sharpness(predicted, split.y)
     return lambda X: softmax(sharp * values(X))
+
+
+def sharpness(scores: Matrix, labels: NDArray[Any]) -> float:
+    """The factor whose softmax of the scores has the least log loss.
+
+    Labels are smoothed as by Platt (1999): a class of m rows counts as (m + 1)/(m + 2) certain. Otherwise
+    scores that separate the classes would ask for endless certainty.
+    """
+    counts = np.bincount(labels, minlength=scores.shape[1])
+    sure = (counts + 1) / (counts + 2)
+    targets = np.repeat(((1 - sure) / (len(counts) - 1))[labels][:, None], len(counts), 1)
+    targets[np.arange(len(labels)), labels] = sure[labels]
+
+    def loss(factor: float) -> float:
+        return -float((targets * np.log(softmax(factor * scores))).sum())
+
+    return min(map(float, np.logspace(-0.5, 2, 26)), key=loss)
 
 
 def softmax(scores: Matrix) -> Matrix:

@@ -173,6 +173,25 @@ def test_the_target_in_another_form_is_no_input():
 
 
 @pytest.mark.parametrize(
+    ("x", "away"),
+    [
+        ([1, 2, 3, 4, 5, 6], True),
+        ([6, 5, 4, 3, 2, 1], True),
+        ([3, 3, 3, 1, 2, 2], True),
+        ([1, 2, 4, 3, 5, 6], False),
+        ([1, 2, 3, 3, 5, 6], False),
+        ([0, 0, 0, 1, 1, 1], False),  # a category that agrees is one
+    ],
+)
+def test_an_input_whose_order_separates_the_classes_gives_them_away(x, away):
+    assert data.gives_away(np.array(x, dtype=float), np.array([0, 0, 0, 1, 1, 1]), "classification") is away
+    middle = np.array([0, 0, 2, 2, 1, 1])
+    ordered = np.array([1.0, 2, 3, 4, 5, 6])
+    assert data.gives_away(ordered, middle, "classification")
+    assert not data.gives_away(ordered, np.array([0, 1, 2, 2, 1, 0]), "classification")
+
+
+@pytest.mark.parametrize(
     ("table", "why"),
     [
         (frame().iloc[:149], "too few rows"),
