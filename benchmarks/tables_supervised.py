@@ -133,12 +133,9 @@ def judged(method: Method, cell: Cell, data: Split, base: float) -> dict[str, An
     except Exception as error:  # whatever a package raises is its result
         row |= floor(data.y, data.y_test, data.classes)
         return row | {"failed": f"{type(error).__name__}: {error}"[:300]}
-    return row | {
-        "cpu": fit.cpu,
-        "seconds": fit.seconds,
-        "cpu predict": prediction.cpu,
-        "MiB": max(fit.mebibytes, prediction.mebibytes),
-    }
+    row |= {"cpu": fit.cpu, "seconds": fit.seconds, "cpu predict": prediction.cpu}
+    peak = max(fit.mebibytes, prediction.mebibytes)
+    return row | ({"MiB": peak} if np.isfinite(peak) else {})
 
 
 def one(task: dict[str, Any]) -> dict[str, Any]:
