@@ -290,9 +290,17 @@ def test_noise_is_independent_and_the_rest_stays():
     assert added.shape[1] == 50
     correlations = np.corrcoef(added.T) - np.eye(50)
     assert abs(correlations).max() < 5 / np.sqrt(len(added))
-    again, other = (data.split(table(n=600), s, noise=50).X[:, 4:] for s in (0, 1))
-    np.testing.assert_array_equal(added, again)
-    assert not np.allclose(added, other)
+    np.testing.assert_array_equal(added, data.split(table(n=600), 0, noise=50).X[:, 4:])
+    drawn = [every_row(data.split(table(n=600), seed, noise=1))[:, 4] for seed in (0, 1)]
+    assert not np.allclose(*drawn)
+    first = [every_row(data.split(table(n=600), seed))[:, 0] for seed in (0, 1)]
+    np.testing.assert_allclose(*first)  # the same rows in another order
+
+
+def every_row(split):
+    """All rows of a split, each column sorted and standardized: what no order and no scale changes."""
+    X = np.sort(np.vstack([split.X, split.X_test]), axis=0)
+    return (X - X.mean(0)) / np.where(X.std(0) > 0, X.std(0), 1)
 
 
 def test_beginnings_have_the_shares_of_the_classes():
@@ -341,6 +349,15 @@ def test_leave_one_out_residuals_are_those_of_leaving_one_out():
         rest = np.arange(12) != i
         B = np.linalg.solve(K[np.ix_(rest, rest)] + ridge * np.eye(11), Y[rest])
         np.testing.assert_allclose(residual[i], Y[i] - K[i, rest] @ B)
+
+
+@pytest.mark.parametrize("rows", [4, 10, 40])
+def test_scores_that_separate_the_classes_are_not_taken_for_certain(rows):
+    labels = np.repeat([0, 1], rows)
+    found = methods.sharpness(np.eye(2)[labels], labels)
+    assert found == pytest.approx(np.log(rows + 1), rel=0.13)  # where the probability is (m + 1)/(m + 2)
+    shuffled = methods.sharpness(np.eye(2)[np.tile([0, 1], rows)], labels)
+    assert shuffled == pytest.approx(10**-0.5)
 
 
 @pytest.mark.parametrize(
