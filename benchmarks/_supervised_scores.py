@@ -11,8 +11,8 @@ Of each method and table the errors of all splits are averaged. Over tables, in 
 * ``median``, the median ratio, with its distribution-free interval by order statistics;
 * ``worst``, the largest ratio, and its table.
 
-``rank`` is the mean rank among all methods that have a result on every table, 1 the best; ``regret`` is the
-largest ratio to the best method of a table. Errors below 1e-3 (log loss) or 1e-8 count as that in ratios.
+``rank`` is the mean rank among all methods over the tables that all of them have, 1 the best; ``regret`` is
+the largest ratio to the best method of a table. Errors below 1e-3 (log loss) or 1e-8 count as that in ratios.
 """
 
 from __future__ import annotations
@@ -110,34 +110,49 @@ def mean_ranks(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def compared(records: Mapping[str, Rows], task: str, reference: str) -> list[dict[str, Any]]:
-    """One line a method for the rows of one task and condition; only splits that all methods have count."""
-    rows_of = shared(records)
-    least = LEAST[task]
-    means = {
-        name: {table: max(error, least) for table, error in by_table(rows).items()}
-        for name, rows in rows_of.items()
+    """One line a method for the rows of one task and condition.
+
+    Ratios are over the splits that the method and the reference have; rank and regret over the splits that
+    all methods have, whose number is ``splits for rank``.
+    """
+    present = {name: rows for name, rows in records.items() if rows}
+    means = {name: _means(rows, task) for name, rows in shared(present).items()}
+    together = {
+        table: min(found[table] for found in means.values()) for table in next(iter(means.values()), {})
     }
     ranks = mean_ranks(means)
     lines = []
-    for name, rows in rows_of.items():
-        ours = means[name]
-        if not ours:
-            continue
-        over = {table: ours[table] / min(other[table] for other in means.values()) for table in ours}
-        last = max(over, key=lambda table: over[table])
-        line: dict[str, Any] = {"method": name, "tables": len(ours), "splits": len(rows)}
-        line |= {"failed": sum("failed" in row for row in rows), "rank": ranks[name]}
-        if reference in means and name != reference:
-            ratios = {table: ours[table] / means[reference][table] for table in ours}
-            worst = max(ratios, key=lambda table: ratios[table])
-            line |= geometric(ratios.values())
-            line |= {"better on": sum(one < 1 for one in ratios.values())}
-            line |= {"worst": ratios[worst], "worst table": worst}
-        line |= {"regret": over[last], "regret table": last}
+    for name, rows in present.items():
+        line: dict[str, Any] = {"method": name, "tables": len(by_table(rows)), "splits": len(rows)}
+        line |= {"failed": sum("failed" in row for row in rows)}
+        if reference in present and name != reference:
+            line |= _against({"ours": rows, "theirs": present[reference]}, task)
+        if together:
+            over = {table: means[name][table] / least for table, least in together.items()}
+            last = max(over, key=lambda table: over[table])
+            line |= {"rank": ranks[name], "regret": over[last], "regret table": last}
+            line |= {"splits for rank": len(shared(present)[name])}
         if task == "classification":
             line |= {"wrong": float(np.mean(list(by_table(rows, "wrong").values())))}
         lines.append(line | cost(rows))
     return lines
+
+
+def _means(rows: Rows, task: str) -> dict[str, float]:
+    """Mean error by table, tiny ones raised."""
+    return {table: max(error, LEAST[task]) for table, error in by_table(rows).items()}
+
+
+def _against(pair: Mapping[str, Rows], task: str) -> dict[str, Any]:
+    """Ratios by table over the splits that both have."""
+    ours, theirs = (_means(rows, task) for rows in shared(pair).values())
+    if not ours:
+        return {}
+    ratios = {table: ours[table] / theirs[table] for table in ours}
+    worst = max(ratios, key=lambda table: ratios[table])
+    found: dict[str, Any] = geometric(ratios.values())
+    found |= {"better on": sum(one < 1 for one in ratios.values())}
+    return found | {"worst": ratios[worst], "worst table": worst}
 
 
 def cost(rows: Rows) -> dict[str, Any]:

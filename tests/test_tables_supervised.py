@@ -442,16 +442,26 @@ def test_ranks_ratios_and_regret():
     assert lines["other"]["cpu, all"] == 4.0
 
 
-def test_only_splits_that_all_have_are_compared():
+def test_pairs_compare_the_splits_of_both_and_ranks_those_of_all():
     records = {
         "ours": rows({"t": [0.1, 9.0], "u": [0.2]}),
         "kernel ridge": rows({"t": [0.2], "u": [0.2], "w": [1.0]}),
+        "slow": rows({"u": [0.1]}),
         "not run": [],
     }
     lines = {line["method"]: line for line in scores.compared(records, "regression", "kernel ridge")}
-    assert set(lines) == {"ours", "kernel ridge"}
-    assert lines["ours"]["splits"] == 2
+    assert set(lines) == {"ours", "kernel ridge", "slow"}
     assert lines["ours"]["ratio"] == pytest.approx(0.5**0.5)
+    assert lines["slow"]["ratio"] == pytest.approx(0.5)
+    assert [line["rank"] for line in lines.values()] == [2.5, 2.5, 1.0]
+    assert [line["regret"] for line in lines.values()] == [2.0, 2.0, 1.0]
+    assert lines["ours"]["splits for rank"] == 1
+
+
+def test_methods_without_a_table_in_common_have_no_rank():
+    records = {"ours": rows({"t": [0.1]}), "kernel ridge": rows({"u": [0.2]})}
+    lines = scores.compared(records, "regression", "kernel ridge")
+    assert [set(line) & {"rank", "ratio", "regret"} for line in lines] == [set(), set()]
 
 
 def test_tiny_losses_do_not_decide_a_ratio():
