@@ -46,7 +46,7 @@ def _grids(
 class Depth(Methods):
     """Does depth find low rank, and does the penalty without depth find it as well?"""
 
-    grids = {"quick": _grids(6, QUICK, (0,), 7_000), "full": _grids(10, FULL, (0, 1, 2), 10_000)}
+    grids = {"quick": _grids(6, QUICK, (0,), 7_000), "full": _grids(10, FULL, (0, 1, 2), 15_000)}
     claims = (
         Claim(
             "S1",

@@ -99,7 +99,7 @@ class Methods(Part[MethodsConfig]):
             10,
             (*(one | {"dense": True} for one in DENSE), *(one | {"dense": False} for one in SCARCE)),
             (0, 1, 2),
-            10_000,
+            15_000,
         ),
     }
     claims: ClassVar[tuple[Claim, ...]] = (
