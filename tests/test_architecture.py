@@ -27,6 +27,7 @@ FLOORS = {
     "training": 5,
     "integrations": 6,
     "completion": 6,
+    "features": 6,
     "studies": 7,
     "cli": 8,
     "__main__": 9,

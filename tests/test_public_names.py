@@ -33,6 +33,7 @@ TOP = {
 }
 ROOMS = [
     "completion",
+    "features",
     "functional",
     "linalg",
     "measures",

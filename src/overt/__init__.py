@@ -37,6 +37,7 @@ _HOMES = {
 }
 _ROOMS = {
     "completion",
+    "features",
     "functional",
     "integrations",
     "linalg",

@@ -1,0 +1,138 @@
+"""Powers of the measure M, the step of iterative reweighting, and its depth dial α = 1 − p/2 = 1 − 1/L.
+
+Inputs are multiplied by M^{α/2}. A ridge penalty on the multiplied inputs is the quadratic form
+βᵀ M^{−α} β = βᵀ M^{p/2−1} β, which majorizes P_p(M) at the present M: the step of iteratively reweighted
+least squares.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from overt._utils.checks import check_choice, check_number
+from overt._utils.tensors import check_matrix, compute_dtype, require_finite
+from overt.linalg.decompositions import eigh, svd
+
+__all__ = ["factor_root", "reweighting_exponent", "reweighting_root"]
+
+BASES = ("eigen", "identity")
+
+
+def reweighting_exponent(depth: float) -> float:
+    """The power α = 1 − 1/L of M that stands for a network of depth L.
+
+    A linear network of depth L has the representation cost P_p(M) with p = 2/L, and iterative reweighting
+    for P_p uses M^α with α = 1 − p/2.
+
+    Parameters
+    ----------
+    depth : float
+        L ≥ 1; infinity gives 1, the limit p → 0. Depth 1 gives 0: no reweighting.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``depth`` is no number, or below 1.
+
+    References
+    ----------
+    Radhakrishnan, A., Belkin, M., Drusvyatskiy, D. (2025). Linear recursive feature machines provably recover
+    low-rank matrices. PNAS 122(13).
+
+    Examples
+    --------
+    >>> from overt.features import reweighting_exponent
+    >>> reweighting_exponent(2)
+    0.5
+    """
+    depth = check_number(depth, "depth", least=1, finite=False, remedy="depth 2 is p = 1, the nuclear norm")
+    return 1.0 - 1.0 / depth
+
+
+def reweighting_root(M: Tensor, alpha: float, basis: str = "eigen") -> Tensor:
+    """Symmetric root M^{α/2} of a power of the measure, scaled so that tr M^α = d.
+
+    Parameters
+    ----------
+    M : Tensor, shape (d, d)
+        Symmetric and positive semidefinite; negative eigenvalues are rounding and count as zero.
+    alpha : float
+        In [0, 1].
+    basis : {"eigen", "identity"}
+        ``"identity"`` takes the diagonal of M and forgets the rest.
+
+    Returns
+    -------
+    Tensor, shape (d, d)
+        Multiply inputs by it, ``X @ root``. The identity where M is zero: no direction is preferred.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If M is no finite square matrix, or ``alpha`` or ``basis`` is none of these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from overt.features import reweighting_root
+    >>> reweighting_root(torch.diag(torch.tensor([9.0, 1.0])), 0.5).diagonal()
+    tensor([1.2247, 0.7071])
+    """
+    check_matrix(M, "M")
+    if M.ndim != 2 or M.shape[0] != M.shape[1]:
+        raise ValueError(f"M must be a square matrix (d, d), got shape {tuple(M.shape)}")
+    require_finite(M, "M")
+    alpha = check_number(alpha, "alpha", least=0, most=1)
+    check_choice(basis, "basis", BASES)
+    wide = M.detach().to(compute_dtype(M.dtype))
+    if basis == "identity":
+        return torch.diag(_powers(wide.diagonal(), alpha, len(wide))).to(M.dtype)
+    values, vectors = eigh((wide + wide.mT) / 2)
+    root = _powers(values, alpha, len(wide))
+    return ((vectors * root) @ vectors.mT).to(M.dtype)
+
+
+def factor_root(G: Tensor, alpha: float, basis: str) -> Tensor:
+    """M^{α/2} of M = GᵀG up to a rotation of its columns; M is not formed where G has fewer rows than columns.
+
+    Parameters
+    ----------
+    G : Tensor, shape (rows, d)
+        A factor of M, such as gradients.
+    alpha, basis
+        As for :func:`reweighting_root`.
+
+    Returns
+    -------
+    Tensor, shape (d,) or (d, r)
+        The diagonal in the identity basis. In the eigenbasis T with T Tᵀ = M^α, tr M^α = d, without the
+        directions in which M is zero to rounding.
+    """
+    d = G.shape[1]
+    if basis == "identity":
+        return _powers(G.square().sum(0), alpha, d)
+    if G.shape[0] > d:
+        values, vectors = eigh(G.mT @ G)
+    else:
+        _, S, Vh = svd(G)
+        values, vectors = S.square(), Vh.mT
+    if not bool(values.max() > 0):
+        return torch.ones(d, dtype=G.dtype, device=G.device)
+    kept = values > values.max() * (torch.finfo(G.dtype).eps * max(G.shape))
+    return vectors[:, kept] * _powers(values[kept], alpha, d)
+
+
+def _powers(values: Tensor, alpha: float, d: int) -> Tensor:
+    """values^{α/2}, scaled so that their squares sum to d; ones where all values are zero."""
+    values = values.clamp_min(0)
+    top = values.max() if len(values) else values.sum()
+    if not bool(top > 0):
+        return torch.ones_like(values)
+    powers = (values / top) ** alpha if alpha > 0 else torch.ones_like(values)
+    return (powers * (d / powers.sum())).sqrt()
