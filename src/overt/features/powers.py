@@ -14,7 +14,7 @@ from overt._utils.checks import check_choice, check_number
 from overt._utils.tensors import check_matrix, compute_dtype, require_finite
 from overt.linalg.decompositions import eigh, svd
 
-__all__ = ["factor_root", "reweighting_exponent", "reweighting_root"]
+__all__ = ["factor_root", "gram_root", "reweighting_exponent", "reweighting_root"]
 
 BASES = ("eigen", "identity")
 
@@ -99,7 +99,7 @@ def reweighting_root(M: Tensor, alpha: float, basis: str = "eigen") -> Tensor:
 
 
 def factor_root(G: Tensor, alpha: float, basis: str) -> Tensor:
-    """M^{α/2} of M = GᵀG up to a rotation of its columns; M is not formed where G has fewer rows than columns.
+    """M^{α/2} of M = GᵀG up to a rotation; M is not formed where G has fewer rows than columns.
 
     Parameters
     ----------
@@ -118,14 +118,25 @@ def factor_root(G: Tensor, alpha: float, basis: str) -> Tensor:
     if basis == "identity":
         return _powers(G.square().sum(0), alpha, d)
     if G.shape[0] > d:
-        values, vectors = eigh(G.mT @ G)
-    else:
-        _, S, Vh = svd(G)
-        values, vectors = S.square(), Vh.mT
-    if not bool(values.max() > 0):
-        return torch.ones(d, dtype=G.dtype, device=G.device)
-    kept = values > values.max() * (torch.finfo(G.dtype).eps * max(G.shape))
-    return vectors[:, kept] * _powers(values[kept], alpha, d)
+        return gram_root(G.mT @ G, alpha, basis)
+    _, S, Vh = svd(G)
+    return _leading(S.square(), Vh.mT, alpha, max(G.shape))
+
+
+def gram_root(M: Tensor, alpha: float, basis: str) -> Tensor:
+    """As :func:`factor_root`, of M itself, shape (d, d)."""
+    if basis == "identity":
+        return _powers(M.diagonal(), alpha, len(M))
+    values, vectors = eigh(M)
+    return _leading(values, vectors, alpha, len(M))
+
+
+def _leading(values: Tensor, vectors: Tensor, alpha: float, size: int) -> Tensor:
+    """The root from eigenvalues, descending, and eigenvectors in columns."""
+    if not bool(values[0] > 0):
+        return values.new_ones(len(vectors))
+    kept = values > values[0] * (torch.finfo(values.dtype).eps * size)
+    return vectors[:, kept] * _powers(values[kept], alpha, len(vectors))
 
 
 def _powers(values: Tensor, alpha: float, d: int) -> Tensor:
