@@ -6,6 +6,7 @@ The prediction for a row that is left out differs from its target by a_i / [(K +
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from overt.features.kernels import KernelName, kernel_values, similarities, typi
 from overt.linalg.cholesky import cholesky, cholesky_solve
 from overt.linalg.decompositions import eigh
 
-__all__ = ["Choice", "choose", "leave_one_out", "ridge_factor", "solve"]
+__all__ = ["Choice", "Screened", "Trial", "choose", "ridge_factor", "solve"]
 
 _RANGE = (-3, 4)  # exponents of 2: bandwidths in units of the median distance
 _STEPS = 2  # ridges for each power of ten
@@ -32,58 +33,70 @@ class Choice:
 
 
 def ridges(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The ridges that are compared: from what the precision allows up to 10, beside kernel values of at most 1."""
+    """The ridges that are compared: from what the precision allows up to 1, beside kernel values of at most 1."""
     low = -9 if dtype == torch.float64 else -5
-    exponents = torch.arange(low * _STEPS, _STEPS + 1, dtype=torch.float64) / _STEPS
+    exponents = torch.arange(low * _STEPS, 1, dtype=torch.float64) / _STEPS
     return (10.0**exponents).to(device, dtype)
 
 
-def leave_one_out(K: Tensor, Y: Tensor, ridge: Tensor) -> Tensor:
-    """Mean squared leave-one-out errors, one for each ridge, from one eigendecomposition of K.
+class Screened:
+    """Kernel ridge regression for all ridges at once, by one eigendecomposition of the kernel matrix.
 
     Parameters
     ----------
     K : Tensor, shape (n, n)
     Y : Tensor, shape (n, k)
+        Centred.
     ridge : Tensor, shape (q,)
-
-    Returns
-    -------
-    Tensor, shape (q,)
     """
-    values, vectors = eigh(K)
-    inverse = 1 / (values.clamp_min(0)[:, None] + ridge)  # (n, q)
-    leverage = vectors.square() @ inverse
-    turned = vectors.mT @ Y
-    total = torch.zeros_like(ridge)
-    for column in turned.unbind(1):
-        total += ((vectors @ (inverse * column[:, None])) / leverage).square().mean(0)
-    return total
+
+    def __init__(self, K: Tensor, Y: Tensor, ridge: Tensor) -> None:
+        values, self._vectors = eigh(K)
+        self._inverse = 1 / (values.clamp_min(0)[:, None] + ridge)  # (n, q)
+        self._turned = self._vectors.mT @ Y
+
+    def leave_one_out(self) -> Tensor:
+        """Mean squared leave-one-out errors, summed over outputs, one for each ridge."""
+        leverage = self._vectors.square() @ self._inverse
+        columns = self._turned.unbind(1)
+        parts = [((self._vectors @ (self._inverse * c[:, None])) / leverage).square().mean(0) for c in columns]
+        return torch.stack(parts).sum(0)
+
+    def errors(self, K: Tensor, Y: Tensor) -> Tensor:
+        """Mean squared errors on other rows with kernel values K (m, n) and targets Y (m, k)."""
+        pulled, columns = K @ self._vectors, zip(self._turned.unbind(1), Y.unbind(1), strict=True)
+        parts = [(pulled @ (self._inverse * c[:, None]) - y[:, None]).square().mean(0) for c, y in columns]
+        return torch.stack(parts).sum(0)
 
 
-def choose(U: Tensor, Y: Tensor, kernel: KernelName, start: float | None) -> Choice:
-    """Bandwidth and ridge of the least leave-one-out error, by a local search over bandwidths.
+@dataclass(frozen=True)
+class Trial:
+    """Multiplied inputs and targets of some rows, and of others by which settings are judged, if any."""
 
-    Parameters
-    ----------
-    U : Tensor, shape (n, r)
-        Inputs, already multiplied.
-    Y : Tensor, shape (n, k)
-    start : float, optional
-        The bandwidth in units of the median distance to start from; 1 by default.
+    U: Tensor
+    Y: Tensor
+    other_U: Tensor | None = None
+    other_Y: Tensor | None = None
+
+
+def choose(trials: Sequence[Trial], kernel: KernelName, start: float = 1.0) -> Choice:
+    """Bandwidth and ridge of the least error over all trials, by a local search over bandwidths.
+
+    A trial is judged by its other rows, or by leave-one-out where it has none. The search starts from
+    ``start``, in units of the median distance.
     """
-    similar, Y = similarities(U, U, kernel), Y - Y.mean(0)
-    unit, candidates = typical(similar, kernel), ridges(U.dtype, U.device)
+    prepared = [_Prepared(trial, kernel) for trial in trials]
+    candidates = ridges(trials[0].U.dtype, trials[0].U.device)
     tried: dict[float, Choice] = {}
 
     def attempt(bandwidth: float) -> Choice:
         if bandwidth not in tried:
-            errors = leave_one_out(kernel_values(similar, kernel, bandwidth * unit), Y, candidates)
+            errors = torch.stack([one.errors(bandwidth, candidates) for one in prepared]).mean(0)
             best = int(errors.nan_to_num(nan=torch.inf).argmin())
             tried[bandwidth] = Choice(bandwidth, float(candidates[best]), float(errors[best]))
         return tried[bandwidth]
 
-    best = attempt(1.0 if start is None else start)
+    best = attempt(start)
     if kernel == "linear":  # a bandwidth is a factor of the ridge
         return best
     for factor in (2.0, 0.5):
@@ -96,6 +109,25 @@ def choose(U: Tensor, Y: Tensor, kernel: KernelName, start: float | None) -> Cho
         if moved:
             break
     return best
+
+
+class _Prepared:
+    """A trial with its similarities, which all bandwidths share."""
+
+    def __init__(self, trial: Trial, kernel: KernelName) -> None:
+        self.kernel = kernel
+        self.offset = trial.Y.mean(0)
+        self.Y, self.other_Y = trial.Y - self.offset, trial.other_Y
+        self.similar = similarities(trial.U, trial.U, kernel)
+        self.unit = typical(self.similar, kernel)
+        self.others = None if trial.other_U is None else similarities(trial.other_U, trial.U, kernel)
+
+    def errors(self, bandwidth: float, ridge: Tensor) -> Tensor:
+        scale = bandwidth * self.unit
+        screened = Screened(kernel_values(self.similar, self.kernel, scale), self.Y, ridge)
+        if self.others is None or self.other_Y is None:
+            return screened.leave_one_out()
+        return screened.errors(kernel_values(self.others, self.kernel, scale), self.other_Y - self.offset)
 
 
 def ridge_factor(K: Tensor, ridge: float) -> tuple[Tensor, float]:
