@@ -35,7 +35,7 @@ FLOORS = {
 STUDIES = FLOORS["studies"]
 LIBRARIES_OF_STUDIES = {"matplotlib", "click", "rich", "jinja2", "pydantic", "joblib"}
 # They draw when asked to, on a terminal or as a chart, and import what it takes only then.
-DRAWING = {"_utils/console.py", "measures/plots.py"}
+DRAWING = {"_utils/console.py", "features/plots.py", "measures/plots.py"}
 MATRIX_FACTORIZATIONS = {"svd", "svdvals", "eigh", "eigvalsh", "eig", "eigvals", "qr", "lstsq"}
 WITHOUT_TORCH_LINALG = {"torch.svd", "torch.qr", "torch.svd_lowrank", "torch.pca_lowrank"}
 BELOW_STUDIES = [path for path in files() if FLOORS.get(room(path), STUDIES) < STUDIES]

@@ -20,6 +20,8 @@ TOP = {
     "JacobianPenalty",
     "MatrixCompletion",
     "MatrixSensing",
+    "RFMClassifier",
+    "RFMRegressor",
     "SpectralPenalty",
     "Spectrum",
     "SpectrumTracker",

@@ -10,6 +10,7 @@ from overt._version import __version__
 if TYPE_CHECKING:
     from overt import functional
     from overt.completion import MatrixCompletion, MatrixSensing
+    from overt.features import RFMClassifier, RFMRegressor
     from overt.linalg import Factored
     from overt.measures import Spectrum, SpectrumTracker, compress, infer_penalty, measure
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
@@ -26,6 +27,8 @@ _HOMES = {
     "JacobianPenalty": "overt.penalties",
     "MatrixCompletion": "overt.completion",
     "MatrixSensing": "overt.completion",
+    "RFMClassifier": "overt.features",
+    "RFMRegressor": "overt.features",
     "SpectralPenalty": "overt.penalties",
     "Spectrum": "overt.measures",
     "SpectrumTracker": "overt.measures",
@@ -59,6 +62,8 @@ __all__ = [
     "JacobianPenalty",
     "MatrixCompletion",
     "MatrixSensing",
+    "RFMClassifier",
+    "RFMRegressor",
     "SpectralPenalty",
     "Spectrum",
     "SpectrumTracker",

@@ -45,9 +45,12 @@ class Agop:
         return S[:, None] * Vh
 
 
-def agop(model: Machine | Stack, X: Tensor, *, most: int | None = None) -> Agop:
+def agop(
+    model: Machine | Stack, X: Tensor, *, most: int | None = None, outputs: Tensor | None = None
+) -> Agop:
     """M of a model at the inputs X, shape (n, d), or at ``most`` of them, spread evenly.
 
+    ``outputs`` (k,) multiplies the outputs.
     Where the inputs have more than ``MOST_COLUMNS`` columns, and the gradients more rows than that, the rows
     are mixed into so many by a Gaussian matrix, which leaves the expected M as it is.
     """
@@ -55,12 +58,13 @@ def agop(model: Machine | Stack, X: Tensor, *, most: int | None = None) -> Agop:
         X = X[torch.linspace(0, len(X) - 1, most, device=X.device).round().long()]
     n, d = X.shape
     centres = model.width if isinstance(model, Stack) else len(model.centres)
-    outputs = len(model.offset)
-    few_rows = n * outputs <= min(d, MOST_COLUMNS)
+    count = len(model.offset)
+    few_rows = n * count <= min(d, MOST_COLUMNS)
     mixed = not few_rows and d > MOST_COLUMNS
     total, kept, generator = None, [], seeded(0)
-    for part in blocks(n, max(centres, outputs * d)):
-        G = model.gradients(X[part]).flatten(0, 1)
+    for part in blocks(n, max(centres, count * d)):
+        G = model.gradients(X[part])
+        G = (G if outputs is None else G * outputs[:, None]).flatten(0, 1)
         if few_rows:
             kept.append(G)
             continue

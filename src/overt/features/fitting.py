@@ -84,7 +84,7 @@ def fit_stack(
 
 
 class _Refit:
-    """Members fitted on all rows. Each round of a path is fitted once, on the rows that the paths were given."""
+    """Members fitted on all rows. Each round of a path is fitted once, on the rows that paths are given."""
 
     def __init__(self, X: Tensor, Y: Tensor, max_centers: int, path: Path) -> None:
         self.X, self.Y, self.max_centers = X, Y, max_centers
@@ -95,8 +95,8 @@ class _Refit:
     def machine(self, member: Member) -> Machine:
         """The member on all rows."""
         if len(self.X) <= PATH_ROWS:
-            return self._small(*member.chain, member.round)
-        root = self._root(*member.chain, member.round)
+            return self._small(member.kernel, member.basis, member.round)
+        root = self._root(member.kernel, member.basis, member.round)
         if len(self.X) <= EXACT_ROWS:
             return fit_machine(self.X, self.Y, member.kernel, root, member.bandwidth, member.ridge)
         return fit_on_centres(

@@ -11,7 +11,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["KernelName", "kernel_diagonal", "kernel_values", "multiplied", "similarities", "slopes", "typical"]
+__all__ = [
+    "KernelName",
+    "kernel_diagonal",
+    "kernel_values",
+    "multiplied",
+    "similarities",
+    "slopes",
+    "typical",
+]
 
 KernelName = Literal["laplace", "gaussian", "linear"]
 
@@ -38,12 +46,12 @@ def similarities(U: Tensor, V: Tensor, kernel: KernelName) -> Tensor:
 
 
 def typical(similar: Tensor, kernel: KernelName) -> float:
-    """Median distance of unequal pairs; for the linear kernel the root mean square norm; 1 where there is none."""
+    """Median distance of unequal pairs, or root mean square norm (linear kernel); 1 where there is none."""
     if kernel == "linear":
         found = similar.diagonal().mean().clamp_min(0).sqrt()
     else:
         n = len(similar)
-        rows = torch.arange(0, n, max(1, n // 500), device=similar.device)  # some rows are enough for a median
+        rows = torch.arange(0, n, max(1, n // 500), device=similar.device)
         some = similar[rows]
         positive = some[some > 0]
         found = positive.median().sqrt() if len(positive) else some.new_ones(())
@@ -65,7 +73,7 @@ def kernel_diagonal(U: Tensor, kernel: KernelName, scale: float) -> Tensor:
 
 
 def slopes(similar: Tensor, kernel: KernelName, scale: float) -> Tensor:
-    """w of ∇_u k(u, v) = −w (u − v), shape (n, m); 0 at the kink of Laplace's kernel. Not for the linear one."""
+    """w of ∇_u k(u, v) = −w (u − v), shape (n, m), not linear; 0 at the kink of Laplace's kernel."""
     values = kernel_values(similar, kernel, scale)
     if kernel == "gaussian":
         return values.div_(scale**2)

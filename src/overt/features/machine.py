@@ -57,14 +57,15 @@ class Machine:
         else:
             W = slopes(similarities(U, V, self.kernel), self.kernel, self.scale)
             pulled = torch.cat([W @ (a[:, :, None] * V[:, None]).flatten(1) for a in self._outputs()], 1)
-            found = pulled.unflatten(1, (A.shape[1], V.shape[1])) - (W @ A)[:, :, None] * U[:, None]
+            found = pulled.reshape(len(X), A.shape[1], V.shape[1]) - (W @ A)[:, :, None] * U[:, None]
         if self.root is None:
             return found
         return found * self.root if self.root.ndim == 1 else found @ self.root.mT
 
-    def _outputs(self) -> tuple[Tensor, ...]:
-        """Coefficients of as many outputs at a time as products with the centres have room."""
-        return self.coefficients.split(max(1, _ENTRIES // max(1, self.centres.numel())), dim=1)
+    def _outputs(self) -> list[Tensor]:
+        """Coefficients of as many outputs at a time as products with the centres have room for."""
+        step = max(1, _ENTRIES // max(1, self.centres.numel()))
+        return [self.coefficients[:, i : i + step] for i in range(0, self.coefficients.shape[1], step)]
 
 
 def fit_machine(

@@ -1,8 +1,8 @@
 """The paths of reweighting: kernel ridge, then rounds of M in two bases, followed in all folds side by side.
 
-Leave-one-out errors along a path are too low, since M has seen the labels. So bandwidth and ridge of each round
-come from them, and what compares rounds, bases and kernels are predictions of rows that a fold's whole path
-has not seen.
+Leave-one-out errors choose bandwidth and ridge of kernel ridge. Along a path they are too low, since M has
+seen the labels: there settings, rounds, bases and kernels are compared by predictions of rows that a fold's
+whole path has not seen.
 """
 
 from __future__ import annotations

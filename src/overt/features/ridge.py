@@ -1,7 +1,7 @@
 """Kernel ridge regression with closed-form leave-one-out errors.
 
 The prediction for a row that is left out differs from its target by a_i / [(K + rI)⁻¹]_ii, a = (K + rI)⁻¹ y
-(Rasmussen & Williams 2006, equations 5.10–5.12). One eigendecomposition of K serves all ridges r.
+(Rasmussen & Williams 2006, equation 5.12). One eigendecomposition of K serves all ridges r.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Choice:
 
 
 def ridges(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The ridges that are compared: from what the precision allows up to 1, beside kernel values of at most 1."""
+    """The ridges that are compared: from what the precision allows up to 1, the kernel's largest value."""
     low = -9 if dtype == torch.float64 else -5
     exponents = torch.arange(low * _STEPS, 1, dtype=torch.float64) / _STEPS
     return (10.0**exponents).to(device, dtype)
@@ -59,7 +59,9 @@ class Screened:
         """Mean squared leave-one-out errors, summed over outputs, one for each ridge."""
         leverage = self._vectors.square() @ self._inverse
         columns = self._turned.unbind(1)
-        parts = [((self._vectors @ (self._inverse * c[:, None])) / leverage).square().mean(0) for c in columns]
+        parts = [
+            ((self._vectors @ (self._inverse * c[:, None])) / leverage).square().mean(0) for c in columns
+        ]
         return torch.stack(parts).sum(0)
 
     def errors(self, K: Tensor, Y: Tensor) -> Tensor:
@@ -75,8 +77,8 @@ class Trial:
 
     U: Tensor
     Y: Tensor
-    other_U: Tensor | None = None
-    other_Y: Tensor | None = None
+    others: Tensor | None = None
+    targets: Tensor | None = None
 
 
 def choose(trials: Sequence[Trial], kernel: KernelName, start: float = 1.0) -> Choice:
@@ -117,21 +119,21 @@ class _Prepared:
     def __init__(self, trial: Trial, kernel: KernelName) -> None:
         self.kernel = kernel
         self.offset = trial.Y.mean(0)
-        self.Y, self.other_Y = trial.Y - self.offset, trial.other_Y
+        self.Y, self.targets = trial.Y - self.offset, trial.targets
         self.similar = similarities(trial.U, trial.U, kernel)
         self.unit = typical(self.similar, kernel)
-        self.others = None if trial.other_U is None else similarities(trial.other_U, trial.U, kernel)
+        self.others = None if trial.others is None else similarities(trial.others, trial.U, kernel)
 
     def errors(self, bandwidth: float, ridge: Tensor) -> Tensor:
         scale = bandwidth * self.unit
         screened = Screened(kernel_values(self.similar, self.kernel, scale), self.Y, ridge)
-        if self.others is None or self.other_Y is None:
+        if self.others is None or self.targets is None:
             return screened.leave_one_out()
-        return screened.errors(kernel_values(self.others, self.kernel, scale), self.other_Y - self.offset)
+        return screened.errors(kernel_values(self.others, self.kernel, scale), self.targets - self.offset)
 
 
 def ridge_factor(K: Tensor, ridge: float) -> tuple[Tensor, float]:
-    """Cholesky factor of K + rI, and the r that it took: ten times larger until K + rI is positive definite."""
+    """Cholesky factor of K + rI, and r, ten times larger until K + rI is positive definite."""
     while True:
         shifted = K.clone()
         shifted.diagonal().add_(ridge)

@@ -1,4 +1,4 @@
-"""Non-negative weights that sum to one, on out-of-fold predictions; kernel ridge where nothing is clearly better."""
+"""Non-negative weights that sum to one; those of kernel ridge alone where nothing is clearly better."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def simplex_weights(residuals: Tensor) -> NDArray[np.float64]:
     """The w ≥ 0 with Σw = 1 of the least ‖Σ w_j r_j‖², by non-negative least squares.
 
     Without the constraint of the sum, u ≥ 0 of the least ‖Σ u_j r_j‖² + (Σu − 1)² is a multiple of w: for
-    u = s w the least over s is g/(1 + g), which grows with g = ‖Σ w_j r_j‖². Members of little weight are left
-    out (stacked regressions, Breiman 1996).
+    u = s w the least over s is g/(1 + g), which grows with g = ‖Σ w_j r_j‖². Members of little weight are
+    left out. These are stacked regressions (Breiman 1996).
 
     Parameters
     ----------

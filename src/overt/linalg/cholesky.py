@@ -26,4 +26,5 @@ def inverse_diagonal(L: Tensor) -> Tensor:
 
 def lower_solve(L: Tensor, B: Tensor) -> Tensor:
     """L⁻¹ B, shape (n, k), of a lower triangular L."""
-    return torch.linalg.solve_triangular(L, B, upper=False)
+    found: Tensor = torch.linalg.solve_triangular(L, B, upper=False)
+    return found

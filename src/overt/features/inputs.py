@@ -1,0 +1,123 @@
+"""Tables and targets as the estimators take them, and the units in which they compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from overt.completion.estimator.readers import is_frame, read_numbers
+
+__all__ = ["Units", "table", "targets", "units_of"]
+
+_FILL = "fill them first: make_pipeline(overt.MatrixCompletion(), ...) does"
+_FAR = 1e15  # standard deviations from the mean, beyond which single precision would overflow
+
+
+def table(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[np.float64]:
+    """X as finite numbers, shape (n, d); number and names of the columns are set in a fit, else compared.
+
+    Raises
+    ------
+    TypeError
+        If X is sparse, or a column holds something else than numbers.
+    ValueError
+        If X is no matrix, is empty, or holds NaN or infinity.
+    """
+    if sparse.issparse(X):
+        raise TypeError("X must be dense, got a sparse matrix; pass X.toarray()")
+    numbers = read_numbers(X, "X")
+    if numbers.ndim != 2:
+        raise ValueError(f"X must be a matrix (2D array), got shape {numbers.shape}; Reshape your data")
+    for size, what in zip(numbers.shape, ("sample", "feature"), strict=True):
+        if not size:
+            raise ValueError(
+                f"X has 0 {what}(s) (shape={numbers.shape}) while a minimum of 1 is required; pass more"
+            )
+    validate_data(estimator, X if is_frame(X) else numbers, reset=reset, skip_check_array=True)
+    with np.errstate(over="ignore"):  # of long double, to infinity
+        found: NDArray[np.float64] = check_array(numbers, dtype=np.float64, ensure_all_finite=False)
+    missing = int(np.isnan(found).sum())
+    if missing:
+        raise ValueError(f"X must not hold NaN, got {missing} of {found.size} entries missing; {_FILL}")
+    if np.isinf(found).any():
+        raise ValueError("X must be finite, got infinity; leave such rows out")
+    return found
+
+
+def targets(y: Any, n: int) -> NDArray[np.float64]:
+    """y as finite numbers, shape (n,) or (n, k).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If y is missing or has another length, or holds something else than finite numbers.
+    """
+    numbers = np.asarray(read_numbers(y, "y"))
+    if numbers.ndim not in (1, 2) or 0 in numbers.shape:
+        raise ValueError(f"y must have shape (n,) or (n, k), got {numbers.shape}; one target for each row")
+    if len(numbers) != n:
+        raise ValueError(f"y must have {n} rows as X, got inconsistent numbers of samples: {len(numbers)}")
+    found = numbers.astype(np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError("y must be finite, got NaN or infinity; leave such rows out")
+    return found
+
+
+@dataclass(frozen=True)
+class Units:
+    """Columns as (X / top − mean) · factor: no square over- or underflows; constant columns become zero."""
+
+    top: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    factor: NDArray[np.float64]
+
+    def standardized(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """X in these units."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            found: NDArray[np.float64] = (X / self.top - self.mean) * self.factor
+        return np.clip(np.nan_to_num(found, nan=0.0), -_FAR, _FAR)
+
+    def restored(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse, for columns that vary; the constant itself for the others."""
+        spread = np.divide(1.0, self.factor, out=np.zeros_like(self.factor), where=self.factor > 0)
+        found: NDArray[np.float64] = (Z * spread + self.mean) * self.top
+        return found
+
+    @property
+    def slope(self) -> NDArray[np.float64]:
+        """Derivative of a standardized column by the column."""
+        return self.factor / self.top
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """Derivative of a column by the standardized column; 0 for constants."""
+        return np.divide(self.top, self.factor, out=np.zeros_like(self.factor), where=self.factor > 0)
+
+
+def units_of(X: NDArray[np.float64], *, together: bool = False) -> Units:
+    """Zero mean and unit variance for each column; ``together`` divides all by one number."""
+    top = np.abs(X).max(0)
+    top = np.where(top > 0, top, 1.0)
+    top = np.full_like(top, top.max()) if together else top
+    scaled = X / top
+    mean = scaled.mean(0)
+    std = scaled.std(0)
+    varies = std > 1e-13 * np.abs(scaled).max(0)
+    if together:
+        std = np.full_like(std, np.sqrt(np.mean(np.square(std))))
+    factor = np.divide(1.0, std, out=np.zeros_like(std), where=varies & (std > 0))
+    return Units(top, mean, factor)
+
+
+def tensor(values: NDArray[np.float64], dtype: torch.dtype, device: Any) -> Tensor:
+    """A contiguous tensor of the values."""
+    return torch.as_tensor(np.ascontiguousarray(values)).to(device, dtype)
