@@ -13,6 +13,7 @@ from torch import Tensor
 
 from overt.features.kernels import kernel_diagonal, kernel_values, multiplied, similarities
 from overt.features.machine import Machine, Stack, blocks
+from overt.features.nystroem import whitener
 from overt.features.ridge import ridge_factor
 from overt.linalg.cholesky import lower_solve
 
@@ -26,35 +27,41 @@ class _Posterior:
 
     def __init__(self, machine: Machine) -> None:
         self.machine, V = machine, machine.centres
-        self.K = kernel_values(similarities(V, V, machine.kernel), machine.kernel, machine.scale)
-        self.all = machine.normal is None
-        self.L, self.ridge = ridge_factor(self.K, machine.ridge if self.all else self._jitter(self.K))
-        if machine.normal is not None:
-            self.ridge = machine.ridge
-            self.N = ridge_factor(machine.normal.double(), self._jitter(machine.normal))[0]
+        self.ridge, self.kept = machine.ridge, None
+        if machine.normal is None:
+            self.L, self.ridge = ridge_factor(self._values(V), machine.ridge)
+        else:
+            self.turn = whitener(V, machine.kernel, machine.scale).mT
+            self.kept = ridge_factor(machine.normal, machine.ridge)[0]
 
-    @staticmethod
-    def _jitter(A: Tensor) -> float:
-        return float(A.diagonal().mean()) * torch.finfo(A.dtype).eps
+    def _values(self, U: Tensor) -> Tensor:
+        machine = self.machine
+        similar = similarities(U, machine.centres, machine.kernel)
+        return kernel_values(similar, machine.kernel, machine.scale)
+
+    def _explained(self, K: Tensor) -> tuple[Tensor, Tensor]:
+        """What the training inputs explain of k(x, x), and how unsure that part is."""
+        if self.kept is None:
+            explained = lower_solve(self.L, K.mT).square().sum(0)
+            return explained, torch.zeros_like(explained)
+        rows = K.double() @ self.turn
+        unsure = self.ridge * lower_solve(self.kept, rows.mT).square().sum(0)
+        return rows.square().sum(1).to(K), unsure.to(K)
 
     def new(self, X: Tensor) -> Tensor:
         """Variance of a new observation at each row, shape (n,)."""
         machine, out = self.machine, X.new_empty(len(X))
         for part in blocks(len(X), len(machine.centres)):
             U = multiplied(X[part], machine.root)
-            K = kernel_values(similarities(U, machine.centres, machine.kernel), machine.kernel, machine.scale)
-            variance = kernel_diagonal(U, machine.kernel, machine.scale)
-            variance = (variance - lower_solve(self.L, K.mT).square().sum(0)).clamp_min(0)
-            if not self.all:
-                variance = variance + self.ridge * lower_solve(self.N, K.mT.double()).square().sum(0).to(K)
-            out[part] = variance + self.ridge
+            explained, unsure = self._explained(self._values(U))
+            open_part = (kernel_diagonal(U, machine.kernel, machine.scale) - explained).clamp_min(0)
+            out[part] = open_part + unsure + self.ridge
         return out
 
     def left_out(self, count: int) -> Tensor:
-        """Variance at the first training inputs when each is left out, or in place where centres are few."""
-        if not self.all:
-            inner = self.K[:, :count].double()
-            return self.ridge * lower_solve(self.N, inner).square().sum(0).to(self.K) + self.ridge
+        """Variance at the first training inputs: when each is left out, or in place where centres are few."""
+        if self.kept is not None:
+            return self._explained(self._values(self.machine.centres[:count]))[1] + self.ridge
         chosen = torch.eye(len(self.L), count, dtype=self.L.dtype, device=self.L.device)
         return 1 / lower_solve(self.L, chosen).square().sum(0)
 
