@@ -29,7 +29,10 @@ class _Kernel(nn.Module):
         if self.kernel == "linear":
             values = U @ V.mT / self.scale**2
         else:
-            distances = torch.cdist(U, V, compute_mode="donot_use_mm_for_euclid_dist") / self.scale
+            # At a kink, where rounding leaves some distance, the gradient would have some direction.
+            least = 32 * torch.finfo(U.dtype).eps * (U.square().sum(1)[:, None] + V.square().sum(1))
+            distances = torch.cdist(U, V, compute_mode="donot_use_mm_for_euclid_dist")
+            distances = torch.where(distances.square() > least, distances, 0) / self.scale
             values = (-distances if self.kernel == "laplace" else -0.5 * distances.square()).exp()
         found: Tensor = values @ self.coefficients + self.offset  # type: ignore[operator]
         return found
