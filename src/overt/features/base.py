@@ -18,7 +18,7 @@ from overt._utils.checks import is_number, message
 from overt.completion.estimator.inputs import check_device, seed_of
 from overt.features.fitting import fit_stack
 from overt.features.gradient import sensitivity
-from overt.features.inputs import Units, table, tensor, units_of
+from overt.features.inputs import Units, table, units_of
 from overt.features.plots import draw
 from overt.features.predictor import Predictor
 
@@ -64,13 +64,13 @@ class FeatureMachine(BaseEstimator):  # type: ignore[misc]
         if self.device is not None:
             check_device(self.device)
 
-    def _fit_stack(self, X: NDArray[np.float64], Y: NDArray[np.float64], outputs: Units) -> None:
+    def _fit_stack(self, X: NDArray[Any], Y: NDArray[np.float64], outputs: Units) -> None:
         """Fit the stack to targets Y (n, k) in the given units, and set the attributes of all machines."""
         random = check_random_state(seed_of(self.random_state) % 2**32)
-        dtype = torch.float64 if len(X) <= DOUBLE_ROWS else torch.float32
+        self._precision = np.float64 if len(X) <= DOUBLE_ROWS else np.float32
         self._inputs, self._outputs = units_of(X), outputs
-        Z = tensor(self._inputs.standardized(X), dtype, self.device)
-        T = tensor(outputs.standardized(Y), dtype, self.device)
+        Z = torch.as_tensor(self._inputs.standardized(X, self._precision)).to(self.device)
+        T = torch.as_tensor(outputs.standardized(Y, self._precision)).to(self.device)
         with torch.no_grad():
             fitted = fit_stack(Z, T, rounds=self.max_rounds, max_centers=self.max_centers, random=random)
             found = sensitivity(fitted.stack, Z, self._inputs, outputs)
@@ -123,8 +123,5 @@ class FeatureMachine(BaseEstimator):  # type: ignore[misc]
     def _table(self, X: Any) -> Tensor:
         """New inputs, checked and standardized."""
         check_is_fitted(self, "M_factor_")
-        return self._standardized(table(self, X, reset=False))
-
-    def _standardized(self, X: NDArray[np.float64]) -> Tensor:
-        like = self._residuals
-        return tensor(self._inputs.standardized(X), like.dtype, like.device)
+        Z = self._inputs.standardized(table(self, X, reset=False), self._precision)
+        return torch.as_tensor(Z).to(self._residuals.device)

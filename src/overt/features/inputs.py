@@ -6,23 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
-from torch import Tensor
 
 from overt.completion.estimator.readers import is_frame, read_numbers
 
 __all__ = ["Units", "table", "targets", "units_of"]
 
 _FILL = "fill them first: make_pipeline(overt.MatrixCompletion(), ...) does"
+_ENTRIES = 2**22
 _FAR = 1e15  # standard deviations from the mean, beyond which single precision would overflow
 
 
-def table(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[np.float64]:
+def table(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
     """X as finite numbers, shape (n, d); number and names of the columns are set in a fit, else compared.
 
     Raises
@@ -44,7 +43,7 @@ def table(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[np.float6
             )
     validate_data(estimator, X if is_frame(X) else numbers, reset=reset, skip_check_array=True)
     with np.errstate(over="ignore"):  # of long double, to infinity
-        found: NDArray[np.float64] = check_array(numbers, dtype=np.float64, ensure_all_finite=False)
+        found: NDArray[Any] = check_array(numbers, dtype=[np.float64, np.float32], ensure_all_finite=False)
     missing = int(np.isnan(found).sum())
     if missing:
         raise ValueError(f"X must not hold NaN, got {missing} of {found.size} entries missing; {_FILL}")
@@ -80,11 +79,14 @@ class Units:
     mean: NDArray[np.float64]
     factor: NDArray[np.float64]
 
-    def standardized(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def standardized(self, X: NDArray[Any], dtype: Any = np.float64) -> NDArray[Any]:
         """X in these units."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            found: NDArray[np.float64] = (X / self.top - self.mean) * self.factor
-        return np.clip(np.nan_to_num(found, nan=0.0), -_FAR, _FAR)
+        out = np.empty(X.shape, dtype)
+        for rows in _parts(X):
+            with np.errstate(over="ignore", invalid="ignore"):
+                found = (X[rows] / self.top - self.mean) * self.factor
+            out[rows] = np.clip(np.nan_to_num(found, nan=0.0), -_FAR, _FAR)
+        return out
 
     def restored(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The inverse, for columns that vary; the constant itself for the others."""
@@ -103,21 +105,24 @@ class Units:
         return np.divide(self.top, self.factor, out=np.zeros_like(self.factor), where=self.factor > 0)
 
 
-def units_of(X: NDArray[np.float64], *, together: bool = False) -> Units:
+def units_of(X: NDArray[Any], *, together: bool = False) -> Units:
     """Zero mean and unit variance for each column; ``together`` divides all by one number."""
-    top = np.abs(X).max(0)
+    top = np.max([np.abs(X[rows]).max(0) for rows in _parts(X)], axis=0).astype(np.float64)
+    largest = (top > 0).astype(np.float64)  # of a scaled column
     top = np.where(top > 0, top, 1.0)
-    top = np.full_like(top, top.max()) if together else top
-    scaled = X / top
-    mean = scaled.mean(0)
-    std = scaled.std(0)
-    varies = std > 1e-13 * np.abs(scaled).max(0)
+    if together:
+        largest, top = largest * top / top.max(), np.full_like(top, top.max())
+    mean = sum((X[rows] / top).sum(0) for rows in _parts(X)) / len(X)
+    squares = sum(np.square(X[rows] / top - mean).sum(0) for rows in _parts(X))
+    std = np.sqrt(squares / len(X))
+    varies = std > 1e-13 * largest
     if together:
         std = np.full_like(std, np.sqrt(np.mean(np.square(std))))
     factor = np.divide(1.0, std, out=np.zeros_like(std), where=varies & (std > 0))
     return Units(top, mean, factor)
 
 
-def tensor(values: NDArray[np.float64], dtype: torch.dtype, device: Any) -> Tensor:
-    """A contiguous tensor of the values."""
-    return torch.as_tensor(np.ascontiguousarray(values)).to(device, dtype)
+def _parts(X: NDArray[Any]) -> list[slice]:
+    """Stretches of rows of which a copy takes little memory."""
+    step = max(1, _ENTRIES // X.shape[1])
+    return [slice(i, i + step) for i in range(0, len(X), step)]
