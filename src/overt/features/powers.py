@@ -12,7 +12,7 @@ from torch import Tensor
 
 from overt._utils.checks import check_choice, check_number
 from overt._utils.tensors import check_matrix, compute_dtype, require_finite
-from overt.linalg.decompositions import eigh, svd
+from overt.linalg.decompositions import eigh
 
 __all__ = ["factor_root", "gram_root", "reweighting_exponent", "reweighting_root"]
 
@@ -119,8 +119,12 @@ def factor_root(G: Tensor, alpha: float, basis: str) -> Tensor:
         return _powers(G.square().sum(0), alpha, d)
     if G.shape[0] > d:
         return gram_root(G.mT @ G, alpha, basis)
-    _, S, Vh = svd(G)
-    return _leading(S.square(), Vh.mT, alpha, max(G.shape))
+    values, left = eigh(G @ G.mT)
+    if not bool(values[0] > 0):
+        return values.new_ones(d)
+    kept = values > values[0] * (torch.finfo(G.dtype).eps * d)
+    vectors = G.mT @ (left[:, kept] / values[kept].sqrt())
+    return vectors * _powers(values[kept], alpha, d)
 
 
 def gram_root(M: Tensor, alpha: float, basis: str) -> Tensor:
@@ -128,15 +132,10 @@ def gram_root(M: Tensor, alpha: float, basis: str) -> Tensor:
     if basis == "identity":
         return _powers(M.diagonal(), alpha, len(M))
     values, vectors = eigh(M)
-    return _leading(values, vectors, alpha, len(M))
-
-
-def _leading(values: Tensor, vectors: Tensor, alpha: float, size: int) -> Tensor:
-    """The root from eigenvalues, descending, and eigenvectors in columns."""
     if not bool(values[0] > 0):
-        return values.new_ones(len(vectors))
-    kept = values > values[0] * (torch.finfo(values.dtype).eps * size)
-    return vectors[:, kept] * _powers(values[kept], alpha, len(vectors))
+        return values.new_ones(len(M))
+    kept = values > values[0] * (torch.finfo(M.dtype).eps * len(M))
+    return vectors[:, kept] * _powers(values[kept], alpha, len(M))
 
 
 def _powers(values: Tensor, alpha: float, d: int) -> Tensor:
