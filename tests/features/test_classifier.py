@@ -31,6 +31,7 @@ def test_a_product_is_learnt_and_its_inputs_named():
     np.testing.assert_array_equal(est.predict(new), est.classes_[probabilities.argmax(1)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [0.0, 0.2])
 def test_probabilities_are_calibrated(flip):
     X, y = signs(300, flip=flip)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overt import RFMClassifier, RFMRegressor
+
+pytestmark = pytest.mark.slow
 
 NEW = np.random.default_rng(99).normal(size=(20, 4))
 

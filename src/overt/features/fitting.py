@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +45,6 @@ def fit_stack(
     rounds: int,
     max_centers: int,
     random: np.random.RandomState,
-    tick: Callable[[], None] = lambda: None,
 ) -> Fitted:
     """Compare, stack and refit.
 
@@ -68,18 +66,15 @@ def fit_stack(
     nothing = Stack((), (), Y.mean(0))
     if len(x) < 2 or not bool(Y.square().sum() > 0) or not bool(X.square().sum() > 0):
         return Fitted(nothing, Path(), some, nothing.predict(x))
-    compared = compare(x, y, folds_of(x, y, min(_FOLDS, len(x)), random), rounds, tick)
+    compared = compare(x, y, folds_of(x, y, min(_FOLDS, len(x)), random), rounds)
     weights = stack_weights(compared.members, compared.predictions, y)
     path = Path(m.weighted(float(w)) for m, w in zip(compared.members, weights, strict=True))
     w = torch.as_tensor(weights).to(y)
     predictions = torch.einsum("j,jnk->nk", w, compared.predictions)
     refit = _Refit(X[order], Y[order], max_centers, path)
     kept = [member for member in path if member.weight > 0]
-    machines = []
-    for member in kept:
-        machines.append(refit.machine(member))
-        tick()
-    stack = Stack(tuple(machines), tuple(member.weight for member in kept), torch.zeros_like(Y[0]))
+    machines = tuple(refit.machine(member) for member in kept)
+    stack = Stack(machines, tuple(member.weight for member in kept), torch.zeros_like(Y[0]))
     return Fitted(stack, path, some, predictions)
 
 

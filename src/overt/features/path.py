@@ -7,7 +7,7 @@ whole path has not seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +42,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class _Round:
-    """One member's models, one for each fold, and its predictions of the rows each has not seen."""
+    """One member and its models, one for each fold. Only the last one of a path is kept."""
 
     member: Member
     machines: tuple[Machine, ...]
-    predictions: Tensor
 
 
 def root_of(machine: Machine, X: Tensor, basis: str) -> Tensor:
@@ -57,14 +56,15 @@ def root_of(machine: Machine, X: Tensor, basis: str) -> Tensor:
 
 
 class _Folds:
-    """Training and other rows of each fold, and the members that were fitted on them."""
+    """Training and other rows of each fold, and what was fitted on them: members, out-of-fold predictions."""
 
     def __init__(self, X: Tensor, Y: Tensor, folds: Tensor) -> None:
         self.X, self.Y = X, Y
         count = int(folds.max()) + 1
         self.parts = [((folds != f).nonzero()[:, 0], (folds == f).nonzero()[:, 0]) for f in range(count)]
         self.variance = float(Y.square().mean())
-        self.rounds: list[_Round] = []
+        self.members: list[Member] = []
+        self.predictions: list[Tensor] = []
 
     def add(
         self, kernel: KernelName, basis: str, number: int, roots: Sequence[Tensor | None], start: float = 1.0
@@ -78,8 +78,9 @@ class _Folds:
             predictions[unseen] = machine.predict(self.X[unseen])
         error = float((predictions - self.Y).square().mean()) / self.variance
         member = Member(kernel, basis, number, choice.bandwidth, choice.ridge, error)
-        self.rounds.append(_Round(member, tuple(machines), predictions))
-        return self.rounds[-1]
+        self.members.append(member)
+        self.predictions.append(predictions)
+        return _Round(member, tuple(machines))
 
     def _choose(
         self, kernel: KernelName, number: int, roots: Sequence[Tensor | None], start: float
@@ -125,9 +126,7 @@ class _Path:
         return self.errors[-1] < _LONGER * self.errors[-2]
 
 
-def compare(
-    X: Tensor, Y: Tensor, folds: Tensor, rounds: int, tick: Callable[[], None] = lambda: None
-) -> Compared:
+def compare(X: Tensor, Y: Tensor, folds: Tensor, rounds: int) -> Compared:
     """Out-of-fold predictions of all members.
 
     Parameters
@@ -145,7 +144,6 @@ def compare(
     nothing: list[None] = [None] * len(found.parts)
     linear = found.add("linear", "none", 0, nothing)
     firsts = [found.add(kernel, "none", 0, nothing) for kernel in KERNELS]
-    tick()
     if rounds:
         screens = found.roots(linear, "screen")
         for kernel in KERNELS:
@@ -157,7 +155,5 @@ def compare(
             best = min(paths, key=lambda path: min(path.errors))
             going = [best] if not best.ended and best.falling else []
         for path in going:
-            path.go_on(_BEHIND * min(one.member.error for one in found.rounds))
-            tick()
-    predictions = torch.stack([one.predictions for one in found.rounds])
-    return Compared(tuple(one.member for one in found.rounds), predictions)
+            path.go_on(_BEHIND * min(member.error for member in found.members))
+    return Compared(tuple(found.members), torch.stack(found.predictions))
