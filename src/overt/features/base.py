@@ -16,15 +16,13 @@ from torch import Tensor
 
 from overt._utils.checks import is_number, message
 from overt.completion.estimator.inputs import check_device, seed_of
-from overt.features.fitting import fit_stack
+from overt.features import fitting
 from overt.features.gradient import sensitivity
 from overt.features.inputs import Units, table, units_of
 from overt.features.plots import draw
 from overt.features.predictor import Predictor
 
 __all__ = ["FeatureMachine"]
-
-DOUBLE_ROWS = 2000  # above which a fit computes in single precision
 
 
 class FeatureMachine(BaseEstimator):  # type: ignore[misc]
@@ -67,12 +65,14 @@ class FeatureMachine(BaseEstimator):  # type: ignore[misc]
     def _fit_stack(self, X: NDArray[Any], Y: NDArray[np.float64], outputs: Units) -> None:
         """Fit the stack to targets Y (n, k) in the given units, and set the attributes of all machines."""
         random = check_random_state(seed_of(self.random_state) % 2**32)
-        self._precision = np.float64 if len(X) <= DOUBLE_ROWS else np.float32
+        self._precision = np.float64 if len(X) <= fitting.EXACT_ROWS else np.float32
         self._inputs, self._outputs = units_of(X), outputs
         Z = torch.as_tensor(self._inputs.standardized(X, self._precision)).to(self.device)
         T = torch.as_tensor(outputs.standardized(Y, self._precision)).to(self.device)
         with torch.no_grad():
-            fitted = fit_stack(Z, T, rounds=self.max_rounds, max_centers=self.max_centers, random=random)
+            fitted = fitting.fit_stack(
+                Z, T, rounds=self.max_rounds, max_centers=self.max_centers, random=random
+            )
             found = sensitivity(fitted.stack, Z, self._inputs, outputs)
         self._stack, self._rows = fitted.stack, fitted.rows.cpu().numpy()
         self._left_out = fitted.predictions.double().cpu().numpy()
@@ -94,7 +94,7 @@ class FeatureMachine(BaseEstimator):  # type: ignore[misc]
         """The predictor as a differentiable torch module, inputs (n, d) to outputs (n, k), in their units.
 
         ``overt.measure(est.to_torch(), X)`` measures it as any network; X has the module's precision,
-        float64 after a fit to at most 2000 rows and float32 after a larger one. The outputs of a classifier
+        float64 after a fit to at most 10 000 rows and float32 after a larger one. The outputs of a classifier
         are its scores before calibration.
         """
         check_is_fitted(self, "M_factor_")

@@ -18,6 +18,7 @@ from overt.features.stacking import stack_weights
 
 __all__ = ["EXACT_ROWS", "Fitted", "fit_stack"]
 
+DOUBLE_ROWS = 2000  # above which paths are followed in single precision
 EXACT_ROWS = 10_000  # up to which every training input is a centre
 PATH_ROWS = 3000  # on which the paths are followed
 _FOLDS = 3
@@ -62,15 +63,16 @@ def fit_stack(
     """
     order = torch.as_tensor(settled(X, Y, random)).to(X.device)
     some = order[:PATH_ROWS]
-    x, y = X[some], Y[some]
+    single = len(X) > DOUBLE_ROWS
+    x, y = (part[some].float() if single else part[some] for part in (X, Y))
     nothing = Stack((), (), Y.mean(0))
     if len(x) < 2 or not bool(Y.square().sum() > 0) or not bool(X.square().sum() > 0):
-        return Fitted(nothing, Path(), some, nothing.predict(x))
+        return Fitted(nothing, Path(), some, nothing.predict(X[some]))
     compared = compare(x, y, folds_of(x, y, min(_FOLDS, len(x)), random), rounds)
     weights = stack_weights(compared.members, compared.predictions, y)
     path = Path(m.weighted(float(w)) for m, w in zip(compared.members, weights, strict=True))
     w = torch.as_tensor(weights).to(y)
-    predictions = torch.einsum("j,jnk->nk", w, compared.predictions)
+    predictions = torch.einsum("j,jnk->nk", w, compared.predictions).to(Y)
     refit = _Refit(X[order], Y[order], max_centers, path)
     kept = [member for member in path if member.weight > 0]
     machines = tuple(refit.machine(member) for member in kept)

@@ -72,7 +72,8 @@ class RFMRegressor(RegressorMixin, FeatureMachine):  # type: ignore[misc]
     Bandwidths and ridges of round 0 are chosen by closed-form leave-one-out, on 500 rows. Later rounds choose
     them by rows of another fold: leave-one-out errors are too low once M has seen the labels. Paths are
     followed in three folds of up to 3000 rows, the final models are fitted to all rows: exactly up to 10 000,
-    and with ``max_centers`` centres beyond. Fits to more than 2000 rows compute in single precision.
+    and with ``max_centers`` centres beyond. With more than 2000 rows paths compute in single precision,
+    with more than 10 000 the models do, too.
 
     Inputs and targets are standardized. Several targets share kernels and weights. Missing entries are
     refused; :class:`overt.MatrixCompletion` fills them. There are no sample weights.
