@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from overt import functional
     from overt.completion import MatrixCompletion, MatrixSensing
     from overt.features import RFMClassifier, RFMRegressor
+    from overt.features import reweighted
     from overt.linalg import Factored
     from overt.measures import Spectrum, SpectrumTracker, compress, infer_penalty, measure
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear
@@ -36,6 +37,7 @@ _HOMES = {
     "compress": "overt.measures",
     "infer_penalty": "overt.measures",
     "measure": "overt.measures",
+    "reweighted": "overt.features",
     "train": "overt.training",
 }
 _ROOMS = {
@@ -73,6 +75,7 @@ __all__ = [
     "functional",
     "infer_penalty",
     "measure",
+    "reweighted",
     "train",
 ]
 

@@ -12,3 +12,7 @@ from overt.features.powers import reweighting_exponent, reweighting_root
 from overt.features.regressor import RFMRegressor
 
 __all__ = ["RFMClassifier", "RFMRegressor", "reweighting_exponent", "reweighting_root"]
+from overt.features.result import Reweighted, Round
+from overt.features.reweighting import reweighted
+
+__all__ = ["Reweighted", "Round", "reweighted", "reweighting_exponent", "reweighting_root"]

@@ -1,0 +1,155 @@
+"""Inputs and targets as they were given: checked, split, and handed on in the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from overt._utils.checks import check_number, kind_of, message
+from overt._utils.tensors import require_finite
+from overt.networks.batches import check_inputs
+
+Targets = Tensor | NDArray[Any]
+
+_EMBED = "for token ids give their embeddings, as overt.reweighted's documentation shows"
+_FILL = "fill in what is missing first, with overt.MatrixCompletion for instance"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Inputs, always a tensor (n, …), and their targets.
+
+    Attributes
+    ----------
+    X, y
+        y is a tensor or an array.
+    arrays : bool
+        Whether X was given as an array, which is what learners then get.
+    """
+
+    X: Tensor
+    y: Targets
+    arrays: bool
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def kind(self) -> str:
+        """In words."""
+        return "an array" if self.arrays else "a tensor"
+
+    def __getitem__(self, index: NDArray[np.int64]) -> Examples:
+        where = torch.as_tensor(index)
+        y = self.y[where.to(self.y.device)] if isinstance(self.y, Tensor) else self.y[index]
+        return Examples(self.X[where.to(self.X.device)], y, self.arrays)
+
+
+def read_inputs(X: object, name: str = "X") -> tuple[Tensor, bool]:
+    """Inputs (n, …) as a tensor, and whether they came as an array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        They are no dense numbers, have no dimension beside the first, are empty, NaN or infinite.
+    """
+    if isinstance(X, Tensor):
+        inputs = check_inputs(X, name, _EMBED).detach()
+        require_finite(inputs, name, remedy=_FILL)
+        return inputs, False
+    if hasattr(X, "toarray"):
+        raise TypeError(message(name, "a dense array or tensor (n, …)", X, "convert it with .toarray()"))
+    try:
+        array = np.asarray(X)
+        if array.dtype != np.float32:
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        remedy = "encode categories as numbers first"
+        raise TypeError(f"{name} must hold numbers, got {kind_of(X)} ({error}); {remedy}") from error
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(f"{name} must be a batch (n, …) that is not empty, got shape {array.shape}")
+    inputs = torch.from_numpy(np.ascontiguousarray(array))
+    require_finite(inputs, name, remedy=_FILL)
+    return inputs, True
+
+
+def examples(X: object, y: object, names: tuple[str, str] = ("X", "y")) -> Examples:
+    """Inputs and targets, one for each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Wrong inputs, targets of another number, missing targets.
+    """
+    inputs, arrays = read_inputs(X, names[0])
+    if y is None:
+        raise TypeError(message(names[1], "one target for each input", y))
+    targets: Targets
+    if isinstance(y, Tensor):
+        targets = y.detach().cpu().numpy() if arrays else y.detach()
+    else:
+        targets = np.asarray(y) if arrays else torch.as_tensor(y)
+    if targets.ndim == 0 or len(targets) != len(inputs):
+        raise ValueError(
+            f"{names[1]} must have one entry for each of the {len(inputs)} inputs, got shape "
+            f"{tuple(targets.shape)}"
+        )
+    missing = targets.isnan() if isinstance(targets, Tensor) else _missing(targets)
+    if bool(missing.any()):
+        raise ValueError(f"{names[1]} has {int(missing.sum())} NaN targets; remove those examples")
+    return Examples(inputs, targets, arrays)
+
+
+def split(data: Examples, validation: object, seed: int) -> tuple[Examples, Examples]:
+    """Examples to fit and examples held out: a share, stratified by labels where it can be, or a given pair.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``validation`` is neither, or leaves fewer than two examples on a side.
+    """
+    if isinstance(validation, (tuple, list)):
+        if len(validation) != 2:
+            raise ValueError(message("validation", "a share or a pair (X, y)", validation))
+        held = examples(validation[0], validation[1], ("validation[0]", "validation[1]"))
+        if held.X.shape[1:] != data.X.shape[1:] or held.arrays != data.arrays:
+            wanted, came = (f"{one.kind} {tuple(one.X.shape[1:])}" for one in (data, held))
+            raise ValueError(f"validation: its inputs must be like X, {wanted} each, got {came}")
+        fitted = data
+    else:
+        share = check_number(validation, "validation", above=0, below=1, remedy="or a pair (X, y)")
+        from sklearn.model_selection import train_test_split
+
+        count = max(2, round(share * len(data)))
+        if len(data) < count + 2:
+            raise ValueError(
+                f"validation={share:g} of {len(data)} examples leaves fewer than two to fit; give more"
+            )
+        index = np.arange(len(data))
+        fit_on, hold = train_test_split(
+            index, test_size=count, random_state=seed % 2**32, stratify=_strata(data.y, count)
+        )
+        fitted, held = data[fit_on], data[hold]
+    if len(held) < 2:
+        raise ValueError("validation: two examples or more are needed to compare rounds, got one")
+    return fitted, held
+
+
+def _strata(y: Targets, count: int) -> NDArray[Any] | None:
+    """Labels to stratify by; None where targets are no labels, or a class is too small for it."""
+    labels = y.cpu().numpy() if isinstance(y, Tensor) else y
+    if labels.ndim != 1 or labels.dtype.kind == "f":
+        return None
+    _, sizes = np.unique(labels, return_counts=True)
+    fits = len(sizes) <= min(count, len(labels) - count) and sizes.min() >= 2
+    return labels if fits else None
+
+
+def _missing(y: NDArray[Any]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isnan(y) if y.dtype.kind == "f" else np.asarray(y == None)  # noqa: E711
+    return found
