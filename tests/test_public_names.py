@@ -31,6 +31,7 @@ TOP = {
     "functional",
     "infer_penalty",
     "measure",
+    "reweighted",
     "train",
 }
 ROOMS = [

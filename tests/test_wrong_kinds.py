@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import overt
-from overt import completion, measures, models, penalties, problems, training
+from overt import completion, features, measures, models, penalties, problems, training
 
 X = torch.zeros(4, 3)
 
@@ -35,6 +35,11 @@ CALLS = {
     overt.measure: lambda **more: overt.measure(layer(), X, **more),
     overt.compress: lambda **more: overt.compress(layer(), **(more or {"energy": 0.9})),
     overt.infer_penalty: lambda **more: overt.infer_penalty(instance().truth, instance(), **more),
+    overt.reweighted: lambda **more: overt.reweighted(lambda Z, y: layer(), X, X, **more),
+    features.reweighting_exponent: lambda **more: features.reweighting_exponent(**({"depth": 2} | more)),
+    features.reweighting_root: lambda **more: features.reweighting_root(
+        torch.eye(3), **({"alpha": 0.5} | more)
+    ),
     overt.train: lambda **more: overt.train(
         overt.DeepLinear((5, 6), seed=0, dtype=torch.float64), instance(), **({"max_steps": 1} | more)
     ),
@@ -163,6 +168,8 @@ RECEIVED = (
         "ImageSet",
         "ImageSplit",
         "Offsets",
+        "Reweighted",
+        "Round",
     }
 )
 
@@ -170,7 +177,7 @@ RECEIVED = (
 def test_every_public_name_with_numbers_is_tried():
     tried = {call.__name__ for call in CALLS} | RECEIVED
     missing = set()
-    for room in (completion, measures, models, penalties, problems, training):
+    for room in (completion, features, measures, models, penalties, problems, training):
         for name in room.__all__:
             public = getattr(room, name)
             if not callable(public) or name in tried:

@@ -267,9 +267,7 @@ def test_a_random_state_that_is_open_becomes_the_seed():
     from sklearn.neural_network import MLPRegressor
 
     X, y, _ = table(n=60)
-    scaled = make_pipeline(
-        StandardScaler(), MLPRegressor(solver="lbfgs", tol=1.0, hidden_layer_sizes=(4,))
-    )
+    scaled = make_pipeline(StandardScaler(), MLPRegressor(solver="lbfgs", tol=1.0, hidden_layer_sizes=(4,)))
     with pytest.warns(UserWarning, match="does not feel the scale"):
         found = overt.reweighted(scaled, X, y, "identity", rounds=1, seed=7)
     assert found.model[1].random_state == 7
