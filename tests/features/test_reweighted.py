@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
@@ -16,6 +17,7 @@ from torch import nn
 
 import overt
 from overt.features import reweighting_root
+from overt.features.shared import shared_moment
 from overt.features.weighting import Weighting
 
 KERNEL = KernelRidge(kernel="rbf", gamma=0.05, alpha=0.1)
@@ -88,9 +90,9 @@ def test_noise_is_left_alone_or_changed_little(seed):
 
 
 def test_the_chosen_round_is_the_best_of_those_that_are_clearly_better():
-    X, y, _ = table()
-    for seed in range(5):
-        found = overt.reweighted(KERNEL, X, y + seed, seed=seed)
+    X, y, _ = table(n=100)
+    for seed in range(3):
+        found = overt.reweighted(KERNEL, X, y, seed=seed)
         clear = [p for p in found.path_ if p.gain > p.stderr]
         best = min(clear, key=lambda p: p.validation_error, default=found.path_[0])
         assert (best.basis, best.alpha, best.round) == (found.basis_, found.alpha_, found.n_iter_)
@@ -199,6 +201,34 @@ def test_shared_weights_are_those_of_the_mean_over_places():
     whole = overt.reweighted(network, X, y, "eigen", **options).M_.reshape(3, 4, 3, 4)
     shared = overt.reweighted(network, X, y, "eigen", dims=-1, **options).M_
     torch.testing.assert_close(shared, sum(whole[t, :, t] for t in range(3)), rtol=1e-4, atol=1e-6)
+    diagonal = overt.reweighted(network, X, y, "identity", dims=-1, **options).M_
+    torch.testing.assert_close(diagonal, shared.diagonal(), rtol=1e-4, atol=1e-6)
+
+
+def test_shared_weights_by_random_products_have_no_bias():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(2000, 2, 3, generator=generator)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5))
+    options = {"outputs": "logits", "max_samples": None, "seed": 0}
+    exact = shared_moment(model, X[:1], "eigen", (3,), probes=None, **options)
+    drawn = shared_moment(model, X, "eigen", (3,), probes=1, **options)
+    assert float((exact - drawn).norm() / exact.norm()) < 0.1
+    assert not torch.equal(exact, drawn)
+
+
+def test_long_sequences_need_no_matrix_of_whole_inputs():
+    X = torch.randn(30, 2000, 8, generator=torch.Generator().manual_seed(0))
+    y = X[:, :, 0].mean(1, keepdim=True)
+
+    def fit(Z, t):
+        model = nn.Sequential(nn.Linear(8, 1), nn.Flatten(), nn.AvgPool1d(2000))
+        with torch.no_grad():
+            model[0].weight.copy_(torch.arange(8.0)[None])
+        return model
+
+    found = overt.reweighted(fit, X, y, "eigen", dims=-1, depth=1)
+    slope = torch.arange(8.0) / 2000
+    torch.testing.assert_close(found.M_, 2000 * slope[:, None] * slope, rtol=1e-4, atol=1e-9)
 
 
 def test_a_large_image_has_no_square_matrix_in_the_identity_basis():
@@ -257,10 +287,10 @@ def test_seeds_generators_and_held_out_examples_are_handed_on():
 
 def test_the_same_seed_gives_the_same_bits():
     X, y = tensors()
-    one, other = (overt.reweighted(network, X, y, rounds=2, seed=3) for _ in range(2))
+    one, other = (overt.reweighted(network, X, y, rounds=1, seed=3) for _ in range(2))
     assert one.path_ == other.path_
     assert torch.equal(one.predict(X), other.predict(X))
-    assert overt.reweighted(network, X, y, rounds=2, seed=4).path_ != one.path_
+    assert overt.reweighted(network, X, y, "identity", rounds=1, seed=4).path_[:1] != one.path_[:1]
 
 
 def test_a_random_state_that_is_open_becomes_the_seed():
@@ -276,20 +306,23 @@ def test_a_random_state_that_is_open_becomes_the_seed():
 
 
 def test_arrays_tensors_and_lists_give_the_same():
-    X, y, _ = table()
-    found = [overt.reweighted(KERNEL, *pair) for pair in ((X, y), (torch.as_tensor(X), torch.as_tensor(y)))]
+    X, y, _ = table(n=80)
+    found = [
+        overt.reweighted(KERNEL, *pair, rounds=2)
+        for pair in ((X, y), (torch.as_tensor(X), torch.as_tensor(y)))
+    ]
     assert found[0].path_ == found[1].path_
     assert isinstance(found[0].predict(X.tolist()), np.ndarray)
     assert isinstance(found[1].predict(torch.as_tensor(X)), torch.Tensor)
     np.testing.assert_array_equal(found[0].predict(X), found[1].predict(torch.as_tensor(X)).numpy())
     frame = pytest.importorskip("pandas").DataFrame(X)
-    assert overt.reweighted(KERNEL, frame, y).path_ == found[0].path_
+    assert overt.reweighted(KERNEL, frame, y, rounds=2).path_ == found[0].path_
 
 
 def test_a_function_may_return_an_estimator_or_a_function():
-    X, y, _ = table()
-    one = overt.reweighted(lambda Z, t: SVR().fit(Z, t), X, y)
-    assert one.path_ == overt.reweighted(SVR(), X, y).path_
+    X, y, _ = table(n=80)
+    one = overt.reweighted(lambda Z, t: SVR().fit(Z, t), X, y, rounds=1)
+    assert one.path_ == overt.reweighted(SVR(), X, y, rounds=1).path_
     with pytest.raises(AttributeError, match="no torch module"):
         one.module  # noqa: B018
 
@@ -318,10 +351,10 @@ def test_a_network_of_arrays():
 def test_labels_of_networks_and_classifiers():
     X, y = tensors()
     labels = (y > 0).long()
-    found = overt.reweighted(network, X, labels, rounds=2)
+    found = overt.reweighted(network, X, labels, "identity", rounds=1)
     assert found.predict(X).shape == (200, 2)
     plain = found.path_[0].validation_error
-    error = overt.reweighted(network, X, labels, rounds=1, loss="error").path_[0].validation_error
+    error = overt.reweighted(network, X, labels, depth=1, loss="error").path_[0].validation_error
     assert 0 <= error < 0.5 < plain + 0.5
     words = np.array(["no", "yes"])[labels.numpy()]
     other = overt.reweighted(LogisticRegression(), X.numpy(), words, rounds=2)
@@ -441,6 +474,12 @@ REFUSED = {
     "a vector": ((SVR(), B, B), {}, ValueError, r"X must be a batch \(n, …\).*shape \(20,\)"),
     "words": ((SVR(), np.full((20, 2), "a"), B), {}, TypeError, "X must hold numbers"),
     "tokens": ((network, T.long(), U), {}, TypeError, "give their embeddings"),
+    "several targets": (
+        (KNeighborsClassifier(), A, np.stack([B > 0, B > 1], 1)),
+        {},
+        ValueError,
+        "several targets at once is not supported",
+    ),
     "shapes": (
         (lambda X, y: nn.Linear(10, 3), T, U),
         {},

@@ -18,6 +18,7 @@ from overt._utils.checks import message
 from overt.features.differences import difference_rows
 from overt.features.examples import Examples
 from overt.features.losses import Loss, label_losses, losses_of
+from overt.features.shared import shared_moment
 from overt.features.weighting import Weighting, moment
 from overt.measures import measure
 from overt.networks.guard import evaluated
@@ -100,11 +101,22 @@ class TorchFitted(Fitted):
         return losses_of(self.predict(data.X).cpu(), y.cpu(), loss)
 
     def moment(self, X: Tensor, basis: str, shape: tuple[int, ...], how: Measuring) -> Tensor:
-        """By :func:`overt.measure`."""
+        """By :func:`overt.measure`; what the dimensions of an input share, by the same passes."""
         X = self._native(X)
         model: Any = lambda x: self.model(self.transform(x))  # noqa: E731
         if isinstance(self.model, nn.Module):
             model = self.module(X)
+        if shape != tuple(X.shape[1:]):
+            return shared_moment(
+                model,
+                X,
+                basis,
+                shape,
+                outputs=how.outputs,
+                probes=how.probes if how.method == "sketch" else None,
+                max_samples=how.max_samples,
+                seed=how.seed,
+            )
         found = measure(
             model,
             X,
@@ -186,6 +198,10 @@ class ArrayFitted(Fitted):
         return shares if outputs == "probabilities" else np.log(shares.clip(np.finfo(shares.dtype).tiny))
 
     def _classifies(self) -> bool:
+        if isinstance(getattr(self.model, "classes_", None), list):
+            raise ValueError(
+                "fit: a classifier of several targets at once is not supported; fit one for each"
+            )
         return hasattr(self.model, "classes_")
 
     def _array(self, X: Tensor) -> NDArray[Any]:
