@@ -10,8 +10,7 @@ from overt._version import __version__
 if TYPE_CHECKING:
     from overt import functional
     from overt.completion import MatrixCompletion, MatrixSensing
-    from overt.features import RFMClassifier, RFMRegressor
-    from overt.features import reweighted
+    from overt.features import RFMClassifier, RFMRegressor, reweighted
     from overt.linalg import Factored
     from overt.measures import Spectrum, SpectrumTracker, compress, infer_penalty, measure
     from overt.models import DeepCircularConvolution, DeepDiagonal, DeepLinear

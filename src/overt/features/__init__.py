@@ -1,8 +1,9 @@
 """Beyond linear: models that learn which directions of their inputs matter, by iterative reweighting.
 
-`powers.py` has the step itself. `RFMRegressor` and `RFMClassifier` take it around kernels: `kernels.py`,
-`machine.py` (a kernel model and its gradients), `agop.py` (its M), `ridge.py` (settings), `path.py` (rounds
-in folds), `stacking.py` (weights), `fitting.py` (all rows).
+`powers.py` has the step itself. `reweighted` (`reweighting.py`) takes it around any learner. `RFMRegressor`
+and `RFMClassifier` take it around kernels: `kernels.py`, `machine.py` (a kernel model and its gradients),
+`agop.py` (its M), `ridge.py` (settings), `path.py` (rounds in folds), `stacking.py` (weights), `fitting.py`
+(all rows).
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ from __future__ import annotations
 from overt.features.classifier import RFMClassifier
 from overt.features.powers import reweighting_exponent, reweighting_root
 from overt.features.regressor import RFMRegressor
-
-__all__ = ["RFMClassifier", "RFMRegressor", "reweighting_exponent", "reweighting_root"]
 from overt.features.result import Reweighted, Round
 from overt.features.reweighting import reweighted
 
-__all__ = ["Reweighted", "Round", "reweighted", "reweighting_exponent", "reweighting_root"]
+__all__ = [
+    "RFMClassifier",
+    "RFMRegressor",
+    "Reweighted",
+    "Round",
+    "reweighted",
+    "reweighting_exponent",
+    "reweighting_root",
+]
