@@ -13,6 +13,7 @@ import overt
 from overt import completion, features, measures, models, penalties, problems, training
 
 X = torch.zeros(4, 3)
+TABLE = torch.randn(20, 2, generator=torch.Generator().manual_seed(0)).numpy()
 
 
 def layer() -> nn.Module:
@@ -83,6 +84,8 @@ CALLS = {
     problems.linear_regression: lambda **more: problems.linear_regression(
         8, **({"n_samples": 5, "seed": 0} | more)
     ),
+    features.RFMRegressor: lambda **more: features.RFMRegressor(**more).fit(TABLE, TABLE[:, 0]),
+    features.RFMClassifier: lambda **more: features.RFMClassifier(**more).fit(TABLE, TABLE[:, 0] > 0),
     problems.staircase: lambda **more: problems.staircase(**({"dim": 8, "n_samples": 5, "seed": 0} | more)),
     problems.parity: lambda **more: problems.parity(**({"dim": 8, "n_samples": 5, "seed": 0} | more)),
     problems.multi_index: lambda **more: problems.multi_index(
@@ -169,6 +172,7 @@ RECEIVED = (
         "ImageSplit",
         "Offsets",
         "Reweighted",
+        "StructuredProblem",
         "Round",
     }
 )
