@@ -54,6 +54,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "target_loss": 0.5,
         "noise_draws": 1,
     },
+    "structure": {"part": "ansatz", "target": "staircase", "network": "gelu", "max_steps": 20},
 }
 
 

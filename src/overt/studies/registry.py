@@ -28,6 +28,7 @@ _NAMES = (
     "measure",
     "generalization",
     "predict",
+    "structure",
 )
 _BUILT_IN = {name: f"overt.studies.{name}:study" for name in _NAMES}
 _GROUP = "overt.studies"
