@@ -106,10 +106,13 @@ def grown(dial: Dial, problem: str, ours: str = AXES) -> PerSeed:
 
 def at(dial: Dial, problem: str, ours: Mapping[str, Any], rival: Mapping[str, Any], **both: Any) -> Ratio:
     """The error of one arm over that of another at levels of a dial."""
-    said = ", ".join(f"{k} {v:g}" if isinstance(v, float | int) else str(v) for k, v in rival.items())
+
+    def said(arm: Mapping[str, Any]) -> str:
+        return ", ".join(str(WORDS.get(v, f"{k} {v:g}" if k == "level" else v)) for k, v in arm.items())
+
     return Ratio(
         "error",
-        f"error / that of {said} ({dial})",
+        f"error of {said({**both, **ours})} / that of {said({**both, **rival})} ({dial})",
         {"dial": dial, "problem": problem, **both},
         least=SMALLEST,
         of_=ours,
@@ -184,7 +187,7 @@ class Dials(Part[DialsConfig]):
         ),
         Claim(
             "T13",
-            "p = ⅔ learns the staircase from fewer rows than weight decay does from twice as many",
+            "p = ⅔ learns more of the staircase than weight decay does from twice as many rows",
             "From 250 and from 500 rows the error of p = ⅔ is below that of weight decay from 500 and 1000.",
             OWN,
             Rule(
