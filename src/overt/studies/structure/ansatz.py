@@ -203,11 +203,17 @@ class Ansatz(Part[AnsatzConfig]):
             "ansatz",
             "The first layer and M",
             (
-                Panel(
-                    Median("correlation_best", "correlation at the best α", {"network": "gelu"}),
-                    "nonlinear: W₁ᵀW₁ and M^α at the best α",
-                    limits=(0.0, 1.0),
-                    reference=(HIGH, "bar of T26, T27"),
+                *(
+                    Panel(
+                        Median(name, "correlation", {"network": "gelu"}),
+                        f"nonlinear: W₁ᵀW₁ and M^α, {said}",
+                        limits=(0.0, 1.0),
+                        reference=(HIGH, f"bar of {claim}"),
+                    )
+                    for name, said, claim in (
+                        ("correlation_half", "α = ½", "T26"),
+                        ("correlation_best", "the best α", "T27"),
+                    )
                 ),
                 Panel(
                     Median("correlation_fact", "correlation", {"network": "gelu"}),

@@ -14,7 +14,7 @@ from overt.studies.claims.comparisons import Ratio
 from overt.studies.claims.quantities import Median, MissingRunsError, PerSeed
 from overt.studies.claims.verdict_rules import Rule, above, below, between
 from overt.studies.part import Grid, Part
-from overt.studies.plots import Lines, Panel
+from overt.studies.plots import Dots, Lines, Panel
 from overt.studies.structure import problems
 from overt.studies.structure.penalties import CAPTION, GAIN, LOSS, NONE, OWN, WORDS, known
 
@@ -98,7 +98,7 @@ def grown(dial: Dial, problem: str, ours: str = AXES) -> PerSeed:
     """By how much the gain grows with a dial."""
     return PerSeed(
         growth_on_axes if ours == AXES else growth_in_eigenbasis,
-        f"doublings of the gain over weight decay per level ({dial}, {WORDS[problem]})",
+        f"doublings of the gain per level ({dial}, {problem})",
         {"dial": dial, "problem": problem, "method": (ours, USUAL[0])},
         across=("method", "level"),
     )
@@ -112,7 +112,7 @@ def at(dial: Dial, problem: str, ours: Mapping[str, Any], rival: Mapping[str, An
 
     return Ratio(
         "error",
-        f"error of {said({**both, **ours})} / that of {said({**both, **rival})} ({dial})",
+        f"{dial}: error of {said({**both, **ours})} / {said({**both, **rival})}",
         {"dial": dial, "problem": problem, **both},
         least=SMALLEST,
         of_=ours,
@@ -231,26 +231,37 @@ class Dials(Part[DialsConfig]):
             kind="own",
         ),
     )
-    figures = tuple(
-        Lines(
-            f"{dial}-{problem}",
-            title,
-            (Panel(Median("error", "test error", {"dial": dial, "problem": problem}), log=True),),
-            claim=claim,
-            caption=f"{problems.WORDS[problem][:1].upper()}{problems.WORDS[problem][1:]}, but for the dial. "
-            f"{CAPTION}",
-            words=WORDS,
-            x="level",
-            by="method",
-            x_label=label,
-        )
-        for dial, problem, title, claim, label in (
-            ("irrelevant", "staircase", "Irrelevant inputs: the staircase", "T10", "irrelevant inputs"),
-            ("irrelevant", "digits", "Irrelevant inputs: digits", "T10", "columns of noise"),
-            ("rank", "multi-index", "The number of directions that matter", "T11", "rank"),
-            ("noise", "staircase", "Noise", "T12", "deviation of the noise"),
-            ("samples", "staircase", "Training rows", "T13", "training rows"),
-        )
+    figures = (
+        *(
+            Lines(
+                f"{dial}-{problem}",
+                title,
+                (Panel(Median("error", "test error", {"dial": dial, "problem": problem}), log=True),),
+                claim=claim,
+                caption=f"As in penalties ({problems.WORDS[problem]}), but for the dial. {CAPTION}",
+                words=WORDS,
+                x="level",
+                by="method",
+                x_label=label,
+                log_x=dial in ("rank", "samples"),
+            )
+            for dial, problem, title, claim, label in (
+                ("irrelevant", "staircase", "Irrelevant inputs: the staircase", "T10", "irrelevant inputs"),
+                ("irrelevant", "digits", "Irrelevant inputs: digits", "T10", "columns of noise"),
+                ("rank", "multi-index", "The number of directions that matter", "T11", "rank"),
+                ("noise", "staircase", "Noise", "T12", "deviation of the noise"),
+                ("samples", "staircase", "Training rows", "T13", "training rows"),
+            )
+        ),
+        Dots(
+            "rotation",
+            "One function of three directions, on axes and rotated",
+            (Panel(Median("error", "test error", {"dial": "rotation"}), log=True),),
+            claim="T14",
+            caption=f"Rank 3 of 60. {CAPTION}",
+            words=WORDS | {0.0: "on axes", 1.0: "rotated"},
+            rows=("method", "level"),
+        ),
     )
 
     def execute(self, config: DialsConfig, context: RunContext) -> RunOutput:

@@ -113,7 +113,12 @@ class Features(Part[FeaturesConfig]):
             "angles",
             "Largest principal angles of three leading directions",
             tuple(
-                Panel(angle(name), said, limits=(0.0, 90.0), reference=(AGREE, "agree"))
+                Panel(
+                    Median(f"angle_{name}", "largest angle in degrees"),
+                    said,
+                    limits=(0.0, 90.0),
+                    reference=(AGREE, "agree"),
+                )
                 for name, said in PAIRS.items()
             ),
             claim="T20",

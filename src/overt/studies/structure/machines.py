@@ -77,7 +77,7 @@ def against(rival: str, ours: str = OURS, names: tuple[str, ...] = STRUCTURED) -
     """The error of one learner over that of another, on each problem."""
     return Ratio(
         "error",
-        f"error of {WORDS.get(ours, ours)} / that of {WORDS.get(rival, rival)}",
+        f"error of {ours} / {rival}",
         {"problem": names},
         each=("problem",),
         of_={"learner": ours},

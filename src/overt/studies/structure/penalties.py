@@ -73,7 +73,7 @@ def sparse(problem: str, p: str = "2/3", *, right: bool = True) -> str:
 
 def against(problem: str, ours: str, rival: str) -> Ratio:
     """The error of one method over that of another."""
-    label = f"error of {METHODS[ours].label} / that of {METHODS[rival].label}, {WORDS[problem]}"
+    label = f"{problem}: error of {METHODS[ours].label} / {METHODS[rival].label}"
     return Ratio("error", label, {"problem": problem}, of_={"method": ours}, over={"method": rival})
 
 
