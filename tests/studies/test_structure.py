@@ -220,6 +220,21 @@ def test_a_method_that_diverged_has_lost_and_proves_nothing_for_its_rival():
     assert lost("jacobian 2") == "undecided"
 
 
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_every_instance_has_its_control_without_a_penalty_or_rounds(preset):
+    controls = {"penalties": "nothing", "dials": "nothing", "machines": ("no rounds", "loop")}
+    for part in study.parts[:3]:
+        configs = [config.model_dump() for config in part.plan(preset, 0)]
+        arm = "learner" if part.name == "machines" else "method"
+        wanted = controls[part.name]
+        instances = {tuple((k, v) for k, v in one.items() if k != arm) for one in configs}
+        for control in [wanted] if isinstance(wanted, str) else wanted:
+            there = {
+                tuple((k, v) for k, v in one.items() if k != arm) for one in configs if one[arm] == control
+            }
+            assert there == instances
+
+
 def test_growth_is_a_slope_of_doublings():
     class Made:
         def __init__(self, method, level, error):

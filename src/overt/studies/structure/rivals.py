@@ -75,6 +75,7 @@ def kernel_ridge(problem: StructuredProblem, recipe: Recipe) -> Found:  # noqa: 
 def boosting(problem: StructuredProblem, recipe: Recipe) -> Found:
     """Gradient boosting by histograms; of classes, the probabilities."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     kind = HistGradientBoostingClassifier if problem.classes else HistGradientBoostingRegressor
     trees = 100 if problem.classes else 300  # of classes: for each of them
@@ -87,7 +88,8 @@ def boosting(problem: StructuredProblem, recipe: Recipe) -> Found:
         est.fit(data.X.numpy(), targets.numpy())
         return partial(_outputs_of_trees, est, problem.classes)
 
-    return _tuned(problem, TREES, fit)
+    with threadpool_limits(1):  # of the library that was just loaded, too
+        return _tuned(problem, TREES, fit)
 
 
 def loop(problem: StructuredProblem, recipe: Recipe) -> Found:
