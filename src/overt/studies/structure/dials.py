@@ -120,17 +120,16 @@ def at(dial: Dial, problem: str, ours: Mapping[str, Any], rival: Mapping[str, An
     )
 
 
-def _grids(seeds: int, dials: Sequence[tuple[Dial, str]], last: int = 4, **fields: Any) -> list[Grid]:
+def _grids(seeds: int) -> list[Grid]:
     return [
         Grid(
             seeds,
             dial=dial,
             problem=problem,
-            level=tuple(reversed(LEVELS[dial, problem][:last])),
+            level=tuple(reversed(LEVELS[dial, problem])),
             method=_methods(dial),
-            **fields,
         )
-        for dial, problem in dials
+        for dial, problem in LEVELS
     ]
 
 
@@ -144,8 +143,8 @@ class Dials(Part[DialsConfig]):
 
     config = DialsConfig
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
-        "quick": _grids(6, [("irrelevant", "staircase")], 2, max_steps=300),
-        "full": _grids(10, list(LEVELS)),
+        "quick": Grid(6, dial="rank", problem="multi-index", level=(60.0, 1.0), method=(EIGEN, *USUAL)),
+        "full": _grids(10),
     }
     claims: ClassVar[tuple[Claim, ...]] = (
         Claim(

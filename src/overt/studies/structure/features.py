@@ -63,7 +63,7 @@ class Features(Part[FeaturesConfig]):
 
     config = FeaturesConfig
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
-        "quick": Grid(6, problem="staircase", max_steps=300),
+        "quick": Grid(6, problem="staircase"),
         "full": Grid(10, problem=NAMES),
     }
     claims: ClassVar[tuple[Claim, ...]] = (

@@ -95,7 +95,6 @@ class Machines(Part[MachinesConfig]):
             problem=("staircase", "additive"),
             learner=("reweighted loop", OURS, "no rounds", "kernel ridge", "loop"),
             n_samples=300,
-            max_steps=300,
         ),
         "full": Grid(
             10,

@@ -89,9 +89,8 @@ class Penalties(Part[PenaltiesConfig]):
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
         "quick": Grid(
             6,
-            problem=("multi-index", "staircase"),
-            method=("jacobian 2/3 eigen", "jacobian 2/3 identity", "jacobian 2", "group lasso", *USUAL),
-            max_steps=300,
+            problem="multi-index",
+            method=("jacobian 2/3 eigen", "jacobian 2/3 identity", "group lasso", *USUAL),
         ),
         "full": Grid(10, problem=NAMES, method=tuple(reversed(METHODS))),
     }
