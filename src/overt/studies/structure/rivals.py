@@ -45,7 +45,8 @@ def network(problem: StructuredProblem, recipe: Recipe, method: str) -> Found:
 
 def machine(problem: StructuredProblem, recipe: Recipe, *, rounds: int | None = None) -> Found:
     """The recursive feature machine as it comes; without rounds it is a stack of kernel ridge regressions."""
-    options = {"random_state": recipe.seed, **({} if rounds is None else {"max_rounds": rounds})}
+    options: dict[str, Any] = {"random_state": recipe.seed}
+    options |= {} if rounds is None else {"max_rounds": rounds}
     X, y, X_test = (part.double().numpy() for part in (problem.X, problem.y, problem.X_test))
     if problem.classes:
         est = overt.RFMClassifier(**options).fit(X, problem.y.numpy())
