@@ -55,6 +55,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "noise_draws": 1,
     },
     "structure": {"part": "ansatz", "target": "staircase", "network": "gelu", "max_steps": 20},
+    "one_algorithm": {"part": "fewest", "method": "machine 2", "n": 8, "rank": 1, "rho": 3.0},
 }
 
 

@@ -351,7 +351,8 @@ def test_arms_of_a_comparison_have_equal_budgets(study):
 
 
 def _solved(config):
-    return config.get("method") in ("nuclear_norm", "nuclear norm", "soft_impute", "optspace", "irls")
+    solvers = ("nuclear_norm", "nuclear norm", "soft_impute", "optspace", "irls", "machine")
+    return str(config.get("method")).startswith(solvers)
 
 
 def _untuned(config):

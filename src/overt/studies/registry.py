@@ -29,6 +29,7 @@ _NAMES = (
     "generalization",
     "predict",
     "structure",
+    "one_algorithm",
 )
 _BUILT_IN = {name: f"overt.studies.{name}:study" for name in _NAMES}
 _GROUP = "overt.studies"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from overt.models import DeepLinear
-from overt.problems import CompletionProblem
+from overt.problems import CompletionProblem, SensingProblem
 
 __all__ = ["OPTIONS", "Coordinates", "ReluNetwork", "network", "scale_of"]
 
@@ -59,7 +59,10 @@ def network(shape: tuple[int, int], depth: int, activation: str, init_scale: flo
     return kind(sizes, scale=init_scale, seed=seed, dtype=torch.float64)
 
 
-def scale_of(problem: CompletionProblem) -> float:
-    """The Frobenius norm that the observations suggest: √(mn) times their root mean square."""
+def scale_of(problem: CompletionProblem | SensingProblem) -> float:
+    """The Frobenius norm that the observations suggest: √(mn) times their root mean square.
+
+    Measurement matrices have entries of variance 1/(mn), as those of `matrix_sensing`.
+    """
     m, n = problem.shape
     return math.sqrt(m * n * float(problem.y.square().mean()))
