@@ -56,6 +56,16 @@ SMALLEST: dict[str, dict[str, Any]] = {
     },
     "structure": {"part": "ansatz", "target": "staircase", "network": "gelu", "max_steps": 20},
     "one_algorithm": {"part": "fewest", "method": "machine 2", "n": 8, "rank": 1, "rho": 3.0},
+    "denoising": {
+        "part": "compare",
+        "data": "images",
+        "source": IMAGES,
+        "n_train": 30,
+        "n_validation": 30,
+        "n_test": 40,
+        "width": 8,
+        "max_steps": 3,
+    },
 }
 
 

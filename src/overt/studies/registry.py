@@ -30,6 +30,7 @@ _NAMES = (
     "predict",
     "structure",
     "one_algorithm",
+    "denoising",
 )
 _BUILT_IN = {name: f"overt.studies.{name}:study" for name in _NAMES}
 _GROUP = "overt.studies"

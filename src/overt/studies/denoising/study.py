@@ -1,0 +1,6 @@
+"""The study of denoising."""
+
+from overt.studies.denoising.compare import Compare
+from overt.studies.part import StudyOfParts
+
+study = StudyOfParts("denoising", "Denoising from noisy data alone, with nothing to tune", [Compare()])
