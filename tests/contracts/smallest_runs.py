@@ -66,6 +66,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "width": 8,
         "max_steps": 3,
     },
+    "grokking": {"part": "learning", "modulus": 5, "width": 8, "max_steps": 5},
 }
 
 

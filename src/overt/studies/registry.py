@@ -31,6 +31,7 @@ _NAMES = (
     "structure",
     "one_algorithm",
     "denoising",
+    "grokking",
 )
 _BUILT_IN = {name: f"overt.studies.{name}:study" for name in _NAMES}
 _GROUP = "overt.studies"
