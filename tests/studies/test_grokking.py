@@ -11,7 +11,7 @@ from worlds import changed, outcomes, runs
 from overt import JacobianPenalty
 from overt.studies import RunContext
 from overt.studies.grokking import training as T
-from overt.studies.grokking.learning import JACOBIAN, REGULARIZED, LearningConfig
+from overt.studies.grokking.learning import REGULARIZED, LearningConfig
 from overt.studies.grokking.networks import make_network, pairs
 from overt.studies.grokking.study import study
 from overt.studies.runs.records import dump_lines, load_lines
@@ -41,7 +41,7 @@ def world(config, steps=STEPS, pace=None):
     if usual is not None:
         usual = usual * (1.5 if config.share < 0.6 else 1.0) * (1.0 if config.setting == 1 else 1.3)
         usual += config.seed % 3
-    pace = (pace or {}).get(config.method, 0.02 if config.method in JACOBIAN else 0.01)
+    pace = (pace or {}).get(config.method, 0.02 if config.method in ("jacobian 2", "fourier 1") else 0.01)
     return record(usual, config.max_steps, pace)
 
 
@@ -65,7 +65,7 @@ def test_every_claim_can_hold():
         ("GK3", with_(nuclear=520)),
         ("GK4", with_(jacobian_2=510)),
         ("GK5", with_(fourier_1=120)),
-        ("GK6", with_(jacobian_2=510, fourier_1=510)),
+        ("GK6", with_(jacobian_2=510)),
         ("GK7", lambda c: world(c, pace={"jacobian 2": 0.2})),
         ("GK8", with_(jacobian_2=400)),
     ],
@@ -91,9 +91,7 @@ def test_an_arm_that_no_budget_was_enough_for_took_longer():
     assert found["GK2"] == OPEN["GK2"]
 
 
-def test_one_penalty_is_enough_for_the_transformer_and_one_cell_is_not():
-    assert told(with_(jacobian_2=510))["GK6"] == "supported"
-
+def test_one_modulus_is_enough_against_a_claim():
     def one_cell(config):
         slow = config.method == "nuclear" and config.modulus == 47
         return world(config, STEPS | {"nuclear": 700} if slow else STEPS)

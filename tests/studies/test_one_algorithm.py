@@ -52,6 +52,7 @@ def where(method, value, otherwise):
 
 def test_every_claim_can_hold():
     assert told(world) == YES
+    assert outcomes(study, runs(study, world, "quick")) == YES
 
 
 @pytest.mark.parametrize(

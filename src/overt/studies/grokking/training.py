@@ -61,7 +61,7 @@ def run(config: LearningConfig, context: RunContext) -> dict[str, Any]:
         elif penalty is not None:
             loss = loss + penalty.penalty()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         step, spent = step + 1, spent + time.process_time() - began
         if step % EVERY and step < config.max_steps:
@@ -103,5 +103,5 @@ def _penalty(
     if config.method == "jacobian 2":
         return JacobianPenalty(model, 2.0, "identity", weight, seed=config.seed)
     if config.method == "fourier 1":  # over the residues, for a and b apart
-        return JacobianPenalty(model, 1.0, "fourier", weight, dims=[1], seed=config.seed)
+        return JacobianPenalty(model, 1.0, "fourier", weight, dims=(1,), seed=config.seed)
     return None

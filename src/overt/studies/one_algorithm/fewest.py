@@ -69,7 +69,7 @@ def _grids(seeds: int, levels: tuple[float, ...], settings: tuple[int, ...], ste
     return [
         Grid(seeds, method=("penalty", *reversed(NETWORKS)), setting=settings, **trained),
         Grid(seeds, method="weight 0", **trained),
-        Grid(seeds, method=SOLVERS, rho=levels, problem=problem),
+        Grid(seeds, method=SOLVERS, **trained),
     ]
 
 
