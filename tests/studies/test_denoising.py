@@ -13,16 +13,20 @@ from overt.studies import RunContext, Skip
 from overt.studies.denoising import training as T
 from overt.studies.denoising.compare import METHODS, RIVALS, TUNED, CompareConfig
 from overt.studies.denoising.data import manifold, noisy
+from overt.studies.denoising.latents import LatentsConfig, points
 from overt.studies.denoising.study import study
 from overt.studies.runs.records import dump_lines, load_lines
 
-YES = {claim.id: "supported" for claim in study.claims}
-NO, OPEN = dict.fromkeys(YES, "refuted"), dict.fromkeys(YES, "undecided")
+YES = {claim.id: "supported" if claim.kind == "own" else "reproduced" for claim in study.claims}
+OPEN = {claim.id: claim.open for claim in study.claims}
 ERRORS = {"pointwise": 0.036, "frobenius": 0.045, "bottleneck": 0.055, "stein": 0.046, "wiener": 0.083}
 
 
 def world(config):
     """Each claim holds."""
+    if config.part == "latents":
+        rank = 6 if config.method != "plain" else 12
+        return {"rank": rank, "effective_rank": 0.8 * rank, "error": 0.02, "status": "trained"}
     noise = config.sigma**2
     error = 4 * noise * ERRORS.get(config.method, 0.2) * (1 + 1e-3 * math.sin(3.0 * config.seed))
     if config.data == "images":
@@ -38,6 +42,8 @@ def at(method, factor, field="error", **where):
     """The world with one method's number multiplied, at some settings."""
 
     def value(config):
+        if config.part == "latents":
+            return world(config).get(field)
         here = config.method == method and all(getattr(config, k) == v for k, v in where.items())
         return world(config)[field] * (factor(config) if callable(factor) else factor if here else 1)
 
@@ -72,7 +78,10 @@ def test_seeds_that_disagree_decide_nothing():
 
     found = told(at("", mixed))
     assert {found[one] for one in ("DN1", "DN2", "DN3")} == {"undecided"}
-    ours = changed(world, best_error=lambda config: world(config)["error"] * (0.5 if config.seed % 2 else 1))
+
+    def ours(config):
+        return world(config) | {"best_error": world(config)["error"] * (0.5 if config.seed % 2 else 1)}
+
     assert told(ours)["DN5"] == "undecided"
 
 
@@ -83,6 +92,28 @@ def test_a_method_that_diverges_loses_and_none_is_judged_without_runs():
     assert told(lost)["DN1"] == "refuted"
     assert outcomes(study, []) == OPEN
     assert study.figures([]) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "change", "expected"),
+    [
+        ("DN6", {"effective_rank": 9.7}, "not reproduced"),
+        ("DN6", {"effective_rank": 9.0}, "inconclusive"),
+        ("DN7", {"rank": 20}, "refuted"),
+        ("DN7", {"error": 1.0}, "refuted"),
+        ("DN7", {"rank": 6.9, "error": 0.0235}, "supported"),
+        ("DN7", {"rank": lambda seed: 6 if seed % 2 else 9}, "undecided"),
+    ],
+)
+def test_codes_of_autoencoders(claim, change, expected):
+    method = "implicit"
+
+    def some_world(config):
+        if config.part != "latents" or config.method != method:
+            return world(config)
+        return world(config) | {k: v(config.seed) if callable(v) else v for k, v in change.items()}
+
+    assert told(some_world)[claim] == expected
 
 
 def test_every_method_has_the_same_budget():
@@ -185,6 +216,28 @@ def test_one_small_run_of_each_kind(method, tmp_path):
         assert record["error"] < 0.25  # some of the noise is gone
 
 
+def test_few_numbers_determine_the_points_of_autoencoders():
+    """A linear map of the numbers' neighbourhood explains them: as many local directions as numbers."""
+    x = points(LatentsConfig(dim=20, intrinsic=2, n_train=3000, seed=0)).double()
+    assert float(x[:3000].square().mean()) == pytest.approx(1.0, rel=1e-3)
+    near = x[(x - x[0]).norm(dim=1).argsort()[:12]]
+    s = torch.linalg.svdvals(near - near.mean(0))
+    assert float(s[2]) < 0.3 * float(s[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["plain", "implicit", "explicit"])
+def test_one_small_autoencoder_of_each_kind(method, tmp_path):
+    config = LatentsConfig(
+        method=method, dim=12, intrinsic=2, latent=8, width=16, n_train=200, max_steps=300, seed=0
+    )
+    (record,) = load_lines(dump_lines(study.execute(config, RunContext(tmp_path, lambda line: None)).records))
+    assert len(record["trials"]) == (1 if method == "plain" else 2)
+    assert record["error"] < 0.9
+    assert 1 <= record["effective_rank"] <= 8
+    assert 1 <= record["rank"] <= 8
+
+
 @pytest.mark.slow
 def test_without_the_images_the_run_is_skipped(monkeypatch, tmp_path):
     monkeypatch.setenv("OVERT_DATA", str(tmp_path / "nowhere"))
@@ -195,5 +248,5 @@ def test_without_the_images_the_run_is_skipped(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_figures_of_made_up_runs():
     made = runs(study, changed(world, seconds=lambda config: 1.0 + config.seed))
-    assert [figure.id for figure in study.figures(made)] == ["errors", "noise", "seconds"]
+    assert [figure.id for figure in study.figures(made)] == ["errors", "noise", "seconds", "latents"]
     assert np.isfinite([row["value"] for row in study.figures(made)[0].data]).all()

@@ -63,7 +63,7 @@ class CompareConfig(StudyConfig):
     n_train: int = Field(default=2000, ge=10)
     n_validation: int = Field(default=500, ge=10)
     n_test: int = Field(default=1000, ge=10)
-    max_steps: int = Field(default=2000, ge=1)
+    max_steps: int = Field(default=1800, ge=1)
 
 
 PLACES = (
