@@ -11,9 +11,10 @@ from worlds import changed, outcomes, runs
 
 from overt.studies import RunContext, Skip
 from overt.studies.denoising import training as T
-from overt.studies.denoising.compare import METHODS, RIVALS, TUNED, CompareConfig
+from overt.studies.denoising.compare import METHODS, RIVALS, TUNED
 from overt.studies.denoising.data import manifold, noisy
 from overt.studies.denoising.latents import LatentsConfig, points
+from overt.studies.denoising.settings import CompareConfig
 from overt.studies.denoising.study import study
 from overt.studies.runs.records import dump_lines, load_lines
 

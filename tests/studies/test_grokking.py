@@ -11,8 +11,9 @@ from worlds import changed, outcomes, runs
 from overt import JacobianPenalty
 from overt.studies import RunContext
 from overt.studies.grokking import training as T
-from overt.studies.grokking.learning import REGULARIZED, LearningConfig
+from overt.studies.grokking.learning import REGULARIZED
 from overt.studies.grokking.networks import make_network, pairs
+from overt.studies.grokking.settings import LearningConfig
 from overt.studies.grokking.study import study
 from overt.studies.runs.records import dump_lines, load_lines
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from overt.studies.base import Claim, RunContext, RunOutput, StudyConfig
+from overt.studies.base import Claim, RunContext, RunOutput
 from overt.studies.claims.comparisons import Ratio
 from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Bar, Rule, below
+from overt.studies.denoising.settings import CompareConfig
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Lines, Panel
 
@@ -28,42 +27,6 @@ WORDS = {
 }
 BETTER = 0.9
 SOURCE = "Own hypothesis, from a prototype at σ = 0.5: 0.0356 against 0.043, 0.043, 0.055 and 0.083"
-
-
-class CompareConfig(StudyConfig):
-    """One method on one set of noisy points: each of its settings is trained, Stein's estimate chooses.
-
-    Attributes
-    ----------
-    method : str
-        "pointwise", E‖J‖_* at weight σ² with no setting; "frobenius", E‖J‖_F² of three weights; "bottleneck",
-        of three widths; "stein", trained on Stein's estimate itself, with three learning rates; "wiener", the
-        linear filter; "weight 0", nothing. See `overt.studies.denoising.training.SETTINGS`.
-    data : {"manifold", "images"}
-    sigma : float
-        Of the noise, in units of the coordinates' standard deviation; all methods know it.
-    dim, intrinsic : int
-        Of the space and of the manifold in it.
-    source : str
-        ``fashion-mnist``, or a folder with idx files.
-    width : int
-        Of the network's three hidden layers.
-    n_train, n_validation, n_test, max_steps
-        Noisy points to train on, noisy points for Stein's estimate, clean points for the score, steps.
-    """
-
-    part: Literal["compare"] = "compare"
-    method: Literal["pointwise", "frobenius", "bottleneck", "stein", "wiener", "weight 0"] = "pointwise"
-    data: Literal["manifold", "images"] = "manifold"
-    sigma: float = Field(default=0.5, gt=0)
-    dim: int = Field(default=64, ge=2)
-    intrinsic: int = Field(default=3, ge=1)
-    source: str = "fashion-mnist"
-    width: int = Field(default=192, ge=1)
-    n_train: int = Field(default=2000, ge=10)
-    n_validation: int = Field(default=500, ge=10)
-    n_test: int = Field(default=1000, ge=10)
-    max_steps: int = Field(default=1800, ge=1)
 
 
 PLACES = (

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from overt._utils.seeds import seeded
 from overt.studies.base import Skip
-
-if TYPE_CHECKING:
-    from overt.studies.denoising.compare import CompareConfig
+from overt.studies.denoising.settings import CompareConfig
 
 __all__ = ["Noisy", "noisy"]
 

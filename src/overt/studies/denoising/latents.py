@@ -149,19 +149,19 @@ def points(config: LatentsConfig) -> Tensor:
 
 def autoencoder(config: LatentsConfig, layers: int) -> tuple[nn.Module, nn.Sequential, nn.Module]:
     """Encoder, linear layers of the code, and decoder."""
-    import torch
     from torch import nn
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        encoder = nn.Sequential(
-            nn.Linear(config.dim, config.width), nn.ReLU(), nn.Linear(config.width, config.latent)
-        )
-        decoder = nn.Sequential(
-            nn.Linear(config.latent, config.width), nn.ReLU(), nn.Linear(config.width, config.dim)
-        )
-        inner = [nn.Linear(config.latent, config.latent, bias=False) for _ in range(layers)]
-    return encoder, nn.Sequential(*inner), decoder
+    from overt.studies.shared.redrawn import redrawn
+
+    encoder = nn.Sequential(
+        nn.Linear(config.dim, config.width), nn.ReLU(), nn.Linear(config.width, config.latent)
+    )
+    decoder = nn.Sequential(
+        nn.Linear(config.latent, config.width), nn.ReLU(), nn.Linear(config.width, config.dim)
+    )
+    inner = nn.Sequential(*(nn.Linear(config.latent, config.latent, bias=False) for _ in range(layers)))
+    redrawn(nn.ModuleList([encoder, decoder, inner]), config.seed)
+    return encoder, inner, decoder
 
 
 def trained(config: LatentsConfig, setting: float) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +15,15 @@ from overt.linalg.decompositions import eigh
 from overt.penalties import CompositionPenalty
 from overt.studies.base import RunContext
 from overt.studies.denoising.data import Noisy, noisy
+from overt.studies.denoising.settings import SETTINGS, CompareConfig
+from overt.studies.shared.redrawn import redrawn
 from overt.training import make_optimizer
 
-if TYPE_CHECKING:
-    from overt.studies.denoising.compare import CompareConfig
-
-__all__ = ["SETTINGS", "Denoiser", "run", "stein", "wiener"]
+__all__ = ["Denoiser", "run", "stein", "wiener"]
 
 LR, BATCH = 1e-3, 128
 NUDGE = 1e-2  # of finite differences, in units of the coordinates' standard deviation
 PROBES = 8  # of the divergence in Stein's estimate
-# The values of each method's one knob. The pointwise penalty has none, nor have its two controls.
-SETTINGS: dict[str, tuple[float, ...]] = {
-    "pointwise": (1.0,),  # times σ²
-    "frobenius": (1.0, 2.0, 4.0),  # times σ²
-    "bottleneck": (6.0, 12.0, 24.0),  # units
-    "stein": (5e-4, 1e-3, 2e-3),  # learning rate
-    "wiener": (1.0,),
-    "weight 0": (1.0,),
-}
 Map = Callable[[Tensor], Tensor]
 
 
@@ -114,9 +104,7 @@ def _trained(config: CompareConfig, data: Noisy, setting: float) -> Map:
     """½‖f(y) − y‖² and the method's own term, by AdamW on random batches, its rate falling as a cosine."""
     method, dim = config.method, data.train.shape[1]
     middle = int(setting) if method == "bottleneck" else config.width
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = Denoiser(dim, config.width, middle)
+    model = redrawn(Denoiser(dim, config.width, middle), config.seed)
     generator = seeded(config.seed)
     penalty = _penalty(model, config, setting)
     lr = setting if method == "stein" else LR

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field
-
-from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
+from overt.studies.base import Claim, Run, RunContext, RunOutput
 from overt.studies.claims.comparisons import Ratio
 from overt.studies.claims.quantities import Median, Share
 from overt.studies.claims.verdict_rules import Rule, below
-from overt.studies.grokking.training import KNOBS
+from overt.studies.grokking.settings import FEW, MANY, LearningConfig
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Panel
 
-MANY, FEW = 0.7, 0.5  # shares of the pairs
 CELL = ("modulus", "share")
 TUNED = ("setting",)
 POWER = "Power, Burda, Edwards, Babuschkin & Misra 2022, Grokking, arXiv 2201.02177"
@@ -34,47 +31,6 @@ WORDS = {
 def generalizes(run: Run) -> bool:
     """Generalizes: above 95 % of the test pairs are answered within the budget."""
     return run.records[0]["steps_to_generalize"] is not None
-
-
-class LearningConfig(StudyConfig):
-    """One network that learns a + b mod p from a share of the pairs, with one method at one setting.
-
-    Attributes
-    ----------
-    network : {"mlp", "transformer"}
-    modulus : int
-        p.
-    share : float
-        Of all p² pairs, to train on.
-    method : str
-        AdamW with weight decay, or without it and with the nuclear norm of the weights, the squared Jacobian
-        (p = 2), P₁ of M in the Fourier basis of each residue ("fourier 1"), or nothing ("weight 0").
-    setting : int
-        0 to 2: which of the three values of the method's one knob, see `overt.studies.grokking.training`.
-    width : int
-        Of the hidden layer, or of the tokens.
-    max_steps : int
-        A run ends when it generalizes.
-    """
-
-    part: Literal["learning"] = "learning"
-    network: Literal["mlp", "transformer"] = "mlp"
-    modulus: int = Field(default=31, ge=3)
-    share: float = Field(default=MANY, gt=0, lt=1)
-    method: Literal["weight decay", "nuclear", "jacobian 2", "fourier 1", "weight 0"] = "weight decay"
-    setting: int = Field(default=1, ge=0, le=2)
-    width: int = Field(default=128, ge=2)
-    max_steps: int = Field(default=1_500, ge=1)
-
-    @property
-    def weight(self) -> float:
-        """Of weight decay or of the penalty."""
-        return KNOBS[self.method][self.setting]
-
-    @property
-    def problem(self) -> tuple[str, int, float]:
-        """What is learned, for which each method has its control."""
-        return self.network, self.modulus, self.share
 
 
 REGULARIZED = ("jacobian 2", "fourier 1", "nuclear", "weight decay")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from overt._utils.seeds import seeded
+from overt.studies.shared.redrawn import redrawn
 
 __all__ = ["Attention", "Pairs", "make_network", "pairs"]
 
@@ -47,8 +48,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.embed = nn.Linear(modulus, width, bias=False)
-        self.places = nn.Parameter(torch.randn(2, width) / math.sqrt(width))
-        self.answer = nn.Parameter(torch.randn(width) / math.sqrt(width))
+        self.places = nn.Parameter(torch.zeros(2, width))
+        self.answer = nn.Parameter(torch.zeros(width))
         self.mix = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.up = nn.Linear(width, 2 * width, bias=False)
@@ -73,13 +74,12 @@ class Attention(nn.Module):
 
 def make_network(kind: str, modulus: int, width: int, seed: int) -> nn.Module:
     """The untrained network: "mlp", one hidden layer of rectifiers, or "transformer"."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if kind == "transformer":
-            return Attention(modulus, width)
-        return nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(2 * modulus, width, bias=False),
-            nn.ReLU(),
-            nn.Linear(width, modulus, bias=False),
-        )
+    if kind == "transformer":
+        return redrawn(Attention(modulus, width), seed)
+    layers = (
+        nn.Flatten(),
+        nn.Linear(2 * modulus, width, bias=False),
+        nn.ReLU(),
+        nn.Linear(width, modulus, bias=False),
+    )
+    return redrawn(nn.Sequential(*layers), seed)

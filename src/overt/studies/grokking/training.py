@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +16,11 @@ from torch.nn import functional as nnf
 from overt import JacobianPenalty, SpectralPenalty
 from overt.studies.base import RunContext
 from overt.studies.grokking.networks import make_network, pairs
+from overt.studies.grokking.settings import KNOBS, LearningConfig
 from overt.training import make_optimizer
 
-if TYPE_CHECKING:
-    from overt.studies.grokking.learning import LearningConfig
+__all__ = ["run"]
 
-__all__ = ["KNOBS", "run"]
-
-# Three values of each method's one knob: of AdamW's weight decay, or of the penalty's weight.
-KNOBS: dict[str, tuple[float, float, float]] = {
-    "weight decay": (0.3, 1.0, 2.0),
-    "nuclear": (3e-4, 1e-3, 3e-3),
-    "jacobian 2": (1e-3, 3e-3, 1e-2),
-    "fourier 1": (1e-3, 3e-3, 1e-2),
-    "weight 0": (0.0, 0.0, 0.0),
-}
 RATES = {"mlp": 1e-2, "transformer": 3e-3}
 GENERALIZES, FITS = 0.95, 0.99  # of the accuracy
 EVERY = 10  # steps from one look at the test pairs to the next

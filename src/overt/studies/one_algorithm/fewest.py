@@ -225,7 +225,12 @@ class Fewest(Part[FewestConfig]):
             "The error before any refit",
             tuple(
                 Panel(
-                    Median("raw_error", "relative error without refit", {"problem": one}, tuned=TUNED),
+                    Median(
+                        "raw_error",
+                        "relative error without refit",
+                        {"problem": one} | COMPARED,
+                        tuned=TUNED,
+                    ),
                     one,
                     log=True,
                     limits=(1e-16, 3.0),
