@@ -55,6 +55,10 @@ def test_every_claim_can_hold():
     assert told(world) == YES
 
 
+def test_training_that_was_cut_short_decides_nothing():
+    assert outcomes(study, runs(study, world, "quick")) == OPEN
+
+
 @pytest.mark.parametrize("rival", RIVALS)
 def test_one_rival_that_is_better_is_enough(rival):
     assert told(at(rival, 0.4, sigma=0.5))["DN1"] == "refuted"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from overt.studies.base import Claim, RunContext, RunOutput
+from overt.studies.base import Claim, Run, RunContext, RunOutput
 from overt.studies.claims.comparisons import Ratio
 from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Bar, Rule, below
-from overt.studies.denoising.settings import CompareConfig
+from overt.studies.denoising.settings import LEAST_STEPS, CompareConfig
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Lines, Panel
 
@@ -168,3 +168,7 @@ class Compare(Part[CompareConfig]):
         from overt.studies.denoising.training import run
 
         return RunOutput([run(config, context)])
+
+    def ended(self, run: Run) -> bool:
+        """Whether training was long enough to say where it ends; the Wiener filter is not trained."""
+        return bool(run.config["method"] == "wiener" or run.config["max_steps"] >= LEAST_STEPS)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from overt.studies.base import Claim, RunContext, RunOutput, StudyConfig
+from overt.studies.base import Claim, Run, RunContext, RunOutput, StudyConfig
 from overt.studies.claims.comparisons import Ratio
 from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, below, between
 from overt.studies.claims.vocabulary import FELT
+from overt.studies.denoising.settings import LEAST_STEPS
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Panel
 
@@ -128,6 +129,10 @@ class Latents(Part[LatentsConfig]):
         most = TIE * min(row["validation_error"] for row in known)
         chosen = min((row for row in known if row["validation_error"] <= most), key=lambda row: row["rank"])
         return RunOutput([{**chosen, "status": "trained", "trials": known}])
+
+    def ended(self, run: Run) -> bool:
+        """Whether training was long enough to say where it ends."""
+        return bool(run.config["max_steps"] >= LEAST_STEPS)
 
 
 def points(config: LatentsConfig) -> Tensor:

@@ -8,7 +8,9 @@ from pydantic import Field
 
 from overt.studies.base import StudyConfig
 
-__all__ = ["SETTINGS", "CompareConfig"]
+__all__ = ["LEAST_STEPS", "SETTINGS", "CompareConfig"]
+
+LEAST_STEPS = 1000  # of a training that says where a method ends; a shorter one is cut short
 
 # The values of each method's one knob. The pointwise penalty has none, nor have its two controls.
 SETTINGS: dict[str, tuple[float, ...]] = {
