@@ -61,7 +61,7 @@ def test_every_claim_can_hold():
         ("OA1", {"raw_error": where("depth 4", 1e-3, "raw_error")}),
         ("OA2", {"error": where("machine 3", 0.5, "error")}),
         ("OA3", {"error": where("irls", 0.5, "error")}),
-        ("OA4", {"error": where("penalty", 0.5, "error")}),
+        ("OA4", {"error": where("machine 3", 0.5, "error")}),
         ("OA5", {"effective_rank": where("machine 4", 5.0, "effective_rank")}),
         ("OA5", {"effective_rank": where("depth 2", 2.0, "effective_rank")}),
         ("OA6", {"error": where("machine 1", 1e-14, "error")}),
@@ -89,6 +89,11 @@ def test_runs_that_their_budget_ended_decide_nothing(claim, method):
         return world(config) | cut | missed | {"seconds": 0.05}
 
     assert told(stopped)[claim] == OPEN[claim]
+
+
+def test_a_penalty_that_stands_still_and_misses_the_matrix_counts_against_it():
+    missed = changed(world, error=where("penalty", 0.5, "error"), status="converged")
+    assert told(missed)["OA4"] == "refuted"
 
 
 def test_without_runs_nothing_is_decided():
