@@ -58,6 +58,7 @@ def _ratio(field: str, label: str, ours: str, theirs: str) -> Ratio:
     return Ratio(
         field,
         f"{label}, {WORDS[ours]} / {WORDS[theirs]}",
+        least=1e-6,
         of_={"method": ours},
         over={"method": theirs},
     )
