@@ -134,7 +134,6 @@ class Compare(Part[CompareConfig]):
                 Panel(
                     Median("error", "mean squared error", {"data": data, "sigma": 0.5}),
                     said,
-                    log=True,
                 )
                 for data, said in (("manifold", "curved manifold"), ("images", "Fashion-MNIST"))
             ),
