@@ -59,7 +59,7 @@ def docs(session: nox.Session) -> None:
 def story(session: nox.Session) -> None:
     """All runs of the quick story, each cut short, to its report; verdicts are not looked at."""
     with tempfile.TemporaryDirectory() as folder:
-        short = ("--set", "max_steps=200")
+        short = ("--set", "max_steps=100")
         run(session, "overt", "run", "story", "--preset", "quick", "--jobs", "2", "--out", folder, *short)
         if not (Path(folder) / "report.html").is_file():
             session.error("there is no report.html")

@@ -16,6 +16,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.slow
 def test_the_python_blocks_run_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    from sklearn.kernel_ridge import KernelRidge
+
     import overt
 
     rng = np.random.default_rng(0)
@@ -34,6 +36,9 @@ def test_the_python_blocks_run_in_order(capsys: pytest.CaptureFixture[str]) -> N
         "inputs": torch.randn(20, 5),
         "rows": [0, 1],
         "cols": [1, 2],
+        "features": rng.normal(size=(60, 5)),
+        "target": rng.normal(size=60),
+        "learner": KernelRidge(kernel="rbf", gamma=0.1),
     }
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
     assert len(blocks) >= 5
