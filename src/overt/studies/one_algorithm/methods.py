@@ -9,14 +9,10 @@ from pydantic import Field
 
 from overt.completion import irls
 from overt.features.linear import linear_feature_machine
-from overt.penalties import SpectralPenalty
-from overt.problems import CompletionProblem, SensingProblem, matrix_sensing
+from overt.problems import matrix_sensing
 from overt.studies.base import RunContext, StudyConfig
-from overt.studies.shared.completion_runs import CAP, HELD, instance
-from overt.studies.shared.penalized import network, scale_of
+from overt.studies.shared.completion_runs import Arm, Problem, instance, trained
 from overt.studies.shared.recovery import refit_record
-from overt.studies.shared.stationarity import relative_gradient
-from overt.training import Recording, Stopping, train
 
 __all__ = [
     "MACHINES",
@@ -62,7 +58,6 @@ WORDS = {
     "penalty": "one layer, penalty",
     "weight 0": "one layer, weight 0",
 }
-Problem = CompletionProblem | SensingProblem
 
 
 class FormConfig(StudyConfig):
@@ -133,45 +128,21 @@ def instance_of(config: FormConfig) -> Problem:
 
 
 def _solved(config: FormConfig, problem: Problem) -> tuple[torch.Tensor, dict[str, Any]]:
+    """A machine that has not settled has used up its rounds; IRLS without an exact fit has given up."""
+    found: Any
     if config.method.startswith("machine"):
-        machine = linear_feature_machine(problem, float(config.method.removeprefix("machine ")))
-        return machine.W, {"status": "converged", "steps": machine.n_iter, "seconds": machine.seconds}
-    rank: str | int = config.rank if config.method == "irls told" else "participation_ratio"
-    found = irls(problem, rank_proxy=rank)
-    return found.W, {"status": "converged", "steps": found.n_iter, "seconds": found.seconds}
+        depth = float(config.method.removeprefix("machine "))
+        found, otherwise = linear_feature_machine(problem, depth), "budget"
+    else:
+        rank: str | int = config.rank if config.method == "irls told" else "participation_ratio"
+        found, otherwise = irls(problem, rank_proxy=rank), "stopped"
+    status = "converged" if found.converged else otherwise
+    return found.W, {"status": status, "steps": found.n_iter, "seconds": found.seconds}
 
 
 def _trained(
     config: FormConfig, problem: Problem, context: RunContext
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Adam from near zero; its rate is held over the first half of the steps and then falls to zero."""
-    model = network(problem.shape, config.depth, "linear", 1e-3, config.seed)
-    unit = scale_of(problem)
-    penalty = None
-    if config.weight:
-        penalty = SpectralPenalty(
-            model,
-            "normalized_nuclear_norm",
-            of="product",
-            weight=config.weight,
-            norm_cap=CAP * unit,
-            norm_floor=0.1 * unit,
-        )
-    result = train(
-        model,
-        problem,
-        optimizer="adam",
-        lr=config.lr,
-        penalty=penalty,
-        max_steps=config.max_steps,
-        tolerance=1e-12,
-        stopping=Stopping(stall_steps=config.max_steps),
-        lr_schedule=lambda step: min(1.0, (1 - step / config.max_steps) / (1 - HELD)),
-        recording=Recording(per_decade=2, error_targets=()),
-        checkpoint=context.directory / "run.safetensors",
-    )
-    record = {"status": result.status, "steps": result.steps, "seconds": result.seconds}
-    if penalty is not None:
-        own = float(problem.y.square().mean())
-        record["relative_gradient"] = relative_gradient(result.W, problem.loss, penalty.penalty, unit=own)
-    return result.W, record
+    arm = Arm(config.seed, config.depth, config.weight, lr=config.lr, max_steps=config.max_steps)
+    result, left = trained(problem, arm, context)
+    return result.W, {"status": result.status, "steps": result.steps, "seconds": result.seconds, **left}

@@ -11,17 +11,18 @@ import torch
 from overt.models import DeepLinear
 from overt.penalties import SpectralPenalty
 from overt.penalties.spectral import SCALE_INVARIANT
-from overt.problems import CompletionProblem, matrix_completion
+from overt.problems import CompletionProblem, SensingProblem, matrix_completion
 from overt.studies.base import RunContext, RunOutput, StudyConfig
 from overt.studies.shared.penalized import OPTIONS, network, scale_of
 from overt.studies.shared.recovery import refit_record
 from overt.studies.shared.stationarity import relative_gradient
 from overt.studies.shared.training_runs import how, summary, teller, trace_arrays
-from overt.training import Recording, Stopping, train
+from overt.training import Recording, Stopping, TrainResult, train
 
-__all__ = ["Arm", "completed", "instance", "model_of", "penalty_of", "run_arm", "train_arm"]
+__all__ = ["Arm", "completed", "instance", "model_of", "penalty_of", "run_arm", "train_arm", "trained"]
 
 CAP = 1.2  # of scale-invariant penalties, in units of the norm that the observations suggest
+Problem = CompletionProblem | SensingProblem
 HELD = 0.5  # the part of a run over which the learning rate is held before it falls to zero
 
 
@@ -59,12 +60,12 @@ def completed(W: torch.Tensor, problem: CompletionProblem) -> dict[str, Any]:
     return summary(W, problem) | refit_record(W, problem)
 
 
-def model_of(problem: CompletionProblem, arm: Arm) -> DeepLinear:
+def model_of(problem: Problem, arm: Arm) -> DeepLinear:
     """The network of an arm."""
     return network(problem.shape, arm.depth, arm.activation, arm.init_scale, arm.seed)
 
 
-def penalty_of(model: torch.nn.Module, problem: CompletionProblem, arm: Arm) -> SpectralPenalty | None:
+def penalty_of(model: torch.nn.Module, problem: Problem, arm: Arm) -> SpectralPenalty | None:
     """The penalty with its guards; None at weight zero."""
     if arm.weight == 0:
         return None
@@ -80,19 +81,18 @@ def penalty_of(model: torch.nn.Module, problem: CompletionProblem, arm: Arm) -> 
     )
 
 
-def train_arm(
-    problem: CompletionProblem, arm: Arm, context: RunContext, *, trace: bool = False
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train at a constant weight to the end of the budget, and refit.
+def trained(
+    problem: Problem, arm: Arm, context: RunContext, *, trace: bool = False
+) -> tuple[TrainResult, dict[str, float]]:
+    """Train at a constant weight to the end of the budget.
 
     The learning rate is held over the first half of the steps and then falls to zero, so that an optimizer
     whose steps do not shrink by themselves comes to rest, too.
 
     Returns
     -------
-    record, arrays : dict, dict
-        The record of `completed`, how training ended, and for a penalty ``relative_gradient``, see
-        `overt.studies.shared.stationarity`; the trace if asked for.
+    result, left : TrainResult, dict
+        For a penalty ``left`` holds ``relative_gradient``, see `overt.studies.shared.stationarity`.
     """
     model = model_of(problem, arm)
     penalty = penalty_of(model, problem, arm)
@@ -111,12 +111,26 @@ def train_arm(
         checkpoint=context.directory / "run.safetensors",
         callback=teller(context),
     )
-    record = how(result) | completed(result.W, problem)
+    if penalty is None:
+        return result, {}
+    unit = float(problem.y.square().mean())
+    left = relative_gradient(result.W, problem.loss, penalty.penalty, unit=unit)
+    return result, {"relative_gradient": left}
+
+
+def train_arm(
+    problem: CompletionProblem, arm: Arm, context: RunContext, *, trace: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train as `trained` does, and refit.
+
+    Returns
+    -------
+    record, arrays : dict, dict
+        The record of `completed`, how training ended, and what was left; the trace if asked for.
+    """
+    result, left = trained(problem, arm, context, trace=trace)
+    record = how(result) | completed(result.W, problem) | left
     record.pop("hits")
-    if penalty is not None:
-        unit = float(problem.y.square().mean())
-        left = relative_gradient(result.W, problem.loss, penalty.penalty, unit=unit)
-        record["relative_gradient"] = left
     return record, trace_arrays(result.trace) if trace else {}
 
 

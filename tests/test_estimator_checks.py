@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from overt import MatrixCompletion, MatrixSensing
+from overt import MatrixCompletion, MatrixSensing, RFMClassifier, RFMRegressor
 
 
 class RowSensing(MatrixSensing):
@@ -47,13 +47,21 @@ def checks(estimator: BaseEstimator) -> Iterator[Any]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("estimator", "check"), [*checks(MatrixCompletion()), *checks(RowSensing())])
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        one
+        for estimator in (MatrixCompletion(), RowSensing(), RFMRegressor(), RFMClassifier())
+        for one in checks(estimator)
+    ],
+)
 def test_estimators(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SkipTestWarning)
         check(estimator)
 
 
-def test_the_quick_checks_are_there() -> None:
-    names = {parameter.id.split()[1] for parameter in checks(MatrixCompletion())}
+@pytest.mark.parametrize("estimator", [MatrixCompletion(), RFMRegressor()])
+def test_the_quick_checks_are_there(estimator: BaseEstimator) -> None:
+    names = {parameter.id.split()[1] for parameter in checks(estimator)}
     assert names >= QUICK
