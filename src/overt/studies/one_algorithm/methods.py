@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
+from overt import functional as F
 from overt.completion import irls
 from overt.features.linear import linear_feature_machine
 from overt.problems import matrix_sensing
@@ -22,8 +23,10 @@ __all__ = [
     "WEIGHTS",
     "WORDS",
     "FormConfig",
+    "arm_of",
     "instance_of",
     "solve",
+    "summarized",
 ]
 
 Form = Literal[
@@ -110,13 +113,20 @@ class FormConfig(StudyConfig):
 
 def solve(config: FormConfig, context: RunContext) -> dict[str, Any]:
     """The record of one form: how it ended, the effective rank, and the errors before and after the refit."""
-    from overt import functional as F
-
     problem = instance_of(config)
     W, record = _solved(config, problem) if config.method in SOLVERS else _trained(config, problem, context)
-    record["effective_rank"] = float(F.effective_rank(W))
-    record["loss"] = float(problem.loss(W)) / float(problem.y.square().mean())
-    return record | refit_record(W, problem)
+    return record | summarized(W, problem) | refit_record(W, problem)
+
+
+def summarized(W: torch.Tensor, problem: Problem) -> dict[str, float]:
+    """The effective rank and the relative loss of a matrix."""
+    loss = float(problem.loss(W)) / float(problem.y.square().mean())
+    return {"effective_rank": float(F.effective_rank(W)), "loss": loss}
+
+
+def arm_of(config: FormConfig) -> Arm:
+    """What is trained: a network's form."""
+    return Arm(config.seed, config.depth, config.weight, lr=config.lr, max_steps=config.max_steps)
 
 
 def instance_of(config: FormConfig) -> Problem:
@@ -143,6 +153,5 @@ def _solved(config: FormConfig, problem: Problem) -> tuple[torch.Tensor, dict[st
 def _trained(
     config: FormConfig, problem: Problem, context: RunContext
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    arm = Arm(config.seed, config.depth, config.weight, lr=config.lr, max_steps=config.max_steps)
-    result, left = trained(problem, arm, context)
+    result, left = trained(problem, arm_of(config), context)
     return result.W, {"status": result.status, "steps": result.steps, "seconds": result.seconds, **left}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,10 +17,8 @@ from overt.studies.plots import Dots, Panel
 from overt.studies.zhao2022.methods import SETTINGS
 
 if TYPE_CHECKING:
-    from overt.problems import CompletionProblem
-    from overt.training import State
+    pass
 
-FIRST, SPACING = 100, 1.25  # the first refit, and the factor between the steps of two
 TUNED = ("setting",)
 
 
@@ -119,7 +116,8 @@ class Cost(Part[CostConfig]):
         import torch
 
         from overt.completion import irls
-        from overt.studies.shared.completion_runs import completed, instance
+        from overt.studies.shared.completion_runs import Arm, completed, instance
+        from overt.studies.shared.recovery_time import time_to_recovery
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -127,7 +125,11 @@ class Cost(Part[CostConfig]):
             problem = instance(config.n, config.rank, config.n_observed, config.seed)
             irls(instance(20, 1, 200, 0))  # the first calls pay for imports
             if config.method != "irls":
-                return RunOutput([_network(config, problem, context)])
+                optimizer, lr, weight = SETTINGS[config.method][config.setting]
+                depth = 3 if config.method == "depth 3" else 1
+                arm = Arm(config.seed, depth, weight, optimizer, lr, config.max_steps)
+                result, record = time_to_recovery(problem, arm, context)
+                return RunOutput([completed(result.W, problem) | record])
             start = time.perf_counter()
             found = irls(problem)
             seconds = time.perf_counter() - start
@@ -141,43 +143,3 @@ class Cost(Part[CostConfig]):
     def ended(self, run: Run) -> bool:
         """Whether a refit recovered the matrix, or a solver ended; a network may go on until one does."""
         return bool(run.records[0]["status"] != "budget")
-
-
-def _network(config: CostConfig, problem: CompletionProblem, context: RunContext) -> dict[str, Any]:
-    """Train with a refit at log-spaced steps until one recovers the matrix; all of it takes time."""
-    from overt.studies.shared.completion_runs import Arm, completed, model_of, penalty_of
-    from overt.studies.shared.recovery import refit_record
-    from overt.training import Recording, Stopping, train
-
-    optimizer, lr, weight = SETTINGS[config.method][config.setting]
-    depth = 3 if config.method == "depth 3" else 1
-    arm = Arm(config.seed, depth, weight, optimizer, lr, config.max_steps)
-    model = model_of(problem, arm)
-    following, found = FIRST, dict[str, Any]()
-
-    def look(state: State) -> bool:
-        nonlocal following
-        if state.step < following:
-            return False
-        following = round(state.step * SPACING)
-        found.update(refit_record(state.W, problem))
-        return bool(found["error"] <= RECOVERED)
-
-    context.progress(f"{config.method}, {optimizer}, lr {lr:g}")
-    start = time.perf_counter()
-    result = train(
-        model,
-        problem,
-        optimizer=optimizer,
-        lr=lr,
-        penalty=penalty_of(model, problem, arm),
-        max_steps=config.max_steps,
-        tolerance=1e-14,
-        stopping=Stopping(stall_steps=config.max_steps),
-        recording=Recording(per_decade=1, check_every=10, error_targets=()),
-        callback=look,
-    )
-    seconds = time.perf_counter() - start
-    good = found.get("error", math.inf) <= RECOVERED
-    record = completed(result.W, problem) | {"status": result.status, "steps": result.steps}
-    return record | found | {"seconds": seconds, "seconds_to_recovery": seconds if good else None}
