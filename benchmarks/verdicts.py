@@ -22,7 +22,8 @@ from overt._utils.console import printable
 from overt._utils.errors import OvertError, UsageError
 from overt._utils.files import write_whole
 from overt.studies import registry
-from overt.studies.base import OUTCOMES
+from overt.studies.base import OUTCOMES, Run
+from overt.studies.claims.vocabulary import recovered
 from overt.studies.report.build import KINDS, StudySection
 from overt.studies.report.figures import format_number
 from overt.studies.runner import judge
@@ -58,9 +59,31 @@ def summary(section: StudySection, folder: Path) -> dict[str, Any]:
             }
             for claim, verdict in section.judged
         ],
+        "arms": arms(section),
     }
     content["command"] = str(content["command"]).replace(str(folder), "DIR")
     return content
+
+
+def arms(section: StudySection) -> list[dict[str, Any]]:
+    """For each setting of each part that has errors: how many of its seeds ended, and how many recovered."""
+    study, groups = registry.get(section.name), dict[str, list[Run]]()
+    for run in section.runs:
+        if not run.skipped and run.records and run.records[0].get("error") is not None:
+            fields = {name: value for name, value in run.config.items() if name != "seed"}
+            groups.setdefault(json.dumps(fields, sort_keys=True), []).append(run)
+    rows = []
+    for fields, runs in sorted(groups.items()):
+        given = json.loads(fields)
+        alike = [json.loads(other) for other in groups if json.loads(other).get("part") == given.get("part")]
+        varied = {name for name in given if len({json.dumps(one.get(name)) for one in alike}) > 1}
+        counts = {
+            "runs": len(runs),
+            "ended": sum(map(study.ended, runs)),
+            "recovered": sum(map(recovered, runs)),
+        }
+        rows.append({name: given[name] for name in given if name in varied | {"part"}} | counts)
+    return rows
 
 
 def unfit(section: StudySection) -> str:

@@ -23,7 +23,7 @@ def front_door() -> None:
 
     \b
     overt list             what can be run, and what came of it
-    overt run story        the main claims, in ten minutes
+    overt run story        the main claims, in three minutes
     overt report DIR       the report again, from stored runs alone
     overt new NAME         a study of your own, to begin with
     overt complete TABLE   fill in a matrix of which some entries are known

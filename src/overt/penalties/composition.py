@@ -78,9 +78,8 @@ class CompositionPenalty(Penalty):
     attention too, and no graph of a gradient is kept. It has a bias, which vanishes with s (Scarvelis &
     Solomon 2024, Theorem 3.2; it is o(1) where f is differentiable, and of order s² only where f is smooth to
     third order). ``"vjp"`` has none, and suits half precision, in which differences lose digits. On one
-    thread of a CPU they take about as long: 4.1 and 4.4 plain steps for a small convolutional network in two
-    pieces. Both draw in orthogonal blocks up to 128 entries: no error for linear pieces if the batch is a
-    multiple of these.
+    thread of a CPU they take about as long. Both draw in orthogonal blocks up to 128 entries: no error for
+    linear pieces if the batch is a multiple of these.
 
     **Own pass.** As for `JacobianPenalty`: batch norm and dropout as in evaluation, functions that draw do so
     from `seed`, and the global random state, the inputs and all buffers are left as they were; without
