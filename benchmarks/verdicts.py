@@ -25,7 +25,6 @@ from overt.studies import registry
 from overt.studies.base import OUTCOMES, Run
 from overt.studies.claims.vocabulary import recovered
 from overt.studies.report.build import KINDS, StudySection
-from overt.studies.report.figures import format_number
 from overt.studies.runner import judge
 from overt.studies.runs.store import Store
 
@@ -146,26 +145,20 @@ def table(results: Path = RESULTS) -> str:
 
 
 def page(found: Path, content: dict[str, Any]) -> str:
-    """The verdicts of one study with their main estimates, and what they rest on."""
+    """The verdicts of one study, why they came out so, and what they rest on."""
     seeds, count = content["seeds"], content["runs"]["made"]
     rows = [
         f"[{count} runs of preset {content['preset']}](../../benchmarks/results/{found.name}), "
         f"seeds {seeds[0]} to {seeds[-1]}, commit {', '.join(one[:8] for one in content['commits'])}. "
-        "The first estimate of each rule; the others are in the file and in the report.",
+        "All estimates are in the file and in the report.",
         "",
-        "| claim | verdict | estimate |",
+        "| claim | verdict | why |",
         "|---|---|---|",
     ]
     for one in content["verdicts"]:
-        first = one["estimates"][0] if one["estimates"] else None
-        said = "" if first is None else f"{first['label']}: {_estimate(first)}"
-        rows.append(f"| {one['claim']} {one['title']} | {one['outcome']} | {said.replace('|', '&#124;')} |")
+        why = printable(one["reason"]).replace("|", "&#124;")
+        rows.append(f"| {one['claim']} {one['title']} | {one['outcome']} | {why} |")
     return "\n".join(rows)
-
-
-def _estimate(estimate: dict[str, Any]) -> str:
-    value, low, high = (format_number(estimate[key]) for key in ("value", "low", "high"))
-    return value if estimate["low"] is None else f"{value} [{low}, {high}]"
 
 
 def renewed(text: str, content: str) -> str:

@@ -142,6 +142,8 @@ def test_a_number_that_has_reached_the_least_is_known():
     median = Median("error", "", least=1e-5)
     assert (only(median, done).low, only(median, done).high) == (1e-5, 1e-5)
     assert only(Median("error", ""), done).high == math.inf
+    fell = [run(seed, "budget", {"raw_error": 1e-9}, arm="a") for seed in range(9)]
+    assert only(Median("raw_error", "", least=1e-5), fell).high == math.inf  # it may rise again
     short = [run(seed, "budget", {"error": 1e-3}, arm="a") for seed in range(9)]
     assert (only(median, short).low, only(median, short).high) == (1e-5, math.inf)
 

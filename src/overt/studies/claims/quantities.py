@@ -86,8 +86,9 @@ class Quantity:
         Settings of which the best value counts: that of the smallest median, or of the largest share. One
         that its budget ended may be the best, and the interval says so.
     least : float
-        Smaller numbers count as this one, such as the accuracy of a fit. It is the event that a budget
-        censors: of a run that has reached it the number is known, whatever ended the run.
+        Smaller numbers count as this one, such as the accuracy of a fit. Where the number is ``error``, the
+        one after the refit, it is the event that a budget censors: of a run that has reached it the number
+        is known, whatever ended the run. Others may fall below it on their way, and rise again.
     over_time : bool
         The number is a time: None, and a run that its budget ended, say that it is longer than ``budget``.
     budget : str
@@ -210,7 +211,8 @@ class Quantity:
             longest = _number(run.records[0].get(self.budget))
             return Span(math.inf if ended(run) else longest, math.inf, math.inf)
         value = max(_number(raw), self.least)
-        return self._known(value, known=lost or ended(run) or value <= self.least, lost=lost)
+        recovered = self.value == "error" and value <= self.least
+        return self._known(value, known=lost or recovered or ended(run), lost=lost)
 
     def _known(self, value: float, *, known: bool, lost: bool = False) -> Span:
         sure = known and (self.lost_counts or not (lost or math.isinf(value)))
