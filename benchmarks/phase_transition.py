@@ -53,7 +53,7 @@ from overt.problems import CompletionProblem, matrix_completion
 from overt.studies.claims.statistics import proportion
 from overt.studies.shared.completion_runs import Arm, model_of, penalty_of
 from overt.studies.shared.recovery import gap_rank
-from overt.training import train
+from overt.training import Stopping, train
 
 SUCCESS = 1e-3
 STEPS = 10_000  # of each network
@@ -145,6 +145,7 @@ def _network(depth: int, lr: float, weight: float) -> Solver:
             lr=lr,
             penalty=penalty_of(model, problem, arm),
             max_steps=STEPS,
+            stopping=Stopping(stall_steps=STEPS),
             lr_schedule=lambda step: min(1.0, 2 * (1 - step / STEPS)),
         ).W
         return W, int(torch.linalg.matrix_rank(W, rtol=1e-3)), {}

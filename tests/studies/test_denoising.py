@@ -27,7 +27,7 @@ ERRORS = {"pointwise": 0.036, "frobenius": 0.045, "bottleneck": 0.055, "stein": 
 def world(config):
     """Each claim holds."""
     if config.part == "latents":
-        rank = 6 if config.method != "plain" else 12
+        rank = 6 if config.method in ("implicit", "explicit") else 12
         return {"rank": rank, "effective_rank": 0.8 * rank, "error": 0.02, "status": "trained"}
     noise = config.sigma**2
     error = 4 * noise * ERRORS.get(config.method, 0.2) * (1 + 1e-3 * math.sin(3.0 * config.seed))
@@ -232,13 +232,13 @@ def test_few_numbers_determine_the_points_of_autoencoders():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["plain", "implicit", "explicit"])
+@pytest.mark.parametrize("method", ["plain", "weight 0", "implicit", "explicit"])
 def test_one_small_autoencoder_of_each_kind(method, tmp_path):
     config = LatentsConfig(
         method=method, dim=12, intrinsic=2, latent=8, width=16, n_train=200, max_steps=300, seed=0
     )
     (record,) = load_lines(dump_lines(study.execute(config, RunContext(tmp_path, lambda line: None)).records))
-    assert len(record["trials"]) == (1 if method == "plain" else 2)
+    assert len(record["trials"]) == 2
     assert record["error"] < 0.9
     assert 1 <= record["effective_rank"] <= 8
     assert 1 <= record["rank"] <= 8
@@ -256,3 +256,16 @@ def test_figures_of_made_up_runs():
     made = runs(study, changed(world, seconds=lambda config: 1.0 + config.seed))
     assert [figure.id for figure in study.figures(made)] == ["errors", "noise", "seconds", "latents"]
     assert np.isfinite([row["value"] for row in study.figures(made)[0].data]).all()
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_every_instance_has_its_control(preset):
+    """For each run of any method there is one of the same points at weight 0."""
+
+    def instance(config):
+        return tuple((k, v) for k, v in config.model_dump().items() if k not in ("method", "setting"))
+
+    for part in study.parts:
+        configs = list(part.plan(preset, 0))
+        controls = {instance(one) for one in configs if one.method == "weight 0"}
+        assert {instance(one) for one in configs} <= controls, part.name

@@ -11,7 +11,7 @@ from worlds import changed, outcomes, runs
 from overt import JacobianPenalty
 from overt.studies import RunContext
 from overt.studies.grokking import training as T
-from overt.studies.grokking.learning import REGULARIZED
+from overt.studies.grokking.learning import METHODS
 from overt.studies.grokking.networks import make_network, pairs
 from overt.studies.grokking.settings import LearningConfig
 from overt.studies.grokking.study import study
@@ -20,7 +20,14 @@ from overt.studies.runs.records import dump_lines, load_lines
 YES = {claim.id: "supported" if claim.kind == "own" else "reproduced" for claim in study.claims}
 NO = {claim.id: "refuted" if claim.kind == "own" else "not reproduced" for claim in study.claims}
 OPEN = {claim.id: claim.open for claim in study.claims}
-STEPS = {"weight decay": 500, "nuclear": 250, "jacobian 2": 100, "fourier 1": 60, "weight 0": None}
+STEPS = {
+    "weight decay": 500,
+    "nuclear": 250,
+    "jacobian 2": 100,
+    "jacobian 1": 130,
+    "fourier 1": 60,
+    "weight 0": None,
+}
 
 
 def record(steps, budget, pace=0.01):
@@ -66,6 +73,7 @@ def test_every_claim_can_hold():
         ("GK3", with_(nuclear=520)),
         ("GK4", with_(jacobian_2=510)),
         ("GK5", with_(fourier_1=120)),
+        ("GK5", with_(jacobian_1=40)),
         ("GK6", with_(jacobian_2=510)),
         ("GK7", lambda c: world(c, pace={"jacobian 2": 0.2})),
         ("GK8", with_(jacobian_2=400)),
@@ -118,7 +126,7 @@ def test_methods_have_as_many_settings():
     for preset in ("quick", "full"):
         for network in ("mlp", "transformer"):
             some = [config for config in study.plan(preset, 0) if config.network == network]
-            counts = {m: sum(config.method == m for config in some) for m in REGULARIZED}
+            counts = {m: sum(config.method == m for config in some) for m in METHODS}
             assert len(set(counts.values())) == 1
 
 
@@ -162,7 +170,7 @@ def test_the_fourier_penalty_is_that_of_the_transformed_residues():
     assert found == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.parametrize("method", [*REGULARIZED, "weight 0"])
+@pytest.mark.parametrize("method", [*METHODS, "jacobian 1"])
 def test_one_short_run_of_each_method(method, tmp_path):
     config = LearningConfig(modulus=5, width=8, method=method, max_steps=12, seed=0)
     (record,) = load_lines(dump_lines(study.execute(config, RunContext(tmp_path, lambda line: None)).records))

@@ -10,6 +10,7 @@ from overt.features import reweighting_root
 from overt.features.linear import minimum_norm
 from overt.problems import matrix_completion
 from overt.studies import RunContext
+from overt.studies.claims.quantities import MissingRunsError
 from overt.studies.one_algorithm.fewest import FewestConfig, as_few, fewest
 from overt.studies.one_algorithm.methods import FormConfig, instance_of
 from overt.studies.one_algorithm.seconds import SecondsConfig
@@ -128,7 +129,8 @@ def test_the_fewest_observations_are_those_from_which_on_all_levels_are_recovere
     assert fewest(made, ["machine 3"]) == 3.0
     for run in made:
         run.records[0]["error"] = 1.0
-    assert as_few(["machine 1"], ["machine 3"])(made) == 1.0
+    with pytest.raises(MissingRunsError, match="machine 1 or machine 3 recover the matrix at no rho"):
+        as_few(["machine 1"], ["machine 3"])(made)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.75])

@@ -356,8 +356,7 @@ def _solved(config):
 
 
 def _untuned(config):
-    alone = "strength" in config or config.get("part") == "learning"  # of the others the rate is tuned
-    return config.get("method") == "weight 0" and alone
+    return config.get("method") == "weight 0" and "strength" in config  # of the others the rate is tuned
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)

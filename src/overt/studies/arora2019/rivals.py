@@ -45,7 +45,7 @@ class RivalsConfig(StudyConfig):
     method: Literal["depth 3", "depth 4", "penalty", "weight 0"] = "penalty"
     strength: int = Field(default=1, ge=0, le=2)
     lr: float = Field(default=2e-2, gt=0)
-    max_steps: int = Field(default=10_000, ge=1)
+    max_steps: int = Field(default=15_000, ge=1)
 
     @model_validator(mode="after")
     def _possible(self) -> RivalsConfig:

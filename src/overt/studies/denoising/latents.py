@@ -19,13 +19,19 @@ from overt.studies.plots import Dots, Panel
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# The values of each method's knob: linear layers between encoder and decoder, or the penalty's weight.
-SETTINGS: dict[str, tuple[float, ...]] = {"plain": (0.0,), "implicit": (2, 4), "explicit": (1e-2, 1e-1)}
 LR, BATCH = 1e-3, 64
+# Two values of each method's knob: a learning rate, linear layers between encoder and decoder, or a weight.
+SETTINGS: dict[str, tuple[float, float]] = {
+    "plain": (LR, LR / 3),
+    "weight 0": (LR, LR / 3),
+    "implicit": (2, 4),
+    "explicit": (1e-2, 1e-1),
+}
 NEGLIGIBLE = 0.01  # of the largest singular value of the latents
 TIE = 1.25
 WORDS = {
     "plain": "no linear layer",
+    "weight 0": "one linear layer, weight 0",
     "implicit": "two or four linear layers",
     "explicit": "one linear layer, ‖W‖_*/‖W‖_F",
 }
@@ -36,14 +42,15 @@ class LatentsConfig(StudyConfig):
 
     Attributes
     ----------
-    method : {"plain", "implicit", "explicit"}
+    method : {"plain", "weight 0", "implicit", "explicit"}
+        No linear layer between encoder and decoder, one, several, or one with the penalty.
     dim, intrinsic, latent, width : int
         Of the points, of what determines them, of the code, and of the hidden layers.
     n_train, n_validation, n_test, max_steps : int
     """
 
     part: Literal["latents"] = "latents"
-    method: Literal["plain", "implicit", "explicit"] = "plain"
+    method: Literal["plain", "weight 0", "implicit", "explicit"] = "plain"
     dim: int = Field(default=64, ge=2)
     intrinsic: int = Field(default=6, ge=1)
     latent: int = Field(default=32, ge=1)
@@ -181,16 +188,17 @@ def trained(config: LatentsConfig, setting: float) -> dict[str, float]:
 
     x = points(config)
     train, validation, test = torch.split(x, [config.n_train, config.n_validation, config.n_test])
-    layers = {"plain": 0, "explicit": 1}.get(config.method, int(setting))
+    layers = {"plain": 0, "weight 0": 1, "explicit": 1}.get(config.method, int(setting))
+    lr = setting if config.method in ("plain", "weight 0") else LR
     encoder, inner, decoder = autoencoder(config, layers)
     whole = torch.nn.Sequential(encoder, inner, decoder)
     penalty = None
     if config.method == "explicit":
         penalty = SpectralPenalty(inner, "normalized_nuclear_norm", weight=setting)
-    optimizer, generator = make_optimizer("adam", whole.parameters(), lr=LR), seeded(config.seed)
+    optimizer, generator = make_optimizer("adam", whole.parameters(), lr=lr), seeded(config.seed)
     for step in range(config.max_steps):
         for group in optimizer.param_groups:
-            group["lr"] = LR * (1 + math.cos(math.pi * step / config.max_steps)) / 2
+            group["lr"] = lr * (1 + math.cos(math.pi * step / config.max_steps)) / 2
         batch = train[torch.randint(len(train), (BATCH,), generator=generator)]
         loss = (whole(batch) - batch).square().mean()
         if penalty is not None:

@@ -35,7 +35,7 @@ def run(config: LearningConfig, context: RunContext) -> dict[str, Any]:
     optimizer = make_optimizer(
         "adamw",
         model.parameters(),
-        lr=RATES[config.network],
+        lr=RATES[config.network] * (knob if config.method == "weight 0" else 1.0),
         betas=(0.9, 0.98),
         weight_decay=knob if config.method == "weight decay" else 0.0,
     )
@@ -92,6 +92,8 @@ def _penalty(
         return SpectralPenalty(model, "nuclear_norm", weight=weight, layers=nn.Linear)
     if config.method == "jacobian 2":
         return JacobianPenalty(model, 2.0, "identity", weight, seed=config.seed)
+    if config.method == "jacobian 1":
+        return JacobianPenalty(model, 1.0, "identity", weight, seed=config.seed)
     if config.method == "fourier 1":  # over the residues, for a and b apart
         return JacobianPenalty(model, 1.0, "fourier", weight, dims=(1,), seed=config.seed)
     return None

@@ -45,11 +45,14 @@ def fewest(runs: Sequence[Run], methods: Sequence[str]) -> float:
 
 
 def as_few(ours: Sequence[str], theirs: Sequence[str]) -> Callable[[Sequence[Run]], float]:
-    """Of one seed the fewest observations of one form over those of another; 1 where neither has enough."""
+    """Of one seed the fewest observations of one form over those of another."""
 
     def ratio(runs: Sequence[Run]) -> float:
         first, second = fewest(runs, ours), fewest(runs, theirs)
-        return 1.0 if math.isinf(first) and math.isinf(second) else first / second
+        if math.isinf(first) and math.isinf(second):
+            said = " or ".join((*ours, *theirs))
+            raise MissingRunsError(f"{said} recover the matrix at no rho that was tried")
+        return first / second
 
     return ratio
 
@@ -153,7 +156,7 @@ class Fewest(Part[FewestConfig]):
         ),
         Claim(
             "OA4",
-            "One layer with the penalty finds the matrix from 1.6 observations per degree of freedom",
+            "The penalty and the feature machine need 1.6 observations for each degree of freedom",
             "Trained with the normalized nuclear norm under Adam, one layer is refitted to the matrix itself "
             "on most instances with 1.6 and 2 observations for each degree of freedom, as the feature "
             "machine with α = 2/3 is.",

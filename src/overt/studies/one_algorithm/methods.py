@@ -47,6 +47,7 @@ NETWORKS = ("depth 2", "depth 3", "depth 4")
 SOLVERS = ("irls told", "irls", *MACHINES, "machine 1")
 RATES = {"depth": (1e-2, 3e-3), "penalty": (2e-2, 2e-2), "weight 0": (2e-2, 2e-2)}
 WEIGHTS = (1e-2, 3e-3)
+ITERATIONS = 1_000  # of a feature machine, at most
 FIT = 1e-6  # a relative loss at which a network without a penalty has fitted the data
 WORDS = {
     "irls told": "IRLS, told the rank",
@@ -142,7 +143,7 @@ def _solved(config: FormConfig, problem: Problem) -> tuple[torch.Tensor, dict[st
     found: Any
     if config.method.startswith("machine"):
         depth = float(config.method.removeprefix("machine "))
-        found, otherwise = linear_feature_machine(problem, depth), "budget"
+        found, otherwise = linear_feature_machine(problem, depth, max_iter=ITERATIONS), "budget"
     else:
         rank: str | int = config.rank if config.method == "irls told" else "participation_ratio"
         found, otherwise = irls(problem, rank_proxy=rank), "stopped"

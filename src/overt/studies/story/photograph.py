@@ -119,7 +119,9 @@ class Photograph(Part[PhotographConfig]):
             W, record = _trained(config, problem, context)
         else:
             solve = nuclear_norm_minimization if config.method == "nuclear_norm" else soft_impute
-            W, record = solve(problem).W, {"status": "converged", "steps": 0}
+            found = solve(problem)
+            W = found.W
+            record = {"status": "converged" if found.converged else "budget", "steps": found.n_iter}
         W = W.clamp(0.0, 1.0)
         removed = ~problem.observed
         record |= {

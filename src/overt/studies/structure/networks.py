@@ -104,7 +104,8 @@ def train(
     extra = _extra(model, method, setting, recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     found = Trained(model, setting)
-    for step in range(recipe.max_steps if steps is None else steps):
+    last = recipe.max_steps if steps is None else steps
+    for step in range(last):
         batch = torch.randint(len(learn), (min(recipe.batch_size, len(learn)),), generator=generator)
         x, y = learn.X[batch], learn.Y[batch]
         if extra is not None:
@@ -119,7 +120,7 @@ def train(
         loss.backward()
         optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / recipe.max_steps)) / 2
         optimizer.step()
-        if choose is not None and (step + 1) % LOOKS == 0:
+        if choose is not None and ((step + 1) % LOOKS == 0 or step + 1 == last):
             _look(found, choose, step + 1)
     if found.state:
         model.load_state_dict(found.state)

@@ -16,13 +16,12 @@ from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Heat, Panel
 from overt.studies.structure import methods, problems
 from overt.studies.structure.methods import METHODS
-from overt.studies.structure.problems import RIGHT, Name
+from overt.studies.structure.problems import CONTROLS, RIGHT, Name
 
 OWN = "Own hypothesis"
 NAMES = ("staircase", "digits", "multi-index", "additive", "rotated additive")
 STRUCTURED = ("staircase", "digits", "multi-index")
 ON_AXES = ("staircase", "digits")
-CONTROLS = ("additive", "rotated additive")
 USUAL = ("nothing", "weight decay")
 GAIN, NONE, LOSS = 0.8, 0.95, 1.05  # a ratio of errors: a gain, no gain worth the name, a loss
 CAPTION = (

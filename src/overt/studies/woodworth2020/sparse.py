@@ -73,7 +73,7 @@ class SparseConfig(StudyConfig):
     strength: int = Field(default=1, ge=0, le=2)
     threshold: float = Field(default=0.05, ge=0, lt=1)
     lr: float = Field(default=1e-2, gt=0)
-    max_steps: int = Field(default=16_000, ge=1)
+    max_steps: int = Field(default=12_000, ge=1)
 
     @property
     def weight(self) -> float:

@@ -33,7 +33,7 @@ class LayersConfig(StudyConfig):
     activation: Literal["linear", "relu"] = "linear"
     weight: float = Field(default=1e-2, ge=0)
     lr: float = Field(default=1e-2, gt=0)
-    max_steps: int = Field(default=4_000, ge=1)
+    max_steps: int = Field(default=12_000, ge=1)
 
 
 def _grids(seeds: int, rates: slice, steps: int, **fixed: Any) -> list[Grid]:
