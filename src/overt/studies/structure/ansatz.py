@@ -89,7 +89,7 @@ class Ansatz(Part[AnsatzConfig]):
 
     config = AnsatzConfig
     grids: ClassVar[Mapping[str, Grid | Sequence[Grid]]] = {
-        "quick": _grids(6, (2,), max_steps=2500),
+        "quick": _grids(6, (2,), max_steps=2000),
         "full": _grids(10, (2, 3, 4)),
     }
     claims: ClassVar[tuple[Claim, ...]] = (

@@ -38,7 +38,7 @@ class LayersConfig(StudyConfig):
 
 def _grids(seeds: int, rates: slice, steps: int, **fixed: Any) -> list[Grid]:
     return [
-        Grid(seeds, weight=WEIGHTS[rates], lr=RATES[rates], max_steps=steps, **fixed),
+        Grid(seeds, weight=WEIGHTS[rates], lr=RATES, max_steps=steps, **fixed),
         Grid(
             seeds,
             depth=3,
