@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from overt.networks.guard import evaluated
 
 MIXING = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
-STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd, nn.MultiheadAttention)
+STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd, nn.RReLU, nn.MultiheadAttention)
 
 _ONCE_ONLY = {
     "Attention": (
@@ -69,7 +69,7 @@ def deterministic(
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             if changed:
                 stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(_CHECKPOINTED))
-            stack.enter_context(_drawing_from(seed, device))
+            stack.enter_context(drawing_from(seed, device))
             if twice:
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
                 stack.enter_context(_NoZeros())
@@ -90,7 +90,8 @@ def _at_work(layer: nn.Module) -> bool:
 
 
 @contextmanager
-def _drawing_from(seed: int, device: torch.device | None) -> Iterator[None]:
+def drawing_from(seed: int, device: torch.device | None) -> Iterator[None]:
+    """Global random numbers are those of `seed`, and their state is put back after the with block."""
     on_gpu = device is not None and device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.default_generator.manual_seed(seed)

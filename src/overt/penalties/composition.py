@@ -28,7 +28,7 @@ from overt.networks.jacobian import leaf
 from overt.networks.modules import check_module, unwrapped
 from overt.networks.probes import ORTHOGONAL_UP_TO, draw_probes, draw_signs, seed_of_call
 from overt.networks.products import random_product
-from overt.networks.second_order import deterministic, eager, graph_of_its_own
+from overt.networks.second_order import deterministic, drawing_from, eager, graph_of_its_own
 from overt.penalties.base import Penalty
 from overt.penalties.reports import CompositionReport, Gradients, parameter_reports
 
@@ -77,13 +77,14 @@ class CompositionPenalty(Penalty):
     **Which estimator.** The default needs first derivatives only, so that any layer and kernel will do, fused
     attention too, and no graph of a gradient is kept. It has a bias, which vanishes with s (Scarvelis &
     Solomon 2024, Theorem 3.2; it is o(1) where f is differentiable, and of order s² only where f is smooth to
-    third order). ``"vjp"`` has none, and suits half precision, in which differences lose digits. On one
-    thread of a CPU they take about as long. Both draw in orthogonal blocks up to 128 entries: no error for
-    linear pieces if the batch is a multiple of these.
+    third order). ``"vjp"`` has none, and suits half precision, in which differences lose digits, and
+    functions that draw as many numbers as their inputs say (``rrelu``). On one thread of a CPU they take
+    about as long. Both draw in orthogonal blocks up to 128 entries: no error for linear pieces if the batch
+    is a multiple of these.
 
     **Own pass.** As for `JacobianPenalty`: batch norm and dropout as in evaluation, functions that draw do so
-    from `seed`, and the global random state, the inputs and all buffers are left as they were; without
-    ``torch.autocast``. FSDP is refused.
+    from `seed`, the same numbers in both passes of a piece, and the global random state, the inputs and all
+    buffers are left as they were; without ``torch.autocast``. FSDP is refused.
 
     References
     ----------
@@ -172,7 +173,6 @@ class CompositionPenalty(Penalty):
         with (
             graph_of_its_own(wanted or self.estimator == "vjp"),
             deterministic(*parts, seed=seed, device=x.device, twice=self.estimator == "vjp"),
-            buffers_kept(self.model),
             full_precision(x.device),
         ):
             x = leaf(x) if self.estimator == "vjp" else x
@@ -226,26 +226,33 @@ class CompositionPenalty(Penalty):
         for number, part in enumerate(parts):
             given = z.clone() if self._copied or z is x else z
             before = given._version
-            y = _output(part(given), number, len(x))
+            draws = seed_of_call(seed, number)
+            y = _output(_run(part, given, draws), number, len(x))
             if given is z and given._version != before:
                 return None
             if self.estimator == "vjp":
                 g = random_product(y.reshape(len(y), -1), z, generator, graph=graph)
                 terms.append(_mean_square(g))
             else:
-                terms.append(self._moved(part, z, y, generator))
+                terms.append(self._moved(part, z, y, generator, draws))
             z = y
         if not is_finite(z):
             raise ValueError("the model's outputs are not finite on this batch; is the loss still finite?")
         return torch.stack(terms)
 
-    def _moved(self, part: nn.Module, z: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def _moved(self, part: nn.Module, z: Tensor, y: Tensor, generator: torch.Generator, draws: int) -> Tensor:
         """E‖f(z + sε) − f(z)‖²/s²."""
         sigma = self.sigma or (0.1 if z.dtype.itemsize < 4 else 0.01)
         square = widen(z).square().mean()
         # With its graph, so that the gradient is that of the value.
         s = sigma * torch.where(square > 0, square, 1.0).sqrt()
-        return _mean_square(part(z + s.to(z) * _directions(z, generator)) - y) / s**2
+        return _mean_square(_run(part, z + s.to(z) * _directions(z, generator), draws) - y) / s**2
+
+
+def _run(part: nn.Module, z: Tensor, draws: int) -> Any:
+    """A pass that begins with given random numbers and leaves the piece's buffers as they were."""
+    with drawing_from(draws, z.device), buffers_kept(part):
+        return part(z)
 
 
 def _chain(parts: object, cuts: object) -> tuple[nn.Module, tuple[int, ...] | None]:
