@@ -14,7 +14,8 @@ from torch import Tensor
 from overt._utils.seeds import normal, seeded
 from overt.features.machine import Machine, Stack, blocks
 from overt.features.powers import factor_root, gram_root
-from overt.linalg.decompositions import eigh, svd
+from overt.linalg.decompositions import svd
+from overt.linalg.gram import gram_factor
 
 __all__ = ["MOST_COLUMNS", "Agop", "agop"]
 
@@ -38,8 +39,7 @@ class Agop:
     def factor(self) -> Tensor:
         """F, shape (q, d) with q ≤ d, of M = Fᵀ F; its rows are orthogonal, the longest first."""
         if self.matrix is not None:
-            values, vectors = eigh(self.matrix)
-            return values.clamp_min(0).sqrt()[:, None] * vectors.mT
+            return gram_factor(self.matrix)
         assert self.rows is not None  # one of the two is there
         _, S, Vh = svd(self.rows)
         return S[:, None] * Vh

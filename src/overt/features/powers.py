@@ -14,7 +14,14 @@ from overt._utils.checks import check_choice, check_number
 from overt._utils.tensors import check_matrix, compute_dtype, require_finite
 from overt.linalg.decompositions import eigh
 
-__all__ = ["factor_root", "gram_root", "reweighting_exponent", "reweighting_root"]
+__all__ = [
+    "factor_root",
+    "gram_root",
+    "reweighting_exponent",
+    "reweighting_root",
+    "root_of_values",
+    "smoothed_root",
+]
 
 BASES = ("eigen", "identity")
 
@@ -61,16 +68,18 @@ def reweighting_root(M: Tensor, alpha: float, basis: str = "eigen") -> Tensor:
     Parameters
     ----------
     M : Tensor, shape (d, d)
-        Symmetric and positive semidefinite; negative eigenvalues are rounding and count as zero.
+        Symmetric and positive semidefinite. Eigenvalues up to ε d λ₁, ε the precision of the dtype and λ₁ the
+        largest, are rounding and count as zero.
     alpha : float
-        In [0, 1].
+        In [0, 1]; 0 gives the identity.
     basis : {"eigen", "identity"}
         ``"identity"`` takes the diagonal of M and forgets the rest.
 
     Returns
     -------
     Tensor, shape (d, d)
-        Multiply inputs by it, ``X @ root``. The identity where M is zero: no direction is preferred.
+        Multiply inputs by it, ``X @ root``. It maps the null space of M to zero; where M itself is zero it is
+        the identity: no direction is preferred.
 
     Raises
     ------
@@ -92,10 +101,18 @@ def reweighting_root(M: Tensor, alpha: float, basis: str = "eigen") -> Tensor:
     check_choice(basis, "basis", BASES)
     wide = M.detach().to(compute_dtype(M.dtype))
     if basis == "identity":
-        return torch.diag(_powers(wide.diagonal(), alpha, len(wide))).to(M.dtype)
-    values, vectors = eigh((wide + wide.mT) / 2)
-    root = _powers(values, alpha, len(wide))
-    return ((vectors * root) @ vectors.mT).to(M.dtype)
+        return torch.diag(root_of_values(wide.diagonal(), alpha, len(wide))).to(M.dtype)
+    return smoothed_root((wide + wide.mT) / 2, alpha, 0.0).to(M.dtype)
+
+
+def smoothed_root(M: Tensor, alpha: float, smoothing: float) -> Tensor:
+    """Symmetric root of (M + s² λ₁ I)^α, shape (d, d), s being the smoothing and λ₁ the largest eigenvalue.
+
+    Beside λ₁ a small s² is rounding, in the entries of M: it is added to the eigenvalues.
+    """
+    values, vectors = _eigen(M, len(M))
+    root = root_of_values(values + smoothing**2 * values[0], alpha, len(M))
+    return (vectors * root) @ vectors.mT
 
 
 def factor_root(G: Tensor, alpha: float, basis: str) -> Tensor:
@@ -116,32 +133,39 @@ def factor_root(G: Tensor, alpha: float, basis: str) -> Tensor:
     """
     d = G.shape[1]
     if basis == "identity":
-        return _powers(G.square().sum(0), alpha, d)
+        return root_of_values(G.square().sum(0), alpha, d)
     if G.shape[0] > d:
         return gram_root(G.mT @ G, alpha, basis)
-    values, left = eigh(G @ G.mT)
-    if not bool(values[0] > 0):
+    values, left = _eigen(G @ G.mT, d)
+    kept = values > 0
+    if alpha == 0 or not bool(kept.any()):
         return values.new_ones(d)
-    kept = values > values[0] * (torch.finfo(G.dtype).eps * d)
     vectors = G.mT @ (left[:, kept] / values[kept].sqrt())
-    return vectors * _powers(values[kept], alpha, d)
+    return vectors * root_of_values(values[kept], alpha, d)
 
 
 def gram_root(M: Tensor, alpha: float, basis: str) -> Tensor:
     """As :func:`factor_root`, of M itself, shape (d, d)."""
     if basis == "identity":
-        return _powers(M.diagonal(), alpha, len(M))
-    values, vectors = eigh(M)
-    if not bool(values[0] > 0):
+        return root_of_values(M.diagonal(), alpha, len(M))
+    values, vectors = _eigen(M, len(M))
+    kept = values > 0
+    if alpha == 0 or not bool(kept.any()):
         return values.new_ones(len(M))
-    kept = values > values[0] * (torch.finfo(M.dtype).eps * len(M))
-    return vectors[:, kept] * _powers(values[kept], alpha, len(M))
+    return vectors[:, kept] * root_of_values(values[kept], alpha, len(M))
 
 
-def _powers(values: Tensor, alpha: float, d: int) -> Tensor:
-    """values^{α/2}, scaled so that their squares sum to d; ones where all values are zero."""
+def _eigen(A: Tensor, d: int) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, descending, exactly zero where they are rounding for d inputs, and eigenvectors."""
+    values, vectors = eigh(A)
+    known = values > values[:1].clamp_min(0) * (torch.finfo(A.dtype).eps * d)
+    return torch.where(known, values, 0.0), vectors
+
+
+def root_of_values(values: Tensor, alpha: float, d: int) -> Tensor:
+    """values^{α/2}, of any shape, scaled so that their squares sum to d; ones where all values are zero."""
     values = values.clamp_min(0)
-    top = values.max() if len(values) else values.sum()
+    top = values.max() if values.numel() else values.sum()
     if not bool(top > 0):
         return torch.ones_like(values)
     powers = (values / top) ** alpha if alpha > 0 else torch.ones_like(values)

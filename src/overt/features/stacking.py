@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from overt.features.members import Member
-from overt.linalg.decompositions import eigh
+from overt.linalg.gram import gram_factor
 
 __all__ = ["simplex_weights", "stack_weights"]
 
@@ -44,9 +44,7 @@ def simplex_weights(residuals: Tensor) -> NDArray[np.float64]:
 
 
 def _solve(gram: Tensor) -> NDArray[np.float64]:
-    values, vectors = eigh(gram)
-    root = (values.clamp_min(0).sqrt()[:, None] * vectors.mT).numpy()
-    A = np.vstack([root, np.ones(len(gram))])
+    A = np.vstack([gram_factor(gram).numpy(), np.ones(len(gram))])
     found: NDArray[np.float64] = nnls(A, np.append(np.zeros(len(gram)), 1.0))[0]
     return found
 

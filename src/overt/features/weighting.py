@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from overt._utils.checks import check_sizes, is_integer, message
-from overt.features.powers import reweighting_root
+from overt.features.powers import reweighting_root, root_of_values
 
 
 class Scale(nn.Module):
@@ -56,11 +56,10 @@ class Weighting:
 
     @classmethod
     def of(cls, M: Tensor, alpha: float, basis: str, shape: tuple[int, ...]) -> Weighting:
-        """The step for M as `moment` gives it, not zero."""
+        """The step for M as `moment` gives it."""
         if basis == "eigen":
             return cls(basis, reweighting_root(M, alpha, basis), shape)
-        power = (M / M.max()).pow(alpha)  # as the root of diag(M), which images have no room for
-        return cls(basis, (power * (power.numel() / power.sum())).sqrt(), shape)
+        return cls(basis, root_of_values(M, alpha, M.numel()), shape)  # images have no room for diag(M)
 
     def __call__(self, X: Tensor) -> Tensor:
         """Inputs (n, …) multiplied, in their own precision."""

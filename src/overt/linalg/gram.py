@@ -1,4 +1,4 @@
-"""Singular values and the vectors of the smaller side from the smaller Gram matrix of W.
+"""Singular values and the vectors of the smaller side from the smaller Gram matrix of W, and its factor.
 
 One product and a symmetric eigenvalue decomposition cost less than an SVD, most of all for elongated
 matrices. Squaring loses singular values below √eps·σ₁. A float32 matrix is therefore squared in float64,
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from overt.linalg.decompositions import eigh
 
 
 def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
@@ -46,3 +48,9 @@ def gram_spectrum(W: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, 
     known = squares > squares[..., :1] * (torch.finfo(high).eps * max(W.shape[-2:]))
     S = torch.where(known, squares, torch.zeros_like(squares)).sqrt()
     return Q.to(W.dtype), (S * peak.squeeze(-1)).to(W.dtype)
+
+
+def gram_factor(M: Tensor) -> Tensor:
+    """F, shape (n, n), of a positive semidefinite M = Fᵀ F; its rows are orthogonal, the longest first."""
+    values, vectors = eigh(M)
+    return values.clamp_min(0).sqrt()[:, None] * vectors.mT
