@@ -61,6 +61,20 @@ def test_a_matrix_of_rank_one_is_found(depth):
         assert problem.error(linear_feature_machine(problem, 1).W) > 0.1
 
 
+@pytest.mark.parametrize("depth", [2, 3, math.inf])
+@pytest.mark.parametrize("make", [completion, sensing])
+def test_it_settles_on_one_matrix_in_either_precision(make, depth):
+    """Its tolerance is below the rounding of single precision, in which it would never be met."""
+    double = linear_feature_machine(make(), depth)
+    problem = make().to(dtype=torch.float32)
+    single = linear_feature_machine(problem, depth)
+    assert double.converged
+    assert single.converged
+    assert single.W.dtype == single.M.dtype == torch.float32
+    torch.testing.assert_close(single.W.double(), double.W, rtol=0, atol=1e-5 * float(double.W.abs().max()))
+    assert problem.error(single.W) < 1e-5
+
+
 def test_a_budget_is_kept():
     found = linear_feature_machine(completion(), 2, max_iter=3)
     assert (found.n_iter, found.converged) == (3, False)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from overt import functional as F
 from overt._utils.checks import check_integer, check_number, message
-from overt.features.powers import reweighting_exponent, reweighting_root
+from overt.features.powers import reweighting_exponent, smoothed_root
 from overt.linalg.decompositions import least_squares
 from overt.problems import CompletionProblem, SensingProblem
 
@@ -57,7 +56,8 @@ def linear_feature_machine(
     Each fit is the one of least Frobenius norm in the reweighted coordinates (`minimum_norm`). It minimizes
     tr(W M^{−α} Wᵀ) subject to the data, the step of iteratively reweighted least squares for P_p(M),
     p = 2 (1 − α), with weights from one side. α = 1 − 1/L is the depth dial; depth 1 is the minimum norm.
-    M is smoothed by ε² I, and ε falls by ``decay`` a round, beginning at the spectral norm of W.
+    M is smoothed by ε² I, and ε falls by ``decay`` a round, beginning at the spectral norm of W. All is
+    computed in double precision, and W and M are returned in the problem's.
 
     Parameters
     ----------
@@ -100,17 +100,17 @@ def linear_feature_machine(
     decay = check_number(decay, "decay", above=0, below=1)
     max_iter = check_integer(max_iter, "max_iter", least=1)
     tolerance = check_number(tolerance, "tolerance", least=0)
-    identity = torch.eye(problem.shape[1], dtype=problem.dtype, device=problem.device)
-    root, before, smoothing, settled, count = identity, None, 1.0, False, 0
+    dtype, problem = problem.dtype, problem.to(dtype=torch.float64)
+    root = torch.eye(problem.shape[1], dtype=problem.dtype, device=problem.device)
+    before, smoothing, settled, count = None, 1.0, False, 0
     while not settled and count < max_iter:
         W = minimum_norm(problem, root)
         M = W.mT @ W
         moved = math.inf if before is None else float((W - before).norm())
         settled = alpha == 0 or (smoothing <= _FLOOR and moved <= tolerance * float(W.norm()))
         before, count, smoothing = W, count + 1, max(_FLOOR, smoothing * decay)
-        top = float(F.spectral_norm(W))
-        root = reweighting_root(M + (smoothing * top) ** 2 * identity, alpha)
-    return LinearFeatureMachine(W, M, settled, count, time.perf_counter() - began)
+        root = smoothed_root(M, alpha, smoothing)
+    return LinearFeatureMachine(W.to(dtype), M.to(dtype), settled, count, time.perf_counter() - began)
 
 
 def minimum_norm(problem: CompletionProblem | SensingProblem, root: Tensor) -> Tensor:
