@@ -135,6 +135,13 @@ def test_problems_load_their_readers_only_when_asked():
 
 
 @pytest.mark.slow
+def test_reweighting_a_network_needs_torch_alone():
+    code = "import torch, overt.features; fit = lambda X, y: torch.nn.Linear(2, 1)\n"
+    code += "X = torch.randn(9, 2); overt.reweighted(fit, X, X[:, :1], rounds=1, validation=(X, X[:, :1]))"
+    assert loaded(code) == set()
+
+
+@pytest.mark.slow
 def test_completion_does_without_plots_and_tables():
     found = loaded("import overt.completion, overt.completion.explicit")
     assert not {"matplotlib", "pandas", "click", "jinja2"} & found

@@ -17,13 +17,13 @@ from scipy import sparse
 from sklearn.base import clone
 
 from overt import MatrixCompletion, MatrixSensing
+from overt._utils.estimators import seed_of
 from overt.completion.estimator.inputs import (
     Observations,
     clip_bounds,
     from_matrix,
     from_triplets,
     positions,
-    seed_of,
 )
 from overt.completion.estimator.units import compress
 

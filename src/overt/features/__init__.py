@@ -8,11 +8,16 @@ and `RFMClassifier` take it around kernels: `kernels.py`, `machine.py` (a kernel
 
 from __future__ import annotations
 
-from overt.features.classifier import RFMClassifier
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from overt.features.powers import reweighting_exponent, reweighting_root
-from overt.features.regressor import RFMRegressor
 from overt.features.result import Reweighted, Round
 from overt.features.reweighting import reweighted
+
+if TYPE_CHECKING:
+    from overt.features.classifier import RFMClassifier
+    from overt.features.regressor import RFMRegressor
 
 __all__ = [
     "RFMClassifier",
@@ -23,3 +28,12 @@ __all__ = [
     "reweighting_exponent",
     "reweighting_root",
 ]
+
+# The estimators bring scikit-learn, which the rest does without.
+_ESTIMATORS = {"RFMClassifier": "classifier", "RFMRegressor": "regressor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module 'overt.features' has no attribute {name!r}")
+    return getattr(import_module(f"overt.features.{_ESTIMATORS[name]}"), name)

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from overt._utils.checks import is_number, message
-from overt.completion.estimator.inputs import check_device, seed_of
+from overt._utils.estimators import DEVICE, RANDOM_STATE, Estimator, seed_of
 from overt.features import fitting
 from overt.features.gradient import sensitivity
 from overt.features.inputs import Units, table, units_of
@@ -25,19 +23,14 @@ from overt.features.predictor import Predictor
 __all__ = ["FeatureMachine"]
 
 
-class FeatureMachine(BaseEstimator):  # type: ignore[misc]
+class FeatureMachine(Estimator):
     """Base class of :class:`RFMRegressor` and :class:`RFMClassifier`, where parameters are described."""
 
     _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
         "max_rounds": [Interval(numbers.Integral, 0, None, closed="left")],
         "max_centers": [Interval(numbers.Integral, 1, None, closed="left")],
-        "random_state": [
-            Interval(numbers.Integral, 0, 2**32 - 1, closed="both"),
-            np.random.RandomState,
-            np.random.Generator,
-            None,
-        ],
-        "device": [str, torch.device, None],
+        "random_state": RANDOM_STATE,
+        "device": DEVICE,
     }
 
     def __init__(
@@ -52,15 +45,6 @@ class FeatureMachine(BaseEstimator):  # type: ignore[misc]
         self.max_centers = max_centers
         self.random_state = random_state
         self.device = device
-
-    def _validate_params(self) -> None:
-        super()._validate_params()
-        for name in self._parameter_constraints:
-            value = getattr(self, name)
-            if isinstance(value, numbers.Real) and not is_number(value):
-                raise TypeError(message(name, "a number", value))
-        if self.device is not None:
-            check_device(self.device)
 
     def _fit_stack(self, X: NDArray[Any], Y: NDArray[np.float64], outputs: Units) -> None:
         """Fit the stack to targets Y (n, k) in the given units, and set the attributes of all machines."""

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
 
-from overt.completion.estimator.readers import is_frame, read_numbers
+from overt._utils.estimators import read_table
+from overt._utils.readers import read_numbers
 
 __all__ = ["Units", "table", "targets", "units_of"]
 
@@ -31,24 +29,10 @@ def table(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
     ValueError
         If X is no matrix, is empty, or holds NaN or infinity.
     """
-    if sparse.issparse(X):
-        raise TypeError("X must be dense, got a sparse matrix; pass X.toarray()")
-    numbers = read_numbers(X, "X")
-    if numbers.ndim != 2:
-        raise ValueError(f"X must be a matrix (2D array), got shape {numbers.shape}; Reshape your data")
-    for size, what in zip(numbers.shape, ("sample", "feature"), strict=True):
-        if not size:
-            raise ValueError(
-                f"X has 0 {what}(s) (shape={numbers.shape}) while a minimum of 1 is required; pass more"
-            )
-    validate_data(estimator, X if is_frame(X) else numbers, reset=reset, skip_check_array=True)
-    with np.errstate(over="ignore"):  # of long double, to infinity
-        found: NDArray[Any] = check_array(numbers, dtype=[np.float64, np.float32], ensure_all_finite=False)
+    found: NDArray[Any] = read_table(estimator, X, reset=reset)
     missing = int(np.isnan(found).sum())
     if missing:
         raise ValueError(f"X must not hold NaN, got {missing} of {found.size} entries missing; {_FILL}")
-    if np.isinf(found).any():
-        raise ValueError("X must be finite, got infinity; leave such rows out")
     return found
 
 

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from overt._utils.checks import is_number, message
-from overt.completion.estimator.inputs import check_device, seed_of
+from overt._utils.estimators import DEVICE, RANDOM_STATE, Estimator, seed_of
 from overt.completion.estimator.solvers import DEFAULT_PENALTY, PENALTIES, SolverOptions
 from overt.completion.irls.proxy import PROXIES
 from overt.completion.result import Completion, Triplet
@@ -21,7 +19,7 @@ from overt.completion.result import Completion, Triplet
 _COUNT = Interval(numbers.Integral, 1, None, closed="left")
 
 
-class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
+class LowRankEstimator(Estimator):
     """Base class of :class:`MatrixCompletion` and :class:`MatrixSensing`, where all parameters are described.
 
     A subclass lists its solvers in ``_parameter_constraints``, sets ``_dtype`` when it is fitted and hands
@@ -39,13 +37,8 @@ class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
         "max_rank": [_COUNT, None],
         "max_iter": [_COUNT, None],
         "tolerance": [Interval(numbers.Real, 0, None, closed="neither"), None],
-        "random_state": [
-            Interval(numbers.Integral, 0, 2**63 - 1, closed="both"),
-            np.random.RandomState,
-            np.random.Generator,
-            None,
-        ],
-        "device": [str, torch.device, None],
+        "random_state": RANDOM_STATE,
+        "device": DEVICE,
     }
 
     def __init__(
@@ -74,16 +67,6 @@ class LowRankEstimator(BaseEstimator):  # type: ignore[misc]
         self.tolerance = tolerance
         self.random_state = random_state
         self.device = device
-
-    def _validate_params(self) -> None:
-        """Check the parameters; True and False are no numbers, and the device must be there."""
-        super()._validate_params()
-        for name, constraints in self._parameter_constraints.items():
-            value = getattr(self, name)
-            if "boolean" not in constraints and isinstance(value, numbers.Real) and not is_number(value):
-                raise TypeError(message(name, "a number or None", value))
-        if self.device is not None:
-            check_device(self.device)
 
     def _options(self, scale: float, stacklevel: int, rounding: float = 1e-8) -> SolverOptions:
         """What the parameters ask of a solver, for observations in units of ``scale``.

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
-from overt.completion.estimator.readers import read_numbers
+from overt._utils.readers import read_numbers
 from overt.completion.estimator.units import Compressed
 
 Matrix: TypeAlias = sparse.csr_matrix

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from overt._utils.checks import check_number, check_sizes, is_integer, message
-from overt.completion.estimator.readers import as_array, is_frame, mask_of, read_numbers
+from overt._utils.estimators import read_table
+from overt._utils.readers import as_array, mask_of, read_numbers
 
 _LINES, _LINES_PER_ENTRY = 1_000_000, 100  # rows and columns that a fit is given room for
 _HEADROOM = 1e3  # room above the norm of the observations: predictions may exceed these, and are summed
@@ -67,24 +66,8 @@ def validated(estimator: BaseEstimator, X: Any, *, reset: bool, name: str = "X")
             "X is a tuple of three vectors; for triplets call fit_triplets(rows, cols, values, shape=(m, n)) "
             "and for a matrix of three rows pass np.stack(X)"
         )
-    numbers = read_numbers(X, name)
-    if numbers.ndim != 2:
-        remedy = "Reshape your data to rows and columns" + ("" if reset else ", or give cols to predict")
-        raise ValueError(f"{name} must be a matrix (2D array), got shape {numbers.shape}; {remedy}")
-    for size, what in zip(numbers.shape, ("sample", "feature"), strict=True):
-        if not size:
-            raise ValueError(
-                f"{name} has 0 {what}(s) (shape={numbers.shape}) while a minimum of 1 is required; pass more"
-            )
-    validate_data(estimator, X if is_frame(X) else numbers, reset=reset, skip_check_array=True)
-    with np.errstate(over="ignore"):  # of long double, to infinity
-        return check_array(
-            numbers,
-            accept_sparse=["csr", "csc", "coo"],
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            input_name=name,
-        )
+    remedy = "" if reset else ", or give cols to predict"
+    return read_table(estimator, X, reset=reset, name=name, accept_sparse=True, remedy=remedy)
 
 
 def from_matrix(X: Any, *, fitting: bool = False) -> Observations:
@@ -244,25 +227,3 @@ def clip_bounds(clip: Any, observations: Observations) -> tuple[float, float] | 
     if not low < high:
         raise ValueError(message("clip", expected, clip))
     return low, high
-
-
-def seed_of(random_state: Any) -> int:
-    """A seed from what scikit-learn takes as ``random_state``, or from a NumPy ``Generator``.
-
-    None and generators give another seed each time, None from NumPy's global state, as in scikit-learn.
-    """
-    if is_integer(random_state):
-        return int(random_state)
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31))
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def check_device(device: Any) -> None:
-    """Refuse a device on which torch cannot compute here in double precision."""
-    try:
-        torch.ones(1, dtype=torch.float64, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        line = str(error).splitlines()[0].split(". ")[0]
-        expected = "a device on which torch computes in double precision here, such as 'cpu'"
-        raise ValueError(message("device", expected, device, f"torch says: {line:.120}")) from error

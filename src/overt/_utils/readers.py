@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 
 from overt._utils.checks import kind_of, message
@@ -53,7 +52,7 @@ def read_numbers(values: Any, name: str) -> Any:
     """
     if isinstance(values, Tensor):
         return _from_tensor(values, name)
-    if sparse.issparse(values):
+    if hasattr(values, "tocoo"):  # of SciPy, which is not imported to read anything else
         _check_kind(values.dtype, name)
         return values
     if is_frame(values):
@@ -140,6 +139,8 @@ def _from_tensor(X: Tensor, name: str) -> Any:
             X = X.double()  # NumPy knows no bfloat16
         if X.layout is torch.strided:
             return X.cpu().numpy()
+        from scipy import sparse
+
         coo: Tensor = X.to_sparse_coo()  # type: ignore[no-untyped-call]
         if coo.dim() == 2 and not coo.dense_dim():
             index, stored = coo._indices().cpu().numpy(), coo._values().cpu().numpy()
@@ -171,6 +172,8 @@ def _from_frame(X: Any, name: str) -> Any:
     shape = (len(X), len(columns))
     stored = [_stored(column, label) for label, column in columns if _is_sparse(column)]
     if columns and len(stored) == len(columns):
+        from scipy import sparse
+
         rows = np.concatenate([index for index, _ in stored])
         cols = np.repeat(np.arange(len(stored)), [index.size for index, _ in stored])
         values = np.concatenate([entries for _, entries in stored])
