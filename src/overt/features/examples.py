@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from overt._utils.checks import check_number, kind_of, message
-from overt._utils.tensors import require_finite
+from overt._utils.checks import check_number, is_number, message
+from overt._utils.readers import as_array, read_numbers
+from overt._utils.tensors import check_float_tensor, require_finite
 from overt.networks.batches import check_inputs
 
 Targets = Tensor | NDArray[Any]
@@ -44,6 +45,14 @@ class Examples:
         """In words."""
         return "an array" if self.arrays else "a tensor"
 
+    def copied(self) -> Targets:
+        """A copy of y, for code that may overwrite it."""
+        return self.y.clone() if isinstance(self.y, Tensor) else self.y.copy()
+
+    def targets(self) -> NDArray[Any]:
+        """A copy of y as an array."""
+        return np.array(read_numbers(self.y, "y") if isinstance(self.y, Tensor) else self.y)
+
     def __getitem__(self, index: NDArray[np.int64]) -> Examples:
         where = torch.as_tensor(index)
         y = self.y[where.to(self.y.device)] if isinstance(self.y, Tensor) else self.y[index]
@@ -59,21 +68,17 @@ def read_inputs(X: object, name: str = "X") -> tuple[Tensor, bool]:
         They are no dense numbers, have no dimension beside the first, are empty, NaN or infinite.
     """
     if isinstance(X, Tensor):
-        inputs = check_inputs(X, name, _EMBED).detach()
+        inputs = check_float_tensor(check_inputs(X, name, _EMBED).detach(), name)
         require_finite(inputs, name, remedy=_FILL)
         return inputs, False
-    if hasattr(X, "toarray"):
+    array = read_numbers(X, name)
+    if hasattr(array, "tocoo"):
         raise TypeError(message(name, "a dense array or tensor (n, …)", X, "convert it with .toarray()"))
-    try:
-        array = np.asarray(X)
-        if array.dtype != np.float32:
-            array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        remedy = "encode categories as numbers first"
-        raise TypeError(f"{name} must hold numbers, got {kind_of(X)} ({error}); {remedy}") from error
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"{name} must be a batch (n, …) that is not empty, got shape {array.shape}")
-    inputs = torch.from_numpy(np.ascontiguousarray(array))
+    with np.errstate(over="ignore"):  # of long double, to infinity
+        array = np.require(array, np.float32 if array.dtype == np.float32 else np.float64, ["C", "W"])
+    inputs = torch.from_numpy(array)
     require_finite(inputs, name, remedy=_FILL)
     return inputs, True
 
@@ -89,19 +94,19 @@ def examples(X: object, y: object, names: tuple[str, str] = ("X", "y")) -> Examp
     inputs, arrays = read_inputs(X, names[0])
     if y is None:
         raise TypeError(message(names[1], "one target for each input", y))
-    targets: Targets
-    if isinstance(y, Tensor):
-        targets = y.detach().cpu().numpy() if arrays else y.detach()
-    else:
-        targets = np.asarray(y) if arrays else torch.as_tensor(y)
+    targets: Targets = y.detach() if isinstance(y, Tensor) and not arrays else _read_targets(y, names[1])
+    if not arrays and not isinstance(targets, Tensor) and targets.dtype.kind in "fiub":
+        targets = torch.tensor(targets)
     if targets.ndim == 0 or len(targets) != len(inputs):
         raise ValueError(
             f"{names[1]} must have one entry for each of the {len(inputs)} inputs, got shape "
             f"{tuple(targets.shape)}"
         )
-    missing = targets.isnan() if isinstance(targets, Tensor) else _missing(targets)
-    if bool(missing.any()):
-        raise ValueError(f"{names[1]} has {int(missing.sum())} NaN targets; remove those examples")
+    finite = targets.isfinite() if isinstance(targets, Tensor) else _finite(targets)
+    if not bool(finite.all()):
+        count = finite.size if isinstance(finite, np.ndarray) else finite.numel()
+        bad = count - int(finite.sum())
+        raise ValueError(f"{names[1]}: {bad} of {count} targets are NaN or infinite; remove those examples")
     return Examples(inputs, targets, arrays)
 
 
@@ -143,13 +148,28 @@ def split(data: Examples, validation: object, seed: int) -> tuple[Examples, Exam
 def _strata(y: Targets, count: int) -> NDArray[Any] | None:
     """Labels to stratify by; None where targets are no labels, or a class is too small for it."""
     labels = y.cpu().numpy() if isinstance(y, Tensor) else y
-    if labels.ndim != 1 or labels.dtype.kind == "f":
+    if labels.size != len(labels) or labels.dtype.kind == "f":
         return None
+    labels = labels.reshape(-1)
     _, sizes = np.unique(labels, return_counts=True)
     fits = len(sizes) <= min(count, len(labels) - count) and sizes.min() >= 2
     return labels if fits else None
 
 
-def _missing(y: NDArray[Any]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.isnan(y) if y.dtype.kind == "f" else np.asarray(y == None)  # noqa: E711
+def _read_targets(y: object, name: str) -> NDArray[Any]:
+    """Numbers, with NaN where one is missing, or labels that hold words."""
+    found = as_array(y, name)
+    words = found.dtype.kind in "US" or (
+        found.dtype.kind == "O" and any(isinstance(one, (str, bytes)) for one in found.flat)
+    )
+    if words or (found.dtype.kind in "iub" and not isinstance(y, np.ma.MaskedArray)):
+        return found
+    return np.asarray(read_numbers(y, name))
+
+
+def _finite(y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which targets are there, and finite if they are numbers."""
+    if y.dtype.kind == "O":
+        return np.array([isinstance(one, (str, bytes)) or (is_number(one) and one == one) for one in y.flat])
+    found: NDArray[np.bool_] = np.isfinite(y) if y.dtype.kind == "f" else np.ones(y.shape, dtype=bool)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from overt.networks.modules import device_of
 
 Outputs = Literal["logits", "probabilities"]
 _CHUNK = 1024
+_SEVERAL = "fit: a classifier of several targets at once is not supported; fit one for each"
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Fitted(ABC):
         self.weighting = weighting
 
     def transform(self, X: Tensor) -> Tensor:
-        """What the model is fed with."""
-        return X if self.weighting is None else self.weighting(X)
+        """What the model is fed with; a tensor of its own, since models may overwrite it."""
+        return X.clone() if self.weighting is None else self.weighting(X)
 
     @abstractmethod
     def predict(self, X: Tensor) -> Any:
@@ -97,8 +99,10 @@ class TorchFitted(Fitted):
 
     def losses(self, data: Examples, loss: Loss) -> Tensor:
         """By the outputs."""
-        y = data.y if isinstance(data.y, Tensor) else torch.as_tensor(data.y)
-        return losses_of(self.predict(data.X).cpu(), y.cpu(), loss)
+        y = data.copied()
+        if not isinstance(y, Tensor) and y.dtype.kind not in "fiub":
+            raise TypeError("y must be numbers for a torch model, got words; number the classes from 0")
+        return losses_of(self.predict(data.X).cpu(), torch.as_tensor(y).cpu(), loss)
 
     def moment(self, X: Tensor, basis: str, shape: tuple[int, ...], how: Measuring) -> Tensor:
         """By :func:`overt.measure`; what the dimensions of an input share, by the same passes."""
@@ -149,13 +153,19 @@ class ArrayFitted(Fitted):
 
     def losses(self, data: Examples, loss: Loss) -> Tensor:
         """Squared errors; for classifiers by their probabilities, or, without these, wrong labels."""
-        y = data.y.cpu().numpy() if isinstance(data.y, Tensor) else data.y
+        y = data.targets()
         if not self._classifies():
-            return losses_of(torch.as_tensor(self.predict(data.X)), torch.as_tensor(y), loss)
+            found = self.predict(data.X)
+            if found.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
+                raise TypeError(f"fit: predictions of {found.dtype} and targets of {y.dtype} are no numbers")
+            return losses_of(torch.as_tensor(found), torch.from_numpy(y), loss)
+        if y.ndim > 2 or y[0].size != 1:
+            raise ValueError(_SEVERAL)
+        y = y.reshape(-1)
         scores = self._scores(data.X, "probabilities")
         if loss == "error" or (loss == "auto" and scores is None):
-            return torch.as_tensor((self.predict(data.X) != y).reshape(len(y), -1).mean(1))
-        if scores is None:
+            return torch.as_tensor(self.predict(data.X).reshape(-1) != y).double()
+        if scores is None and callable(loss):
             scores = self._scores(data.X, "logits")
         return label_losses(scores, np.asarray(self.model.classes_), y, loss)
 
@@ -199,9 +209,7 @@ class ArrayFitted(Fitted):
 
     def _classifies(self) -> bool:
         if isinstance(getattr(self.model, "classes_", None), list):
-            raise ValueError(
-                "fit: a classifier of several targets at once is not supported; fit one for each"
-            )
+            raise ValueError(_SEVERAL)
         return hasattr(self.model, "classes_")
 
     def _array(self, X: Tensor) -> NDArray[Any]:
@@ -264,9 +272,8 @@ def _fit_clone(
             k for k, v in model.get_params().items() if k.split("__")[-1] == "random_state" and v is None
         }
         model.set_params(**dict.fromkeys(open_seeds, seed % 2**32))
-    y = data.y.cpu().numpy() if isinstance(data.y, Tensor) else data.y
     fitted = ArrayFitted(model, weighting)
-    model.fit(fitted._array(data.X), y)
+    model.fit(fitted._array(data.X), data.targets())
     if not hasattr(model, "predict"):
         raise TypeError(message("fit", "an estimator that predicts", model, "give a regressor or classifier"))
     return fitted
@@ -276,14 +283,14 @@ def _call(
     fit: Callable[..., Any],
     named: set[str],
     seed: int,
-    seen: list[Any],
+    seen: list[Callable[[], Any]],
     data: Examples,
     held: Examples,
     weighting: Weighting | None,
 ) -> Fitted:
     def given(part: Examples) -> tuple[Any, Any]:
         X = part.X.clone() if weighting is None else weighting(part.X)
-        return (X.numpy() if part.arrays else X), part.y
+        return (X.numpy() if part.arrays else X), part.copied()
 
     more: dict[str, Any] = {}
     if "seed" in named:
@@ -293,7 +300,7 @@ def _call(
     if "validation" in named:
         more["validation"] = given(held)
     model = fit(*given(data), **more)
-    if any(model is other for other in seen):
+    if any(model is other() for other in seen):
         raise ValueError("fit: it returned the same object twice; make a new model in each call")
     if isinstance(model, nn.Module) or (callable(model) and not hasattr(model, "predict")):
         fitted: Fitted = TorchFitted(model, weighting)
@@ -302,8 +309,16 @@ def _call(
     else:
         remedy = "return the model at the end of the training function"
         raise TypeError(message("fit: what it returns", "the fitted model", model, remedy))
-    seen.append(model)
+    seen.append(_reference(model))
     return fitted
+
+
+def _reference(model: Any) -> Callable[[], Any]:
+    """The model for as long as it lives elsewhere: a path makes many, and few are kept."""
+    try:
+        return weakref.ref(model)
+    except TypeError:  # few objects of compiled classes cannot tell when they are gone
+        return lambda: model
 
 
 def _tensor(output: Any, count: int) -> Tensor:

@@ -59,6 +59,11 @@ def losses_of(outputs: Tensor, y: Tensor, loss: Loss) -> Tensor:
             f"loss={loss!r} needs outputs (n, classes) and labels 0 … classes − 1 (n,), got outputs "
             f"{tuple(outputs.shape)} and targets {tuple(y.shape)} of {y.dtype}; give a function as loss="
         )
+    if loss != "error" and _probabilities(scores):
+        raise ValueError(
+            f"loss={loss!r} takes scores before the softmax, and the model's outputs are probabilities; "
+            "return it without its softmax, or give a function as loss="
+        )
     if loss == "error":
         wrong = (scores.argmax(1) != y).double()
     else:
@@ -66,13 +71,25 @@ def losses_of(outputs: Tensor, y: Tensor, loss: Loss) -> Tensor:
     return wrong.reshape(len(y), -1).mean(1)
 
 
+def _probabilities(scores: Tensor) -> bool:
+    """Whether outputs (n, classes, …) are those of a softmax: non-negative, with sums of one."""
+    sums = scores.sum(1)
+    return bool((scores >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all())
+
+
 def label_losses(scores: Any, classes: NDArray[Any], y: NDArray[Any], loss: Loss) -> Tensor:
-    """Of a classifier's probabilities (n, classes), which are its outputs where `loss` is a function."""
+    """Of a classifier's probabilities (n, classes), None if it has none.
+
+    Where `loss` is a function these, or decision values, are its outputs.
+    """
     if callable(loss):
         return _given(loss(scores, y), len(y))
-    if loss == "squared" or np.ndim(scores) != 2 or scores.shape != (len(y), len(classes)):
+    if loss == "squared":
+        raise ValueError("loss='squared' is for numbers, got a classifier; use 'cross_entropy' or 'error'")
+    if np.ndim(scores) != 2 or scores.shape != (len(y), len(classes)):
         raise ValueError(
-            f"loss={loss!r} does not fit a classifier without probabilities for each class; use loss='error'"
+            f"loss={loss!r} needs predict_proba, with a probability for each class, which the classifier has "
+            "not; use loss='error', or a function of its decision values and the labels"
         )
     true = (np.asarray(y)[:, None] == classes[None]).astype(float)
     shares = (scores * true).sum(1)  # a class that was not seen in the fit has none

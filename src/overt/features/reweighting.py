@@ -78,9 +78,10 @@ def reweighted(
         Share that is held out, stratified by labels, or held-out examples.
     loss : str or callable
         What is compared on them: ``"squared"``, ``"cross_entropy"`` or ``"error"`` (the share of wrong
-        labels), or a function of outputs and targets to one number for each example. ``"auto"``:
-        cross-entropy for labels, where there are outputs for each class; wrong labels for classifiers without
-        probabilities; the squared error otherwise.
+        labels), or a function of outputs and targets to one number for each example; of a classifier it gets
+        probabilities, or decision values where there are none. ``"auto"``: cross-entropy for labels, where
+        there are outputs for each class, which are scores before the softmax if a torch model gives them;
+        wrong labels for classifiers without probabilities; the squared error otherwise.
     dims : int or tuple of int, optional
         The last dimensions of an input, which have weights of their own; the others share them. All by
         default. Embeddings (n, tokens, e) take ``dims=-1``: one e × e matrix for all tokens.
@@ -293,7 +294,7 @@ def _result(best: _Trial, path: list[Round], data: Examples, shape: tuple[int, .
         root = torch.eye(size) if best.basis == "eigen" else torch.ones(shape)
     else:
         root = weighting.root
-    given = [part.numpy() if data.arrays else part.to(data.X) for part in (best.M, root.double())]
+    given = [part.numpy() if data.arrays else part.to(data.X) for part in (best.M, root.double().clone())]
     return Reweighted(
         model=best.fitted.model,
         n_iter_=best.point.round,
