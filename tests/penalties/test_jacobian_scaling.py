@@ -81,12 +81,12 @@ def test_scales_are_the_deviations_of_all_inputs_so_far():
     batches = [inputs(count, seed) for seed, count in enumerate((1, 4, 7, 30))]
     torch.testing.assert_close(scaling.scales(batches[2])[:3], batches[2].std(0, correction=0)[:3])
     for batch in batches:
-        scaling.take_in(batch, own_rows)
+        scaling.seen = scaling.after(batch, own_rows)
     wanted = torch.cat(batches).std(0, correction=0)
     wanted[3] = 4.0  # the size of what does not vary
     torch.testing.assert_close(scaling.scales(batches[0]), wanted)
     nothing = Scaling("std")
-    nothing.take_in(torch.zeros(3, 2), own_rows)
+    nothing.seen = nothing.after(torch.zeros(3, 2), own_rows)
     assert nothing.scales(torch.zeros(3, 2)).tolist() == [1.0, 1.0]
 
 
@@ -94,10 +94,10 @@ def test_several_processes_have_the_deviations_of_all_their_inputs():
     parts = [inputs(count, seed) for seed, count in ((0, 3), (1, 9))]
     rows = []
     for part in parts:
-        Scaling("std").take_in(part, lambda row: rows.append(row) or row)
+        Scaling("std").after(part, lambda row: rows.append(row) or row)
     both = Scaling("std")
     for _ in range(2):
-        both.take_in(parts[0], lambda row: torch.cat(rows))
+        both.seen = both.after(parts[0], lambda row: torch.cat(rows))
     torch.testing.assert_close(both.scales(parts[0])[:3], torch.cat(parts).std(0, correction=0)[:3])
     assert both.seen[0] == 24
 
@@ -105,7 +105,7 @@ def test_several_processes_have_the_deviations_of_all_their_inputs():
 def test_large_offsets_do_not_cost_the_digits():
     scaling, x = Scaling("std"), inputs(20) + 1e9
     for part in x.split(5):
-        scaling.take_in(part, own_rows)
+        scaling.seen = scaling.after(part, own_rows)
     torch.testing.assert_close(scaling.scales(x)[:3], x.std(0, correction=0)[:3], rtol=1e-6, atol=0)
 
 

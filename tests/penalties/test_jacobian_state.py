@@ -48,6 +48,74 @@ def test_looking_changes_nothing(basis, size):
         assert same(before, state(other)), k
 
 
+class Ignoring(nn.Module):
+    """A network that does not look at its last input."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x.clone().index_fill(1, torch.tensor([x.shape[1] - 1]), 0.0))
+
+
+def spoiled(x, value, column=0):
+    x = x.clone()
+    x[0, column] = value
+    return x
+
+
+REFUSED = {
+    "none": lambda x: None,
+    "integers": lambda x: x.long(),
+    "empty": lambda x: x[:0],
+    "wider": lambda x: torch.cat([x, x], 1),
+    "another rank": lambda x: x[:, :, None],
+    "NaN": lambda x: spoiled(x, torch.nan),
+    "infinite": lambda x: spoiled(x, torch.inf),
+    "NaN where nobody looks": lambda x: spoiled(x, torch.nan, -1),
+    "infinite where nobody looks": lambda x: spoiled(x, torch.inf, -1),
+    "squares beyond the dtype": lambda x: spoiled(x, 1e300, -1),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("basis", "size"), [("identity", 6), ("eigen", 6), ("eigen", 300)])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_refused_batch_changes_nothing(basis, size, refused, before):
+    model = Ignoring(network(size))
+    penalty = JacobianPenalty(model, basis=basis, weight=0.5, scaling="std")
+    for k in range(before):
+        penalty.penalty(inputs(5, size, seed=k))
+    held, moments, bad = state(penalty), penalty.moments, refused(inputs(5, size, seed=7))
+    width = bad is not None and bad.shape[1:] != (size,)
+    with pytest.raises(RuntimeError if width and not before else (TypeError, ValueError)):
+        penalty.penalty(bad)
+    assert same(held, state(penalty))
+    assert penalty.moments is moments
+    twin = JacobianPenalty(model, basis=basis, weight=0.5, scaling="std")
+    twin.load_state_dict(held)
+    assert penalty.penalty(inputs(5, size, seed=9)).item() == twin.penalty(inputs(5, size, seed=9)).item()
+
+
+@pytest.mark.parametrize(("basis", "size"), [("identity", 6), ("eigen", 6), ("eigen", 300)])
+def test_a_jacobian_whose_squares_are_too_large_changes_nothing(basis, size):
+    model = network(size).float()
+    penalty = JacobianPenalty(model, basis=basis, weight=0.5)
+    x = inputs(5, size, dtype=torch.float32)
+    penalty.penalty(x)
+    held, weight = state(penalty), model[2].weight.detach().clone()
+    with torch.no_grad():
+        model[2].weight *= 1e25
+    for call in (penalty.penalty, penalty.value):
+        with pytest.raises(ValueError, match="Jacobian is too large"):
+            call(x)
+    assert same(held, state(penalty))
+    with torch.no_grad():
+        model[2].weight.copy_(weight)
+    assert penalty.penalty(x).isfinite()
+
+
 def test_a_value_has_the_gradient_of_the_next_penalty_in_line():
     model, x = network(), inputs(6, 6)
     penalty = JacobianPenalty(model, p=1.0, weight=1.0, seed=3, refresh=1, momentum=0.5)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from overt._utils.checks import check_flag, check_integer, check_number, check_seed
+from overt._utils.tensors import is_finite
 from overt.linalg import Basis, make_basis
 from overt.linalg.decompositions import full_precision
 from overt.networks.batches import check_inputs
@@ -208,9 +209,9 @@ class JacobianPenalty(Penalty):
         Nothing is changed: M̄ is the running average with this batch, the probes those of the last call of
         `penalty`. In several processes each speaks for itself.
         """
-        x = check_inputs(x)
+        x = self._checked(x)
         wanted = torch.is_grad_enabled()
-        g = self._rows(x, y)
+        g = self._rows(x, y, int(self.calls))
         with graph_of_its_own(wanted):
             return self._averaged(self._moments_for(x).fork(), g, own_rows)
 
@@ -232,24 +233,27 @@ class JacobianPenalty(Penalty):
         ------
         TypeError, ValueError
             Integer inputs (pass embeddings), an empty batch, outputs that do not depend on `x`, a Jacobian
-            that is not finite, or a model that is sharded by FSDP.
+            that is not finite, or a model that is sharded by FSDP. Nothing is changed or counted then.
         """
         if not torch.is_grad_enabled():
             return self._zero() if self.weight == 0.0 else self.weight * self.value(x, y)
         call = int(self.calls)
-        self.calls += 1
         if self.weight == 0.0 or call % self.every:
+            self.calls += 1
             return self._zero()
-        x = check_inputs(x)
-        if self.scaling is not None:
-            self.scaling.take_in(x, rows_of_all)
-        g = self._rows(x, y)
-        if self.moments is None:
-            self.moments = self._moments_for(x)
-            self.input_shape = torch.tensor(x.shape[1:], dtype=torch.int64)
-        value = self._averaged(self.moments, g, rows_of_all)
+        x = self._checked(x)
+        seen = None if self.scaling is None else self.scaling.after(x, rows_of_all)
+        g = self._rows(x, y, call + 1, seen)
+        moments = self._moments_for(x)
+        value = self._averaged(moments, g, rows_of_all)
+        # Nothing refuses the batch from here on.
+        self.calls += 1
+        self.moments = moments
+        self.input_shape = torch.tensor(x.shape[1:], dtype=torch.int64)
+        if self.scaling is not None and seen is not None:
+            self.scaling.seen = seen
         if not self.normalized:
-            self._watch(float(self.moments.trace()))
+            self._watch(float(moments.trace()))
         return self.weight * self.every * value
 
     def forward(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
@@ -276,9 +280,9 @@ class JacobianPenalty(Penalty):
             What the parameters' ``.grad`` hold: the gradient of loss plus penalty, or that of the loss alone.
             Without gradients the shares are None.
         """
-        x = check_inputs(x)
+        x = self._checked(x)
         with graph_of_its_own():
-            g = self._rows(x, None)
+            g = self._rows(x, None, int(self.calls))
             moments = self._moments_for(x)
             value = self._averaged(moments, g, own_rows if self.moments is None else None)
         last = int(self.calls) - 1
@@ -302,13 +306,18 @@ class JacobianPenalty(Penalty):
             **{name: getattr(self, name) for name in names},
         }
 
-    def _rows(self, x: Tensor, y: Tensor | None) -> Tensor:
-        seed = seed_of_call(self.seed, int(self.calls), process_number())
+    def _checked(self, x: Tensor | None) -> Tensor:
+        x = check_inputs(x)
         shape, first = tuple(x.shape[1:]), tuple(self.input_shape.tolist())
         if self.moments is not None and shape != first:
             raise ValueError(f"x: inputs had shape {first} at first, now {shape}")
+        return x
+
+    def _rows(self, x: Tensor, y: Tensor | None, call: int, seen: Tensor | None = None) -> Tensor:
+        """Scaled products, with the probes of a call, and scales after what was seen."""
+        seed = seed_of_call(self.seed, call, process_number())
         g = self._products(x, y, share=self.share, probes=self.probes, seed=seed)
-        return g if self.scaling is None else g * self.scaling.scales(x).to(g.dtype)
+        return g if self.scaling is None else g * self.scaling.scales(x, seen).to(g.dtype)
 
     def _watch(self, trace: float) -> None:
         """Warn, once, of a network that has become constant."""
@@ -329,7 +338,13 @@ class JacobianPenalty(Penalty):
             seen = moments.seen(g)
             moments.follow(seen)
             if rows_of is not None:
-                moments.update(rows_of(seen.detach()))
+                rows = rows_of(seen.detach())
+                if not is_finite(moments.mass(rows).mean()):
+                    raise ValueError(
+                        f"the model's Jacobian is too large on this batch, its squares are beyond "
+                        f"{rows.dtype}; is the loss still finite?"
+                    )
+                moments.update(rows)
             return self._reweighted(moments, seen)
 
     def _reweighted(self, moments: Moments, seen: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from overt._utils.checks import message
-from overt._utils.tensors import check_float_tensor
+from overt._utils.tensors import check_float_tensor, is_finite, require_finite
+from overt.networks.distributed import own_rows
 from overt.networks.passes import wide_dtype
 
 Scales = Literal["std"]
@@ -50,16 +51,36 @@ class Scaling(nn.Module):
         # The number of inputs, their means and the sums of their squared deviations.
         self.register_buffer("seen", torch.zeros(0))
 
-    def take_in(self, x: Tensor, rows_of: Callable[[Tensor], Tensor]) -> None:
-        """Count a batch of inputs; `rows_of` gathers what several processes have."""
-        if self.given is None:
-            self.seen = self._after(x, rows_of)
+    def after(self, x: Tensor, rows_of: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `seen` is to be once a batch of inputs counts; `rows_of` gathers what several processes have.
 
-    def scales(self, x: Tensor) -> Tensor:
-        """s in a row, shape (D,); before the first batch was taken in, as if `x` had been."""
+        Raises
+        ------
+        ValueError
+            The inputs, or their squares, are not finite.
+        """
+        if self.given is not None:
+            return self.seen
+        require_finite(x, "x", remedy="remove them: they spoil the deviations of all inputs")
+        rows = x.detach().flatten(1).to(wide_dtype(x.device))
+        mean = rows.mean(0)
+        batch = torch.cat([rows.new_tensor([len(rows)]), mean, (rows - mean).square().sum(0)])
+        parts = rows_of(batch[None])
+        if len(self.seen):
+            parts = torch.cat([self.seen.to(parts)[None], parts])
+        count, means, squares = _parts(parts)
+        total = (count / count.sum()).mT @ means
+        found = torch.cat([count.sum(0), total[0], (squares + count * (means - total).square()).sum(0)])
+        if not is_finite(found):
+            raise ValueError(f"x: squares of the inputs are beyond {found.dtype}; give them in other units")
+        return found
+
+    def scales(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """s in a row, shape (D,), after what was seen; before the first batch, as if `x` had been."""
         if self.given is not None:
             return self._given_for(x)
-        seen = self.seen if len(self.seen) else self._after(x, lambda rows: rows)
+        seen = self.seen if seen is None else seen
+        seen = seen if len(seen) else self.after(x, own_rows)
         count, mean, squares = _parts(seen.to(x.device))
         deviations, size = (squares / count).sqrt(), mean.abs()
         varies = deviations > 16 * torch.finfo(seen.dtype).eps * size
@@ -75,17 +96,6 @@ class Scaling(nn.Module):
                 f"{tuple(x.shape[1:])}; give one number for each entry, or a shape that broadcasts to it"
             ) from None
         return whole.reshape(-1)
-
-    def _after(self, x: Tensor, rows_of: Callable[[Tensor], Tensor]) -> Tensor:
-        rows = x.detach().flatten(1).to(wide_dtype(x.device))
-        mean = rows.mean(0)
-        batch = torch.cat([rows.new_tensor([len(rows)]), mean, (rows - mean).square().sum(0)])
-        parts = rows_of(batch[None])
-        if len(self.seen):
-            parts = torch.cat([self.seen.to(parts)[None], parts])
-        count, means, squares = _parts(parts)
-        total = (count / count.sum()).mT @ means
-        return torch.cat([count.sum(0), total[0], (squares + count * (means - total).square()).sum(0)])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         if (stored := state_dict.get(f"{prefix}seen")) is not None:
