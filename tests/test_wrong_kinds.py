@@ -157,6 +157,17 @@ def test_no_number_is_a_value_error_that_names_the_argument(call, name, flag):
     assert name in str(caught.value).splitlines()[0], caught.value
 
 
+WITH_DTYPE = [call for call in CALLS if "dtype" in inspect.signature(call).parameters]
+
+
+@pytest.mark.parametrize("call", WITH_DTYPE, ids=lambda call: call.__name__)
+def test_what_is_no_floating_point_dtype_is_refused_by_name(call):
+    for value in ("float64", float, 64, torch.int64, torch.bool, torch.complex64):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            CALLS[call](dtype=value)
+        assert "dtype" in str(caught.value).splitlines()[0], caught.value
+
+
 # Results and records that users receive and do not make, and estimators, which check when they are fitted.
 RECEIVED = (
     {"Certificate", "Completion", "ExplicitRun", "Comparison", "CompressionReport", "EffectiveParameters"}

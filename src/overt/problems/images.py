@@ -15,6 +15,7 @@ from torch import Tensor
 from overt._utils.checks import check_integer, check_seed, message, optional
 from overt._utils.reading import brief, open_bounded, read_into
 from overt._utils.seeds import seeded
+from overt._utils.tensors import check_dtype
 from overt.problems.fetch import FASHION_MNIST, fetch
 
 _UNSIGNED_BYTES = 0x08
@@ -107,7 +108,7 @@ def image_classification(
     n_train = check_integer(n_train, "n_train", least=1)
     n_validation = check_integer(n_validation, "n_validation", least=0)
     n_test = optional(check_integer, n_test, "n_test", least=1)
-    seed = check_seed(seed)
+    seed, dtype = check_seed(seed), check_dtype(dtype)
     name, paths = _files(source)
     train, test = _load(paths[:2]), _load(paths[2:])
     if train.images.shape[1:] != test.images.shape[1:]:

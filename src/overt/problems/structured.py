@@ -12,6 +12,7 @@ from torch import Tensor
 
 from overt._utils.checks import check_flag, check_integer, check_number
 from overt._utils.seeds import normal, seeded
+from overt._utils.tensors import check_dtype
 from overt.linalg.decompositions import random_orthonormal
 
 _SINE = (1 - math.exp(-8)) / 2  # the variance of sin(2z) for a standard normal z
@@ -324,7 +325,7 @@ def noisy_digits(
 
     irrelevant = check_integer(irrelevant, "irrelevant", least=0)
     n_samples = check_integer(n_samples, "n_samples", least=1, most=_DIGITS - 1)
-    rotated = check_flag(rotated, "rotated")
+    rotated, dtype = check_flag(rotated, "rotated"), check_dtype(dtype)
     generator = seeded(seed)
     rows = torch.randperm(_DIGITS, generator=generator)
     loaded = load_digits()
@@ -333,9 +334,8 @@ def noisy_digits(
     std = pixels.std(0, correction=0)
     pixels = (pixels - pixels.mean(0)) / torch.where(std > 0, std, torch.inf)
     X = torch.cat([pixels, normal(_DIGITS, irrelevant, generator=generator)], 1)
-    dim = _PIXELS + irrelevant
-    basis = _basis(dim, dim, rotated, generator)
-    X = (X @ basis.mT).to(dtype)
+    basis = _basis(_PIXELS + irrelevant, rotated, generator)
+    X = (X @ basis.mT if rotated else X).to(dtype)
     return StructuredProblem(
         X[:n_samples],
         labels[:n_samples],
@@ -351,11 +351,11 @@ def _signs(*shape: int, generator: torch.Generator) -> Tensor:
     return torch.randint(2, shape, generator=generator).to(torch.float64) * 2 - 1
 
 
-def _basis(dim: int, rank: int, rotated: bool, generator: torch.Generator) -> Tensor:
-    """Orthonormal columns (d, r): random ones, or the first axes."""
+def _basis(dim: int, rotated: bool, generator: torch.Generator) -> Tensor:
+    """Orthonormal columns (d, d): random ones, or the axes."""
     if rotated:
-        return random_orthonormal(dim, rank, generator=generator)
-    return torch.eye(dim, rank, dtype=torch.float64)
+        return random_orthonormal(dim, dim, generator=generator)
+    return torch.eye(dim, dtype=torch.float64)
 
 
 def _problem(
@@ -375,9 +375,9 @@ def _problem(
     n_samples = check_integer(n_samples, "n_samples", least=1)
     n_test = check_integer(n_test, "n_test", least=0)
     noise = check_number(noise, "noise", least=0)
-    rotated = check_flag(rotated, "rotated")
+    rotated, dtype = check_flag(rotated, "rotated"), check_dtype(dtype)
     generator = seeded(seed)
-    basis = _basis(dim, dim, rotated, generator)
+    basis = _basis(dim, rotated, generator)
     train = draw(n_samples, dim, generator=generator)
     errors = normal(n_samples, generator=generator)
     test = draw(n_test, dim, generator=generator)
