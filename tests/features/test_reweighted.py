@@ -431,6 +431,81 @@ def test_labels_are_held_out_by_strata():
     assert seen[0].sum() == 16
 
 
+# ---- pictures and names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("basis", ["auto", "identity", "eigen"])
+def test_pictures(basis):
+    pytest.importorskip("matplotlib").use("Agg")
+    X, y, _ = table()
+    found = overt.reweighted(KERNEL, X, y, basis, rounds=2)
+    bars = found.plot(most=3)
+    assert {text.get_text() for text in bars.get_yticklabels()} == {"x0", "x1", "x2"}
+    assert sum(bar.get_width() for bar in found.plot(most=99).patches) == pytest.approx(1)
+    errors = found.plot(kind="path")
+    paths = {(p.basis, p.alpha) for p in found.path_ if p.round}
+    assert len(errors.containers) == len(paths)
+    (marked,) = [one for one in errors.collections if one.get_label() == "chosen"]
+    assert tuple(marked.get_offsets()[0]) == pytest.approx((found.n_iter_, found._chosen.validation_error))
+    with pytest.raises(ValueError, match="kind must be"):
+        found.plot(kind="all")
+    with pytest.raises(ValueError, match="most must be"):
+        found.plot(most=0)
+
+
+@pytest.mark.parametrize(
+    ("basis", "dims", "shape"),
+    [
+        ("identity", None, (3, 5)),
+        ("identity", None, (2, 3, 5)),
+        ("eigen", None, (3, 5)),
+        ("identity", -1, (5,)),
+        ("eigen", -1, (5,)),
+    ],
+)
+def test_pictures_of_images_and_of_what_is_shared(basis, dims, shape):
+    pytest.importorskip("matplotlib").use("Agg")
+    X = torch.randn(60, *(shape if len(shape) > 1 else (3, 5)), generator=torch.Generator().manual_seed(0))
+
+    def fit(Z, t):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(Z[0].numel(), 1, bias=False))
+        with torch.no_grad():
+            model[1].weight.copy_(torch.arange(float(Z[0].numel()))[None])
+        return model
+
+    ax = overt.reweighted(fit, X, X.flatten(1)[:, :1], basis, dims=dims, depth=1).plot()
+    squares = torch.arange(float(X[0].numel())).square().reshape(X.shape[1:])
+    shares = squares / squares.sum()
+    if len(shape) == 1:
+        widths = [bar.get_width() for bar in ax.patches][::-1]
+        np.testing.assert_allclose(widths, np.sort(shares.sum(0))[::-1], rtol=1e-4)
+    else:
+        np.testing.assert_allclose(ax.images[0].get_array(), shares.reshape(-1, 3, 5).sum(0), rtol=1e-4)
+
+
+def test_the_picture_of_a_constant_function_is_empty():
+    pytest.importorskip("matplotlib").use("Agg")
+    found = overt.reweighted(KernelRidge(alpha=1e20), np.ones((20, 3)), np.ones(20))
+    assert [bar.get_width() for bar in found.plot().patches] == [0, 0, 0]
+    assert found.plot(kind="path").get_xlabel() == "round"
+
+
+def test_names_of_columns_are_kept_and_compared():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    pytest.importorskip("matplotlib").use("Agg")
+    X, y, _ = table(n=80)
+    frame = pd.DataFrame(X, columns=list("abcdefghij"))
+    found = overt.reweighted(KERNEL, frame, y, "identity", rounds=1)
+    assert {text.get_text() for text in found.plot(most=99).get_yticklabels()} == set("abcdefghij")
+    expected = found.predict(X)
+    for same in (frame, pl.DataFrame(frame.to_dict("list"))):
+        np.testing.assert_array_equal(found.predict(same), expected)
+    for other in (frame[list("bacdefghij")], frame.rename(columns={"a": "z"})):
+        for call in (found.predict, found.transform):
+            with pytest.raises(ValueError, match="X: the fit had the columns"):
+                call(other)
+
+
 # ---- failures --------------------------------------------------------------------------------------------
 
 

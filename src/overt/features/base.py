@@ -17,7 +17,7 @@ from overt._utils.estimators import DEVICE, RANDOM_STATE, Estimator, seed_of
 from overt.features import fitting
 from overt.features.gradient import sensitivity
 from overt.features.inputs import Units, table, units_of
-from overt.features.plots import draw
+from overt.features.plots import draw_machine
 from overt.features.predictor import Predictor
 
 __all__ = ["FeatureMachine"]
@@ -102,7 +102,7 @@ class FeatureMachine(Estimator):
         """
         check_is_fitted(self, "M_factor_")
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
-        return draw(self.path_, self.importances_, names, ax, kind, most)
+        return draw_machine(self.path_, self.importances_, names, ax, kind, most)
 
     def _table(self, X: Any) -> Tensor:
         """New inputs, checked and standardized."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from overt._utils.checks import check_number, is_number, message
-from overt._utils.readers import as_array, read_numbers
+from overt._utils.readers import as_array, is_frame, read_numbers
 from overt._utils.tensors import check_float_tensor, require_finite
 from overt.networks.batches import check_inputs
 
@@ -81,6 +81,14 @@ def read_inputs(X: object, name: str = "X") -> tuple[Tensor, bool]:
     inputs = torch.from_numpy(array)
     require_finite(inputs, name, remedy=_FILL)
     return inputs, True
+
+
+def names_of(X: Any) -> list[str] | None:
+    """The names of the columns of a data frame, where all are words."""
+    if not is_frame(X):
+        return None
+    names = list(X.column_names if hasattr(X, "column_names") else X.columns)
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def examples(X: object, y: object, names: tuple[str, str] = ("X", "y")) -> Examples:

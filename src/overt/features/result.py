@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from overt import functional as F
-from overt.features.examples import read_inputs
+from overt.features.examples import names_of, read_inputs
 from overt.features.learners import Fitted, TorchFitted
+from overt.features.plots import draw_reweighted
 from overt.linalg import eigh
 
 
@@ -81,6 +82,8 @@ class Reweighted:
     path_: tuple[Round, ...]
     _fitted: Fitted
     _like: Tensor  # one input (1, …)
+    _shape: tuple[int, ...]  # of what has weights
+    _names: list[str] | None  # of the columns of a frame
 
     def transform(self, X: Any) -> Any:
         """Inputs times ``root_``, as the model takes them, a tensor or an array as X is."""
@@ -128,8 +131,40 @@ class Reweighted:
             )
         return self._fitted.module(self._like)
 
+    def plot(self, ax: Any = None, *, kind: str = "importances", most: int = 20) -> Any:
+        """Draw what was found.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            A new one by default.
+        kind : {"importances", "path"}
+            Shares of the diagonal of ``M_``: bars of the most important entries, or a picture where an input
+            has rows and columns, summed over what it has besides. Or validation errors over rounds.
+        most : int
+            How many bars.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        M = torch.as_tensor(self.M_).double().cpu()
+        squares = M if M.shape == self._shape else M.diagonal().reshape(self._shape)
+        shares = (squares / squares.sum().clamp_min(torch.finfo(squares.dtype).tiny)).numpy()
+        return draw_reweighted(self.path_, self._chosen, shares, self._names, ax, kind, most)
+
+    @property
+    def _chosen(self) -> Round:
+        key = self.basis_, self.alpha_, self.n_iter_
+        return next(p for p in self.path_ if (p.basis, p.alpha, p.round) == key)
+
     def _read(self, X: Any) -> tuple[Tensor, bool]:
         inputs, arrays = read_inputs(X)
+        names = names_of(X)
+        if names is not None and self._names is not None and names != self._names:
+            raise ValueError(
+                f"X: the fit had the columns {self._names!s:.60}, got {names!s:.60}; order them alike"
+            )
         if inputs.shape[1:] != self._like.shape[1:]:
             raise ValueError(
                 f"X: the fit had inputs of shape {tuple(self._like.shape[1:])}, got {tuple(inputs.shape[1:])}"
@@ -142,11 +177,9 @@ class Reweighted:
             if self.n_iter_
             else "round 0, no weights"
         )
-        key = self.basis_, self.alpha_, self.n_iter_
-        chosen = next(p.validation_error for p in self.path_ if (p.basis, p.alpha, p.round) == key)
         return (
-            f"Reweighted({where}, effective rank {self.rank_:.3g}, validation error {chosen:.4g}, plain "
-            f"{self.path_[0].validation_error:.4g})"
+            f"Reweighted({where}, effective rank {self.rank_:.3g}, validation error "
+            f"{self._chosen.validation_error:.4g}, plain {self.path_[0].validation_error:.4g})"
         )
 
 

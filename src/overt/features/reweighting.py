@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from overt._utils.checks import check_choice, check_flag, check_integer, check_seed, optional
-from overt.features.examples import Examples, examples, split
+from overt.features.examples import Examples, examples, names_of, split
 from overt.features.learners import Fitted, Measuring, Outputs, learner, stops_early
 from overt.features.losses import Loss, check_loss
 from overt.features.powers import reweighting_exponent
@@ -100,10 +100,10 @@ def reweighted(
     Returns
     -------
     Reweighted
-        ``predict``, ``transform``, ``module``, ``M_``, ``root_``, ``n_iter_``, ``rank_``, ``path_``. A round
-        is chosen only if its validation error is below that of round 0, the plain learner, by more than one
-        standard error of the difference; of these rounds the best. So ``n_iter_ == 0`` says that no structure
-        was found.
+        ``predict``, ``transform``, ``module``, ``plot``, ``M_``, ``root_``, ``n_iter_``, ``rank_``,
+        ``path_``. A round is chosen only if its validation error is below that of round 0, the plain learner,
+        by more than one standard error of the difference; of these rounds the best. So ``n_iter_ == 0`` says
+        that no structure was found.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def reweighted(
                     best = trial
     if again:
         best = search.again(best, data)
-    return _result(best, path, data, search.shape)
+    return _result(best, path, data, search.shape, names_of(X))
 
 
 def _refits(refit: bool | None, fit: Any, validation: Any) -> bool:
@@ -287,7 +287,9 @@ def _same(first: _Trial, trial: _Trial, X: Tensor) -> bool:
     return one.dtype.kind == "f" and bool(np.abs(one - other).max() <= 1e-9 * np.abs(one).max())
 
 
-def _result(best: _Trial, path: list[Round], data: Examples, shape: tuple[int, ...]) -> Reweighted:
+def _result(
+    best: _Trial, path: list[Round], data: Examples, shape: tuple[int, ...], names: list[str] | None
+) -> Reweighted:
     weighting = best.fitted.weighting
     if weighting is None:
         size = math.prod(shape)
@@ -306,4 +308,6 @@ def _result(best: _Trial, path: list[Round], data: Examples, shape: tuple[int, .
         path_=tuple(path),
         _fitted=best.fitted,
         _like=data.X[:1].clone(),
+        _shape=shape,
+        _names=names,
     )
