@@ -27,11 +27,11 @@ def random():
     return np.random.default_rng(0)
 
 
-def twin(model, mean, scale, dtype=torch.float64):
+def twin(model, mean, scale):
     """The network of a fitted MLPRegressor behind the standardization."""
     layers = []
     for W, b in zip(model.coefs_, model.intercepts_, strict=True):
-        linear = torch.nn.Linear(*W.shape, dtype=dtype)
+        linear = torch.nn.Linear(*W.shape, dtype=torch.float64)
         with torch.no_grad():
             linear.weight.copy_(torch.as_tensor(W.T))
             linear.bias.copy_(torch.as_tensor(b))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["cholesky", "cholesky_solve", "inverse_diagonal", "lower_solve"]
+__all__ = ["cholesky", "cholesky_solve", "lower_solve"]
 
 
 def cholesky(A: Tensor) -> Tensor | None:
@@ -17,11 +17,6 @@ def cholesky(A: Tensor) -> Tensor | None:
 def cholesky_solve(L: Tensor, B: Tensor) -> Tensor:
     """A⁻¹ B, shape (n, k), of A = L Lᵀ."""
     return torch.cholesky_solve(B, L)
-
-
-def inverse_diagonal(L: Tensor) -> Tensor:
-    """Diagonal of A⁻¹, shape (n,), of A = L Lᵀ."""
-    return torch.cholesky_inverse(L).diagonal()
 
 
 def lower_solve(L: Tensor, B: Tensor) -> Tensor:

@@ -29,8 +29,6 @@ _POLAR_FROM_ELONGATED = {"cpu": 2048, "cuda": 64}
 _LOWER = {1: 0.4, 2: 0.15, 3: 0.05, 4: 0.01, 5: 3e-3}
 _LOWER_AT_MOST = 1e-3
 
-Decomposition = tuple[Tensor, Tensor, Tensor]
-
 
 @dataclass(frozen=True)
 class Solver:
