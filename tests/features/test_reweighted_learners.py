@@ -251,6 +251,7 @@ GREEDY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:fit. the learner does not feel")
 @pytest.mark.parametrize("given", [False, True], ids=["share", "pair"])
 @pytest.mark.parametrize("name", GREEDY)

@@ -12,6 +12,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from overt._utils.readers import as_array
 from overt.features.base import FeatureMachine
 from overt.features.calibration import calibrate
 from overt.features.inputs import table, units_of
@@ -25,6 +26,8 @@ class RFMClassifier(ClassifierMixin, FeatureMachine):  # type: ignore[misc]
     Two classes are one output, ±1; more have one each. All share kernels, weights and factorizations.
     Probabilities are softmax(a s + b) of the scores s, with one slope a and a bias for each class, fitted to
     out-of-fold scores (temperature scaling with bias correction, Alexandari, Kundaje & Shrikumar 2020).
+
+    There are no sample weights.
 
     Parameters
     ----------
@@ -80,6 +83,7 @@ class RFMClassifier(ClassifierMixin, FeatureMachine):  # type: ignore[misc]
         if y is None:
             raise ValueError("y must be given, got None; requires y to be passed, but the target y is None")
         X = table(self, X, reset=True)
+        _check_kind(as_array(y, "y"))
         y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
         if len(y) != len(X):
@@ -112,3 +116,19 @@ class RFMClassifier(ClassifierMixin, FeatureMachine):  # type: ignore[misc]
         probabilities = self.predict_proba(X)
         found: NDArray[Any] = self.classes_[probabilities.argmax(1)]
         return found
+
+
+def _check_kind(y: NDArray[Any]) -> None:
+    """Refuse words beside something else, which cannot be put in order, or is missing.
+
+    Raises
+    ------
+    TypeError
+        ``y`` holds both.
+    """
+    words = [isinstance(one, str) for one in y.flat] if y.dtype.kind == "O" else []
+    if any(words) and not all(words):
+        raise TypeError(
+            f"y must hold labels of one kind, got {words.count(True)} words and {words.count(False)} other "
+            "labels or gaps; give each row a word, or each a number"
+        )

@@ -37,7 +37,7 @@ def difference_rows(outputs: Outputs, X: Values, generator: np.random.Generator)
     J = np.zeros((n, plain.shape[1], d))
     spread = float(np.ptp(plain, axis=0).max())
     size = float(np.abs(plain).max())
-    if spread <= 100 * np.finfo(plain.dtype).eps * size:
+    if spread <= 100 * float(np.finfo(plain.dtype).eps) * size:
         return J
     refuse_jumps(outputs, X, spread, size, generator)
     scales = _scales(X)
@@ -78,7 +78,7 @@ def refuse_jumps(
         a, fa = np.where(left, a, middle), np.where(left, fa, fm)
     jump = float(np.abs(fb - fa).max())
     # Learners that compute in single precision have steps of its rounding.
-    if jump > max(_JUMP * spread, 16 * np.finfo(np.float32).eps * size):
+    if jump > max(_JUMP * spread, 16 * float(np.finfo(np.float32).eps) * size):
         raise ValueError(
             f"fit: the predictions jump (by {jump:.2g} between inputs that nearly coincide), as those of "
             "trees, nearest neighbours, binned inputs and votes do, so that M = E[JᵀJ] says nothing; use a "

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from overt._utils.checks import check_number, is_number, message
+from overt._utils.checks import check_number, is_integer, is_number, message
 from overt._utils.readers import as_array, is_frame, read_numbers
 from overt._utils.tensors import check_float_tensor, require_finite
 from overt.networks.batches import check_inputs
 
+_SMALLEST = 1e-75
 Targets = Tensor | NDArray[Any]
 
 _EMBED = "for token ids give their embeddings, as overt.reweighted's documentation shows"
@@ -115,6 +116,9 @@ def examples(X: object, y: object, names: tuple[str, str] = ("X", "y")) -> Examp
         count = finite.size if isinstance(finite, np.ndarray) else finite.numel()
         bad = count - int(finite.sum())
         raise ValueError(f"{names[1]}: {bad} of {count} targets are NaN or infinite; remove those examples")
+    _check_sizes(inputs, names[0])
+    if targets.dtype in (torch.float64, np.float64):
+        _check_sizes(torch.as_tensor(targets), names[1])
     return Examples(inputs, targets, arrays)
 
 
@@ -136,43 +140,71 @@ def split(data: Examples, validation: object, seed: int) -> tuple[Examples, Exam
         fitted = data
     else:
         share = check_number(validation, "validation", above=0, below=1, remedy="or a pair (X, y)")
-        from sklearn.model_selection import train_test_split
-
         count = max(2, round(share * len(data)))
         if len(data) < count + 2:
             raise ValueError(
                 f"validation={share:g} of {len(data)} examples leaves fewer than two to fit; give more"
             )
-        index = np.arange(len(data))
-        fit_on, hold = train_test_split(
-            index, test_size=count, random_state=seed % 2**32, stratify=_strata(data.y, count)
-        )
+        fit_on, hold = _positions(data.y, len(data), count, seed % 2**32)
         fitted, held = data[fit_on], data[hold]
     if len(held) < 2:
         raise ValueError("validation: two examples or more are needed to compare rounds, got one")
     return fitted, held
 
 
-def _strata(y: Targets, count: int) -> NDArray[Any] | None:
-    """Labels to stratify by; None where targets are no labels, or a class is too small for it."""
+def _check_sizes(values: Tensor, name: str) -> None:
+    """Refuse columns so large or small that squares of derivatives over- or underflow.
+
+    Raises
+    ------
+    ValueError
+        The largest entry of a column is beyond 1e±75.
+    """
+    tops = values.detach().abs().flatten(1).amax(0) if values.ndim > 1 else values.detach().abs().max()
+    tops = tops[tops > 0]
+    if bool(((tops < _SMALLEST) | (tops > 1 / _SMALLEST)).any()):
+        low, high = (float(end) for end in tops.aminmax())
+        raise ValueError(
+            f"{name}: columns have sizes of {low:.2g} … {high:.2g}, so that squares of derivatives over- or "
+            "underflow; standardize them"
+        )
+
+
+def _positions(y: Targets, n: int, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions to fit and ``count`` to hold out.
+
+    They are stratified where targets are labels and each class has room. A class of one example is not held
+    out then.
+    """
+    from sklearn.model_selection import train_test_split
+
+    index, strata = np.arange(n), None
     labels = y.cpu().numpy() if isinstance(y, Tensor) else y
-    if labels.size != len(labels) or labels.dtype.kind == "f":
-        return None
-    labels = labels.reshape(-1)
-    _, sizes = np.unique(labels, return_counts=True)
-    fits = len(sizes) <= min(count, len(labels) - count) and sizes.min() >= 2
-    return labels if fits else None
+    if labels.size == n and labels.dtype.kind != "f":
+        _, kind, sizes = np.unique(labels.reshape(-1), return_inverse=True, return_counts=True)
+        often = np.flatnonzero(sizes[kind] > 1)
+        if (sizes > 1).sum() <= min(count, len(often) - count):
+            index, strata = often, kind[often]
+    fit_on, hold = train_test_split(index, test_size=count, random_state=seed, stratify=strata)
+    return np.append(fit_on, np.setdiff1d(np.arange(n), index)), hold
 
 
 def _read_targets(y: object, name: str) -> NDArray[Any]:
-    """Numbers, with NaN where one is missing, or labels that hold words."""
+    """Numbers of a kind that torch knows, with NaN where one is missing, or labels that hold words."""
     found = as_array(y, name)
     words = found.dtype.kind in "US" or (
         found.dtype.kind == "O" and any(isinstance(one, (str, bytes)) for one in found.flat)
     )
-    if words or (found.dtype.kind in "iub" and not isinstance(y, np.ma.MaskedArray)):
-        return found
-    return np.asarray(read_numbers(y, name))
+    if not words and (found.dtype.kind not in "iub" or isinstance(y, np.ma.MaskedArray)):
+        whole = found.dtype.kind == "O" and all(is_integer(one) for one in found.flat)
+        found = found.astype(np.int64) if whole else np.asarray(read_numbers(y, name))
+    dtype = found.dtype.newbyteorder("=")
+    if dtype.kind == "u" and dtype.itemsize > 1:
+        dtype = np.dtype(np.int64)
+    elif dtype == np.longdouble:
+        dtype = np.dtype(np.float64)
+    with np.errstate(over="ignore"):  # of long double, to infinity
+        return np.array(found, dtype, order="C")
 
 
 def _finite(y: NDArray[Any]) -> NDArray[np.bool_]:

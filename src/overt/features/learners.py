@@ -159,7 +159,7 @@ class ArrayFitted(Fitted):
             if found.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
                 raise TypeError(f"fit: predictions of {found.dtype} and targets of {y.dtype} are no numbers")
             return losses_of(torch.as_tensor(found), torch.from_numpy(y), loss)
-        if y.ndim > 2 or y[0].size != 1:
+        if y.size != len(y):
             raise ValueError(_SEVERAL)
         y = y.reshape(-1)
         scores = self._scores(data.X, "probabilities")

@@ -52,6 +52,9 @@ def reweighted(
     the learner sees some of that. A learner that standardizes its inputs itself undoes the weights of the
     identity basis: standardize before `reweighted`.
 
+    There are no sample weights. A function may have its own for the rows of X where ``validation`` is a pair:
+    then each fit is to all of them, in their order.
+
     Parameters
     ----------
     fit : callable or estimator
@@ -108,8 +111,9 @@ def reweighted(
     Raises
     ------
     TypeError, ValueError
-        Wrong arguments; a learner that returns no model, or whose first fit predicts NaN; predictions that
-        jump, as those of trees and nearest neighbours; models that cannot be measured.
+        Wrong arguments; columns beyond 1e±75, whose squares over- or underflow; a learner that returns no
+        model, or whose first fit predicts NaN; predictions that jump, as those of trees and nearest
+        neighbours; models that cannot be measured.
 
     Warns
     -----
