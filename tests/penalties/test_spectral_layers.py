@@ -27,16 +27,22 @@ def names(**arguments):
     return [layer.name for layer in SpectralPenalty(net(), **arguments).penalized()]
 
 
-EVERY = ["0.weight", "2.0.weight", "2.1.weight", "3.weight"]
+INSIDE = ["0.weight", "2.0.weight", "2.1.weight"]
+EVERY = [*INSIDE, "3.weight"]
 
 
 @pytest.mark.parametrize(
     ("layers", "expected"),
     [
-        (None, EVERY),
+        (None, INSIDE),
+        (["*", "3"], EVERY),
+        (["*", "3.weight"], EVERY),
+        (["*", nn.Embedding], EVERY),
+        (["*", "embeddings"], EVERY),
+        (lambda name, module: True, EVERY),
         ("2.*", ["2.0.weight", "2.1.weight"]),
         ("2.1", ["2.1.weight"]),
-        ("*.weight", EVERY),
+        ("*.weight", INSIDE),
         (nn.Linear, ["2.0.weight", "2.1.weight"]),
         ([nn.Conv2d, "3"], ["0.weight", "3.weight"]),
         (lambda name, module: isinstance(module, nn.Linear) and module.in_features == 4, ["2.1.weight"]),
@@ -48,7 +54,9 @@ def test_selection(layers, expected):
 
 def test_weights_of_layers():
     model = net()
-    penalty = SpectralPenalty(model, "nuclear_norm", layer_weights={"2.1": 3.0, nn.Linear: 0.5, "3": 0.0})
+    penalty = SpectralPenalty(
+        model, "nuclear_norm", layer_weights={"2.1": 3.0, nn.Linear: 0.5, "3": 0.0}, layers=["*", "3"]
+    )
     expected = (
         F.nuclear_norm(model[0].weight.flatten(1))
         + 0.5 * F.nuclear_norm(model[2][0].weight)
@@ -61,18 +69,18 @@ def test_weights_of_layers():
 def test_frozen_and_shared_parameters():
     model = net()
     model[2][1].weight = model[2][0].weight
-    assert len(SpectralPenalty(model).penalized()) == 3
+    assert len(SpectralPenalty(model).penalized()) == 2
     model[0].requires_grad_(False)
-    assert [layer.name for layer in SpectralPenalty(model).penalized()] == ["2.0.weight", "3.weight"]
+    assert [layer.name for layer in SpectralPenalty(model).penalized()] == ["2.0.weight"]
     model.requires_grad_(False)
-    assert len(SpectralPenalty(model).penalized()) == 3  # the value is still of interest
+    assert len(SpectralPenalty(model).penalized()) == 2  # the value is still of interest
 
 
 def test_names_do_not_tell_of_wrappers():
     compiled = torch.compile(net(), backend="eager")
-    assert [layer.name for layer in SpectralPenalty(compiled).penalized()] == EVERY
+    assert [layer.name for layer in SpectralPenalty(compiled).penalized()] == INSIDE
     parallel = nn.DataParallel(net())
-    assert [layer.name for layer in SpectralPenalty(parallel).penalized()] == EVERY
+    assert [layer.name for layer in SpectralPenalty(parallel).penalized()] == INSIDE
 
 
 @pytest.mark.parametrize(
@@ -235,12 +243,13 @@ def test_tied_matrices_answer_to_each_of_their_names():
     def selected(**arguments):
         return [layer.name for layer in SpectralPenalty(Tied(), **arguments).penalized()]
 
-    assert selected() == ["embedding.weight", "other.weight"]
+    assert selected() == ["other.weight"]
     assert selected(layers="out") == ["embedding.weight"]
     assert selected(layers="again.weight") == ["other.weight"]
     assert selected(layers=nn.Embedding) == ["embedding.weight"]
-    assert selected(layer_weights={"out": 0.0}) == ["other.weight"]
-    weights = [p.weight for p in SpectralPenalty(Tied(), layer_weights={"again": 3.0}).penalized()]
+    assert selected(layers=["out", "other"], layer_weights={"embeddings": 0.0}) == ["other.weight"]
+    penalty = SpectralPenalty(Tied(), layer_weights={"again": 3.0}, layers=["embeddings", "*"])
+    weights = [p.weight for p in penalty.penalized()]
     assert weights == [1.0, 3.0]
 
 
@@ -257,13 +266,15 @@ def test_tied_matrices_answer_to_each_of_their_names():
         ({"layers": net()[0]}, TypeError, r"layers: got the module Conv2d itself; give its name"),
         ({"layer_weights": {"*": 0.0}}, ValueError, "the weight of each selected layer is 0"),
         ({"layers": "0", "layer_weights": {"0": 0}}, ValueError, "the weight of each selected layer is 0"),
+        ({"layers": ["0", "3*"]}, ValueError, r"layers: '3\*' matches only embeddings, heads or tables"),
+        ({"layers": "heads"}, ValueError, "layers: 'heads' is no name or pattern of a matrix"),
     ],
 )
 def test_selections_that_mean_nothing_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         SpectralPenalty(net(), **arguments)
     # A type that is not there is no mistake: the same call may serve many models.
-    assert names(layer_weights={nn.LSTM: 0.0}) == EVERY
+    assert names(layer_weights={nn.LSTM: 0.0}) == INSIDE
 
 
 @pytest.mark.parametrize(

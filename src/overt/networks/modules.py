@@ -72,8 +72,17 @@ def _wrapped(module: nn.Module) -> nn.Module | None:
     if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         inside: nn.Module = module.module
         return inside
-    for key in _WRAPPED_AS:
-        inner = module._modules.get(key)
-        if inner is not None:
-            return inner
-    return None
+    # A module that holds anything else is none of theirs, whatever it calls its parts.
+    if len(module._modules) == 1 and not module._parameters:
+        (key,) = module._modules
+        return module._modules[key] if key in _WRAPPED_AS else None
+    return _trained_copy(module)
+
+
+def _trained_copy(module: nn.Module) -> nn.Module | None:
+    """What acts of a module that PEFT trains whole (``modules_to_save``): a copy of it, or the original."""
+    copies, original = (module._modules.get(name) for name in ("modules_to_save", "original_module"))
+    if not isinstance(copies, nn.ModuleDict) or original is None:
+        return None
+    at_work = () if getattr(module, "disable_adapters", False) else getattr(module, "active_adapters", ())
+    return next((copies[key] for key in at_work if key in copies), original)

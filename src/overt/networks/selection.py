@@ -1,4 +1,8 @@
-"""Selectors of layers: names or patterns of names, types of modules, predicates."""
+"""Selectors of layers: names or patterns of names, types of modules, predicates, roles.
+
+Embeddings, heads and tables are left out of what is selected unless a selector asks for them: by their full
+name, by ``"embeddings"`` or ``"heads"``, by the type ``nn.Embedding``, or, but for tables, by a function.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from torch import nn
 
 from overt._utils.checks import check_number, message
+from overt.networks.kinds import EMBEDDINGS, Role
 
 # A name or a pattern of it, a type of module, or a function of name and module.
 Selector = str | type[nn.Module] | Callable[[str, nn.Module], bool]
 
 # Each name of one matrix with the module that holds it under that name: several where weights are tied.
 Owners = Sequence[tuple[str, nn.Module]]
+
+ROLES: Mapping[str, Role] = {"adapters": "adapter", "embeddings": "embedding", "heads": "head"}
+_LEFT_OUT = ("embedding", "head", "table")
 
 
 def check_selectors(value: object, name: str) -> tuple[Selector, ...]:
@@ -46,27 +54,55 @@ def check_layer_weights(value: object) -> dict[Selector, float]:
     return {selector: float(weight) for selector, weight in value.items()}
 
 
-def chosen(owners: Owners, select: Sequence[Selector] | None) -> bool:
-    """Whether a matrix is selected under any of its names; all are where `select` is None."""
-    return select is None or any(_matches(owners, selector) for selector in select)
+def chosen(owners: Owners, select: Sequence[Selector] | None, role: Role = "matrix") -> bool:
+    """Whether a matrix is selected under any of its names; all that are not left out where there is none."""
+    if select is None:
+        return role not in _LEFT_OUT
+    return any(
+        _matches(owners, selector, role) and (role not in _LEFT_OUT or _asks(owners, selector, role))
+        for selector in select
+    )
 
 
-def weight_of(owners: Owners, weights: Mapping[Selector, float]) -> float:
+def weight_of(owners: Owners, weights: Mapping[Selector, float], role: Role = "matrix") -> float:
     """Of the first selector that matches; 1 where none does."""
-    return next((weight for selector, weight in weights.items() if _matches(owners, selector)), 1.0)
+    return next((weight for selector, weight in weights.items() if _matches(owners, selector, role)), 1.0)
 
 
-def unmatched(selectors: Iterable[Selector], matrices: Iterable[Owners]) -> list[str]:
+def unmatched(selectors: Iterable[Selector], matrices: Iterable[tuple[Owners, Role]]) -> list[str]:
     """The names and patterns that belong to no matrix; of types and functions none is expected to."""
     known = list(matrices)
     return [
         selector
         for selector in selectors
-        if isinstance(selector, str) and not any(_matches(owners, selector) for owners in known)
+        if isinstance(selector, str) and not any(_matches(owners, selector, role) for owners, role in known)
     ]
 
 
-def _matches(owners: Owners, selector: Selector) -> bool:
+def passed_over(selectors: Iterable[Selector], matrices: Iterable[tuple[Owners, Role]]) -> list[str]:
+    """The patterns that select nothing, since all that they match is left out."""
+    known = list(matrices)
+    return [
+        selector
+        for selector in selectors
+        if isinstance(selector, str) and not any(chosen(owners, (selector,), role) for owners, role in known)
+    ]
+
+
+def _asks(owners: Owners, selector: Selector, role: Role) -> bool:
+    """Whether a selector that matches asks for what is left out."""
+    if isinstance(selector, str):
+        return ROLES.get(selector) == role or any(
+            selector in (name, name.rpartition(".")[0]) for name, _ in owners
+        )
+    if isinstance(selector, type):
+        return role == "embedding" and issubclass(selector, EMBEDDINGS)
+    return role != "table"
+
+
+def _matches(owners: Owners, selector: Selector, role: Role) -> bool:
+    if isinstance(selector, str) and ROLES.get(selector) == role:
+        return True
     return any(_matches_one(name, module, selector) for name, module in owners)
 
 

@@ -1,25 +1,31 @@
 """The weights of a model as they act: the one place that says which matrices a network has.
 
-Measures and penalties both read a model's weights here, so that what is measured is what is penalized.
+Measures and penalties both read a model's weights here, so that what is measured is what is penalized. What a
+parameter is follows from what the module that holds it does with it; see `overt.networks.kinds`.
 
 - A parameter of two dimensions is a matrix.
 - The kernel (out, in/groups, k_1, …) of a convolution is, for each group, the matrix
   (out/groups, in/groups·k_1·…): what one output position does to its patch is their block diagonal. A
   transposed convolution holds (in, out/groups, …), whose groups lie along the first dimension as well.
-- Any other parameter of three dimensions (E, m, n) is a batch of E matrices, such as the experts of a
-  mixture. One of more dimensions is taken for a kernel, one with a single dimension above 1 for a vector.
+- A parameter of three dimensions (E, m, n) is a batch of E matrices, such as the experts of a mixture. Gates
+  of recurrent layers, the packed projections of attention and of gated experts are several matrices, too.
+- One of more dimensions is taken for a kernel, one with a single dimension above 1 for a vector.
+- Embeddings and heads are matrices, but a penalty leaves them out unless it is asked. So it does with tables:
+  what is used entry by entry or as vectors (scales of a normalization, depthwise kernels, class tokens and
+  positions, the logarithms in a state space), which measures leave out as well.
 - A weight that is computed (``torch.nn.utils.parametrizations``, the older weight and spectral
   normalization, pruning) counts as its layer uses it in evaluation; what it is computed from does not.
-- The two factors of a low-rank adapter are one matrix, their product; see `overt.networks.adapters`.
+- A low-rank adapter is one matrix, what it adds to that of its layer; see `overt.networks.adapters`.
 - A weight that is shared counts once, and answers to each of its names; but not where one layer uses it
   as it is and another computes its own from it, say by pruning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import Any, cast
 
 import torch
@@ -28,15 +34,22 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 
 from overt.linalg import Factored
-from overt.networks.adapters import Adapter, adapters_of, idle_factors
+from overt.networks.adapters import Adapter, adapters_of, factors_of
 from overt.networks.distributed import computed, whole
 from overt.networks.guard import evaluated, untouched
+from overt.networks.kinds import (
+    CONVOLUTIONS,
+    EMBEDDINGS,
+    TRANSPOSED,
+    Convolution,
+    Layout,
+    Role,
+    heads_of,
+    is_table,
+    layout_of,
+)
 from overt.networks.modules import check_module, named_modules
 from overt.networks.selection import Owners
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +65,10 @@ class Weight:
     parameters : tuple of Tensor
         What it is made of: itself, or what it is computed from.
     compute : callable
-        The tensor as the layer uses it, with its graph; of an adapter the factors of its matrix.
+        The tensor as the layer uses it, with its graph; of an adapter its matrix.
     adapter : Adapter or None
+    role
+        What it is for in the model.
     """
 
     owners: Owners
@@ -61,11 +76,18 @@ class Weight:
     parameters: tuple[Tensor, ...]
     compute: Callable[[], Tensor | Factored]
     adapter: Adapter | None = None
+    role: Role = "matrix"
 
     @property
     def name(self) -> str:
         """As in ``model.named_parameters()``; of a computed weight that of the module and the weight."""
         return self.owners[0][0]
+
+    @property
+    def held(self) -> Tensor | None:
+        """The parameter that it is; None if it is computed from others."""
+        p = self.owners[0][1]._parameters.get(self.attribute)
+        return p if p is not None and p is self.parameters[0] else None
 
     @property
     def convolution(self) -> Convolution | None:
@@ -82,42 +104,56 @@ class Weight:
         """Number of matrices that act side by side."""
         return 1 if self.convolution is None else int(self.convolution.groups)
 
-    def member_owners(self, member: int | None = None) -> Owners:
-        """As `owners`, of one matrix of a parameter that is a batch of them, or of all; else nothing."""
-        held = self.parameters[0] if len(self.parameters) == 1 else None
-        batch = held is not None and held.ndim == 3 and self.convolution is None and self.adapter is None
-        if held is None or not batch:
+    def layout(self, ndim: int) -> Layout | None:
+        """How several matrices lie in it, as a tensor of so many dimensions; None if it is one."""
+        if self.adapter is not None or self.convolution is not None:
+            return None
+        found = (layout_of(module, name.rpartition(".")[2], ndim) for name, module in self.owners)
+        return next((layout for layout in found if layout is not None), None)
+
+    def member_owners(self, member: tuple[int, ...] | None = None) -> Owners:
+        """As `owners`, of one of the matrices that a parameter holds, or of all; else nothing.
+
+        An adapter of experts answers to the name of the adapter as well.
+        """
+        if self.adapter is not None:
+            several = self.adapter.common != self.name
+            return tuple((self.adapter.common, module) for _, module in self.owners if several)
+        layout = None if self.held is None else self.layout(self.held.ndim)
+        if layout is None or self.held is None:
             return ()
-        members = range(len(held)) if member is None else (member,)
-        return tuple((f"{name}[{i}]", module) for name, module in self.owners for i in members)
+        shape = layout(torch.empty(self.held.shape, device="meta")).shape
+        members = _members(shape) if member is None else (member,)
+        return tuple((_numbered(name, i), module) for name, module in self.owners for i in members)
 
     def tensor(self) -> Tensor | Factored:
         """Detached, whole, as it acts in evaluation; the model is left as it is."""
-        module = self.owners[0][1]
-        if self.parameters and module._parameters.get(self.attribute) is self.parameters[0]:
-            return whole(self.parameters[0].detach())
-        with torch.no_grad(), untouched(module, "as is"):
+        check_readable(self)
+        if self.held is not None:
+            return readable(whole(self.held.detach()))
+        with torch.no_grad(), untouched(self.owners[0][1], "as is"):
             if self.adapter is None:
-                return computed(module, cast(Callable[[], Tensor], self.compute)).detach()
-            W = self.adapter.matrix()
-            return Factored(whole(W.U.detach()), whole(W.V.detach()))
+                return computed(self.owners[0][1], cast(Callable[[], Tensor], self.compute)).detach()
+            W = self.adapter.matrix(whole)
+            return Factored(W.U.detach(), W.V.detach()) if isinstance(W, Factored) else W.detach()
 
-    def parts(self, W: Tensor) -> list[tuple[str, Tensor]]:
-        """The matrices in a dense tensor, each with its name, in its own shape: one alone unless a batch.
+    def parts(self, W: Tensor) -> list[tuple[str, tuple[int, ...], Tensor]]:
+        """The matrices in a dense tensor, each with its name and its place in the layout, in its own shape.
 
-        Nothing for a vector in the shape of a matrix, and for an empty tensor.
+        One alone, at place (), unless the tensor holds several. Nothing for a vector in the shape of a
+        matrix, and for an empty tensor.
         """
         if W.ndim < 2 or W.numel() == 0 or not W.is_floating_point():
             return []
-        if W.ndim == 2 or self.convolution is not None:
-            return [(self.name, W)]
-        if W.numel() == max(W.shape):
+        layout = self.layout(W.ndim)
+        if W.ndim > 2 and self.convolution is None and W.numel() == max(W.shape):
             return []
-        if W.ndim > 3:
-            return [(self.name, W)]
-        if len(W) == 1:
-            return [(self.name, W[0])]
-        return [(f"{self.name}[{i}]", part) for i, part in enumerate(W.unbind(0))]
+        if layout is None:
+            return [(self.name, (), W)]
+        held = layout(W)
+        if held.shape[:-2].numel() == 1:
+            return [(self.name, (0,) * (held.ndim - 2), held.reshape(held.shape[-2:]))]
+        return [(_numbered(self.name, i), i, held[i]) for i in _members(held.shape)]
 
     def blocks(self, part: Tensor) -> Tensor:
         """One of the `parts` as matrices that act side by side, shape (groups, m, n)."""
@@ -135,13 +171,49 @@ def weights_of(model: nn.Module) -> list[Weight]:
     model = check_module(model)
     adapters = adapters_of(model)
     found: dict[Hashable, Weight] = {a.name: _of_adapter(a) for a in adapters}
-    factors = {id(p) for a in adapters for p in a.parameters} | idle_factors(model)
+    factors = factors_of(model) | {id(p) for a in adapters for p in a.parameters}
     for key, weight in _each(model):
         if not factors.isdisjoint(map(id, weight.parameters)):
             continue
         first = found.get(key)
         found[key] = weight if first is None else replace(first, owners=(*first.owners, *weight.owners))
-    return list(found.values())
+    heads = heads_of(model)
+    return [w if w.adapter is not None else replace(w, role=_role(w, heads)) for w in found.values()]
+
+
+def check_readable(weight: Weight) -> None:
+    """ValueError for a weight whose numbers are not here."""
+    if any(p.is_meta for p in weight.parameters):
+        raise ValueError(
+            f"model: {weight.name} is on the meta device and has no values here (offloaded, or not loaded "
+            "yet); load the model onto one device first"
+        )
+
+
+def readable(W: Tensor) -> Tensor:
+    """A tensor of a quantized kind that poses as a floating-point one, as the numbers that it stands for."""
+    quantized = W.is_floating_point() and type(W).dequantize is not Tensor.dequantize
+    return W.dequantize() if quantized else W
+
+
+def _role(weight: Weight, heads: Collection[int]) -> Role:
+    if any(isinstance(module, EMBEDDINGS) for _, module in weight.owners):
+        return "embedding"
+    if any(id(module) in heads for _, module in weight.owners):
+        return "head"
+    convolution = weight.convolution
+    shape = None if weight.held is None else weight.held.shape
+    owners = weight.owners if convolution is None else (("weight", convolution),)
+    tables = all(is_table(module, name.rpartition(".")[2], shape) for name, module in owners)
+    return "table" if tables else "matrix"
+
+
+def _members(shape: torch.Size) -> list[tuple[int, ...]]:
+    return list(product(*map(range, shape[:-2])))
+
+
+def _numbered(name: str, member: tuple[int, ...]) -> str:
+    return f"{name}[{','.join(map(str, member))}]"
 
 
 def acting(module: nn.Module, name: str) -> Tensor:
@@ -163,7 +235,7 @@ def _of_adapter(adapter: Adapter) -> Weight:
     base = getattr(adapter.module, "base_layer", None)
     modules = (adapter.module, base) if isinstance(base, nn.Module) else (adapter.module,)
     owners = tuple((adapter.name, module) for module in modules)
-    return Weight(owners, "", adapter.parameters, adapter.matrix, adapter)
+    return Weight(owners, "", adapter.parameters, adapter.matrix, adapter, "adapter")
 
 
 def _each(model: nn.Module) -> Iterator[tuple[Hashable, Weight]]:

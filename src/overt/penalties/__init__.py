@@ -1,7 +1,8 @@
 """Explicit penalties: modules that add a functional of a model's matrices to any training loop."""
 
-from overt.networks.adapters import adapters_of, truncate_adapters
+from overt.networks.adapters import adapters_of
 from overt.networks.end_to_end import product_of
+from overt.networks.truncation import truncate_adapters
 from overt.penalties.base import Penalty
 from overt.penalties.composition import CompositionPenalty
 from overt.penalties.jacobian import JacobianPenalty

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from overt.networks.selection import Selector, unmatched
+from overt.networks.selection import Selector, passed_over, unmatched
 from overt.networks.weights import weights_of
 from overt.penalties.functionals import SCALE_INVARIANT, Functional
 from overt.penalties.layers import Layer, layers_of
@@ -96,18 +96,31 @@ def check_layers(
 
 
 def check_names(model: nn.Module, **selectors: Sequence[Selector] | Mapping[Selector, float] | None) -> None:
-    """Refuse names of layers that there are not, in arguments of these names."""
+    """Refuse names of layers that there are not, in arguments of these names.
+
+    And patterns for what is to be penalized that match only what a pattern does not select.
+    """
     weights = weights_of(model)
-    owners = [weight.owners for weight in weights]
+    matrices = [(weight.owners, weight.role) for weight in weights]
+    matrices += [(weight.member_owners(), weight.role) for weight in weights]
     for argument, given in selectors.items():
-        unknown = unmatched(given or (), [*owners, *(weight.member_owners() for weight in weights)])
-        if unknown and owners:
-            known = [of_one[0][0] for of_one in owners]
-            listed = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+        unknown = unmatched(given or (), matrices)
+        if unknown and weights:
             raise ValueError(
                 f"{argument}: {', '.join(map(repr, unknown))} is no name or pattern of a matrix of "
-                f"{type(model).__name__}; it has {listed}"
+                f"{type(model).__name__}; it has {_listed(weight.name for weight in weights)}"
             )
+        idle = passed_over(given or (), matrices) if argument == "layers" else []
+        if idle and weights:
+            raise ValueError(
+                f"{argument}: {', '.join(map(repr, idle))} matches only embeddings, heads or tables, which "
+                "no pattern selects; give their full names, or 'embeddings' or 'heads'"
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = list(names)
+    return ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
 
 
 def _nothing(model: nn.Module, select: Sequence[Selector] | None, weights: Mapping[Selector, float]) -> str:
@@ -115,6 +128,12 @@ def _nothing(model: nn.Module, select: Sequence[Selector] | None, weights: Mappi
     with torch.no_grad():
         if weights and layers_of(model, select, {}):
             return "layer_weights leave nothing to penalize: the weight of each selected layer is 0"
+    left = [weight.name for weight in weights_of(model) if weight.role in ("embedding", "head", "table")]
+    if select is None and left:
+        return (
+            f"{type(model).__name__} has nothing to penalize but embeddings, heads or tables; name those "
+            f"that are meant by layers=: it has {_listed(left)}"
+        )
     among = "" if select is None else f" among layers={list(select)}"
     return f"{type(model).__name__} has no parameter with two or more dimensions to penalize{among}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -15,9 +16,11 @@ from overt.linalg import Factored, svd
 from overt.linalg.convolution import kernel_blocks, operator_norm_factor, periodic_grid
 from overt.linalg.decompositions import full_precision, thin_svd
 from overt.linalg.spectrum import widen
+from overt.networks.adapters import Adapter
 from overt.networks.distributed import computed, is_sharded, whole
+from overt.networks.kinds import Layout, Role
 from overt.networks.selection import Selector, chosen, weight_of
-from overt.networks.weights import Weight, weights_of
+from overt.networks.weights import Weight, check_readable, readable, weights_of
 
 Kind = Literal["matrix", "grouped", "operator", "factored"]
 
@@ -40,8 +43,8 @@ class Layer:
         What it is made of.
     grid, geometry
         Of a convolution that is penalized as an operator, or of its groups.
-    member : int or None
-        Which matrix of a parameter that is a batch of them.
+    cut : callable or None
+        From a parameter that holds several matrices to a view of this one.
     """
 
     name: str
@@ -51,7 +54,7 @@ class Layer:
     parameters: tuple[Tensor, ...]
     grid: tuple[int, ...] = ()
     geometry: tuple[tuple[str, Any], ...] = ()
-    member: int | None = None
+    cut: Callable[[Tensor], Tensor] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,8 +74,8 @@ class Layer:
         return any(p.requires_grad for p in self.parameters)
 
     def part_of(self, tensor: Tensor) -> Tensor:
-        """What of a parameter, or of its gradient, belongs to this matrix: all, unless it is in a batch."""
-        return tensor if self.member is None else tensor[self.member]
+        """What of a parameter, or of its gradient, belongs to this matrix: all, or one of several."""
+        return tensor if self.cut is None else self.cut(tensor)
 
     def matrix(self) -> Tensor | Factored:
         """(m, n) as a tensor or factors, whole, with its graph; of a matrix in blocks its kernel."""
@@ -150,31 +153,46 @@ def layers_of(
     """The layers of a model as it is now, in the order of its parameters, without those of weight 0."""
     layers = []
     for weight in weights_of(model):
-        if not chosen([*weight.owners, *weight.member_owners()], select):
+        # A depthwise kernel is a set of filters, but a matrix as an operator on signals.
+        role: Role = "matrix" if operators and weight.convolution is not None else weight.role
+        if not chosen([*weight.owners, *weight.member_owners()], select, role):
             continue
-        for layer in _layers(weight, operators, grid):
-            owners = [*weight.owners, *weight.member_owners(layer.member)]
-            if chosen(owners, select):
-                layers.append(replace(layer, weight=weight_of(owners, weights)) if weights else layer)
+        for layer, member in _layers(weight, operators, grid):
+            owners = [*weight.owners, *weight.member_owners(member)]
+            if chosen(owners, select, role):
+                layers.append(replace(layer, weight=weight_of(owners, weights, role)) if weights else layer)
     # A frozen matrix cannot follow a penalty. All frozen, the value is still of interest.
     moving = [layer for layer in layers if layer.moves]
     return [layer for layer in (moving or layers) if layer.weight > 0]
 
 
-def _layers(weight: Weight, operators: bool, grid: int | Sequence[int]) -> Iterator[Layer]:
-    """One layer for each matrix of a weight, of factor 1."""
+def _layers(
+    weight: Weight, operators: bool, grid: int | Sequence[int]
+) -> Iterator[tuple[Layer, tuple[int, ...] | None]]:
+    """One layer for each matrix of a weight, of factor 1, and which of several it is."""
+    check_readable(weight)
     if weight.adapter is not None:
-        A, B = weight.parameters
-        # W = scaling · B A = U Vᵀ with U = scaling · B and V = Aᵀ.
-        U, V = widen(whole(B)) * weight.adapter.scaling, widen(whole(A)).mT
-        yield Layer(weight.name, 1.0, "factored", (U, V), weight.parameters)
+        yield _of_adapter(weight, weight.adapter), None
         return
     value = _value(weight)
-    batch = value.ndim == 3 and weight.convolution is None and _is_held(weight)
-    for i, (name, W) in enumerate(weight.parts(value)):
+    layout = weight.layout(value.ndim) if weight.held is not None else None
+    for name, member, W in weight.parts(value):
         kind, geometry, size = _geometry(weight, W, operators, grid)
-        member = i if batch else None
-        yield Layer(name, 1.0, kind, (W,), weight.parameters, size, geometry, member)
+        cut = None if layout is None else partial(_member, layout=layout, member=member)
+        layer = Layer(name, 1.0, kind, (W,), weight.parameters, size, geometry, cut)
+        yield layer, None if cut is None else member
+
+
+def _of_adapter(weight: Weight, adapter: Adapter) -> Layer:
+    with full_precision(weight.parameters[0].device):
+        W = adapter.matrix(lambda p: widen(whole(p)))
+    if isinstance(W, Factored):
+        return Layer(weight.name, 1.0, "factored", (W.U, W.V), weight.parameters)
+    return Layer(weight.name, 1.0, "matrix", (widen(W),), weight.parameters)
+
+
+def _member(tensor: Tensor, layout: Layout, member: tuple[int, ...]) -> Tensor:
+    return layout(tensor)[member]
 
 
 def _geometry(
@@ -193,17 +211,12 @@ def _geometry(
 
 def _value(weight: Weight) -> Tensor:
     """The tensor as its layer uses it: a parameter, sharded as it is, or what is computed from whole ones."""
-    if _is_held(weight):
-        W = cast(Tensor, weight.compute())
-        # The matrices of a batch are cut from the whole tensor: its shards may lie along any dimension.
-        return whole(W) if W.ndim == 3 and weight.convolution is None else W
+    if weight.held is not None:
+        W = readable(cast(Tensor, weight.compute()))
+        # Several matrices are cut from the whole tensor: its shards may lie along any dimension.
+        return W if weight.layout(W.ndim) is None else whole(W)
     with full_precision(next((p.device for p in weight.parameters), torch.device("cpu"))):
         return computed(weight.owners[0][1], cast(Callable[[], Tensor], weight.compute))
-
-
-def _is_held(weight: Weight) -> bool:
-    """Whether it is a parameter itself, not computed from others."""
-    return weight.owners[0][1]._parameters.get(weight.attribute) is not None
 
 
 def _root(square: Tensor) -> Tensor:

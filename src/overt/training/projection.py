@@ -11,8 +11,11 @@ from overt.penalties.layers import Layer
 
 def can_project(layer: Layer) -> bool:
     """Whether the rank of the layer is the rank of a parameter that can be set."""
-    held = layer.member is not None or any(layer.tensors[0] is p for p in layer.parameters)
-    return layer.moves and (layer.kind == "factored" or (layer.kind == "matrix" and held))
+    if layer.kind == "factored":  # the two factors of one adapter, not of several experts, nor three
+        ranks = [len(layer.parameters[0]), layer.parameters[-1].shape[1]]
+        return layer.moves and len(layer.parameters) == 2 and ranks == [layer.tensors[0].shape[-1]] * 2
+    held = layer.cut is not None or any(layer.tensors[0] is p for p in layer.parameters)
+    return layer.moves and layer.kind == "matrix" and held
 
 
 class FixedRank:
@@ -47,7 +50,7 @@ class FixedRank:
             return
         moved = W.mT @ self.left
         if layer.kind == "factored":
-            A = widen(layer.parameters[0].detach())
+            A = widen(layer.parameters[0].detach()).flatten(1)
             moved = A @ (A.mT @ moved)
         self.left = orthonormal_basis(W @ moved)
         rows = W.mT @ self.left

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from overt._utils.tensors import compute_dtype
 from overt.linalg import svd
-from overt.networks.weights import CONVOLUTIONS
+from overt.networks.kinds import CONVOLUTIONS
 
 _SPATIAL = ("stride", "padding", "dilation", "padding_mode")
 

@@ -14,7 +14,8 @@ from overt.linalg import singular_values
 from overt.linalg.convolution import operator_spectrum
 from overt.measures.spectrum import Spectrum
 from overt.networks.guard import untouched
-from overt.networks.weights import CONVOLUTIONS, TRANSPOSED, Convolution, acting
+from overt.networks.kinds import CONVOLUTIONS, TRANSPOSED, Convolution
+from overt.networks.weights import acting
 
 Boundary = Literal["circular", "bound", "own"]
 

@@ -79,13 +79,15 @@ def weight_spectra(
     sizes = {str(name).removesuffix(".weight"): size for name, size in (input_sizes or {}).items()}
     spectra: dict[str, Spectrum] = {}
     for weight in weights_of(model):
+        layers = [owner.removesuffix(".weight") for owner, _ in weight.owners]
+        layer = next((layer for layer in layers if layer in sizes), None)
+        if weight.role == "table" and layer is None:
+            continue
         W = weight.tensor()
         if isinstance(W, Factored):
             spectra[weight.name] = Spectrum(singular_values(W))
             continue
-        for name, part in weight.parts(W):
-            layers = [owner.removesuffix(".weight") for owner, _ in weight.owners]
-            layer = next((layer for layer in layers if layer in sizes), None)
+        for name, _, part in weight.parts(W):
             if weight.convolution is not None and layer is not None:
                 spectra[name] = convolution_spectrum(weight.convolution, sizes.pop(layer), boundary=boundary)
             else:
