@@ -95,6 +95,28 @@ def adapters_of(model: nn.Module) -> list[Adapter]:
     return list(_adapters(model))
 
 
+def unread_adapters(model: nn.Module) -> list[str]:
+    """The kinds of PEFT's layers with adapters that are trained but are none of `adapters_of`."""
+    kinds: dict[str, None] = {}
+    for path, module in named_modules(model):
+        names = _holders(module) if hasattr(type(module), "adapter_layer_names") else ()
+        held = [module._modules[name] for name in names if name in module._modules]
+        trained = any(p.requires_grad for part in held if part is not None for p in part.parameters())
+        if trained and not any(True for _ in _of_layer(path, module)):
+            kinds[f"{type(module).__module__}.{type(module).__name__}"] = None
+    return list(kinds)
+
+
+def check_read(model: nn.Module, remedy: str) -> None:
+    """ValueError for adapters that are trained and that nothing here can look at."""
+    kinds = unread_adapters(model)
+    if kinds:
+        raise ValueError(
+            f"model: adapters of {', '.join(kinds)} add no low-rank matrix of their own (only LoRA, AdaLoRA, "
+            f"LoHa and LoKr do, without groups); {remedy}"
+        )
+
+
 def factors_of(model: nn.Module) -> set[int]:
     """The identities of all that adapters are made of, and that acts through them alone or not at all.
 

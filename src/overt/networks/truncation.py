@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from overt._utils.checks import check_number
 from overt.linalg import Factored, singular_values, svd
 from overt.linalg.spectrum import widen
-from overt.networks.adapters import Adapter, adapters_of
+from overt.networks.adapters import Adapter, adapters_of, check_read
 from overt.networks.weights import readable
 
 
@@ -47,7 +47,8 @@ def truncate_adapters(
     ------
     TypeError, ValueError
         A tolerance out of its range; an adapter that is merged into its layer, which would keep what is cut;
-        one that is no product of two factors (AdaLoRA, LoHa, LoKr).
+        one that is no product of two factors (AdaLoRA, LoHa, LoKr) or adds
+        no matrix at all.
 
     Examples
     --------
@@ -61,6 +62,7 @@ def truncate_adapters(
     """
     tolerance = check_number(tolerance, "tolerance", least=0, below=1)
     base_tolerance = check_number(base_tolerance, "base_tolerance", least=0, below=1)
+    check_read(model, "there is nothing to truncate in them")
     adapters = adapters_of(model)
     for adapter in adapters:
         _check(adapter)
@@ -84,7 +86,7 @@ def _check(adapter: Adapter) -> None:
             f"the adapter {adapter.name!r} is merged into its layer, which would keep what is cut; unmerge "
             "it first (in PEFT: model.unmerge_adapter())"
         )
-    if len(adapter.parameters) != 2:
+    if len(adapter.parameters) != 2 or not isinstance(adapter.matrix(), Factored):
         raise ValueError(
             f"the adapter {adapter.name!r} is no product of two factors (AdaLoRA, LoHa and LoKr are not), so "
             "that there is no factor to make thinner; merge it, or use LoRA"
@@ -196,8 +198,8 @@ def _write_ranks(model: nn.Module, adapters: Sequence[Adapter]) -> None:
                 ("alpha_pattern", alpha, config.lora_alpha),
             ):
                 present = {name: v for name, v in getattr(config, patterns).items() if name != exact}
-                matched = any(re.match(rf"(.*\.)?({name})$", path) for name in present)
-                if value != default or matched:
+                given = (v for name, v in present.items() if re.match(rf"(.*\.)?({name})$", path))
+                if value != next(given, default):
                     present = {exact: value, **present}
                 setattr(config, patterns, present)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from overt.networks.adapters import check_read
 from overt.networks.selection import Selector, passed_over, unmatched
 from overt.networks.weights import weights_of
 from overt.penalties.functionals import SCALE_INVARIANT, Functional
@@ -100,6 +101,8 @@ def check_names(model: nn.Module, **selectors: Sequence[Selector] | Mapping[Sele
 
     And patterns for what is to be penalized that match only what a pattern does not select.
     """
+    if selectors.get("layers") is None:
+        check_read(model, "select what is to be penalized by layers=")
     weights = weights_of(model)
     matrices = [(weight.owners, weight.role) for weight in weights]
     matrices += [(weight.member_owners(), weight.role) for weight in weights]

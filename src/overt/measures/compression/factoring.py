@@ -164,12 +164,14 @@ def layers_to_factor(model: nn.Module) -> tuple[list[Layer], dict[str, str]]:
     """
     layers: list[Layer] = []
     refused: dict[str, str] = {}
-    owners = _owners(model)
+    owners, adapted = _owners(model), _adapted(model)
     parts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.utils.parametrize.ParametrizationList):
             continue
         reason = _refusal(module, owners)
+        if reason is None and id(module) in adapted and module._parameters:
+            reason = "it is part of an adapted layer; merge the adapter first (in PEFT: merge_and_unload())"
         if reason is not None:
             refused[name] = reason
             continue
@@ -193,6 +195,16 @@ def _owners(model: nn.Module) -> dict[int, list[nn.Module]]:
             if p is not None:
                 owners.setdefault(id(p), []).append(module)
     return owners
+
+
+def _adapted(model: nn.Module) -> set[int]:
+    """What lies in layers with adapters, which are merged into a weight that factors would not have."""
+    return {
+        id(part)
+        for module in model.modules()
+        if hasattr(module, "adapter_layer_names") and "base_layer" in module._modules
+        for part in module.modules()
+    }
 
 
 def _refusal(module: nn.Module, owners: dict[int, list[nn.Module]]) -> str | None:
