@@ -362,3 +362,78 @@ def test_one_expert_is_selected_by_the_name_that_is_reported():
     assert [(layer.name, layer.weight) for layer in penalty.penalized()] == [("up[1]", 0.5), ("up[3]", 2.0)]
     with pytest.raises(ValueError, match=r"layers: 'up\[9\]' is no name or pattern"):
         overt.SpectralPenalty(model, layers="up[9]")
+
+
+class Holder(nn.Module):
+    """A module with a weight of its own and a part that bears a name of some wrapper."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4))
+        self.add_module(part, nn.Linear(4, 4))
+
+
+@pytest.mark.parametrize(
+    "part", ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]
+)
+def test_each_weight_has_a_name_of_its_own(part):
+    torch.manual_seed(13)
+    model = Holder(part).double()
+    names = [w.name for w in weights_of(model)]
+    assert names == ["weight", f"{part}.weight"]
+    assert list(weight_spectra(model)) == names
+    penalty = overt.SpectralPenalty(model, "nuclear_norm", weight=1.0, every=10)
+    expected = F.nuclear_norm(model.weight) + F.nuclear_norm(getattr(model, part).weight)
+    torch.testing.assert_close(penalty.penalty(), expected)
+    again = overt.SpectralPenalty(model, "nuclear_norm", weight=1.0, every=10)
+    again.load_state_dict(penalty.state_dict())
+    torch.testing.assert_close(again.penalty(), expected)
+
+
+def test_weights_that_are_not_here_are_refused_in_one_line():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    model[1].to("meta")
+    for look in (weight_spectra, overt.SpectralPenalty):
+        with pytest.raises(ValueError, match=r"model: 1.weight is on the meta device and has no values here"):
+            look(model)
+    assert overt.SpectralPenalty(model, layers="0").value() > 0
+
+
+class Quantized(torch.Tensor):
+    """As torchao's: it poses as a floating-point tensor, holds integers, and has few operations."""
+
+    @staticmethod
+    def __new__(cls, whole, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, whole.shape, dtype=scale.dtype)
+
+    def __init__(self, whole, scale):
+        self.whole, self.scale = whole, scale
+
+    def dequantize(self):
+        return self.whole * self.scale
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:
+            return Quantized(args[0].whole, args[0].scale)
+        raise NotImplementedError(func)
+
+
+def test_a_quantized_weight_is_the_numbers_that_it_stands_for():
+    torch.manual_seed(14)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 4)).double()
+    whole = torch.randint(-8, 8, (4, 5)).double()
+    quantized = Quantized(whole, torch.tensor(0.1).double())
+    model[0].weight = nn.Parameter(quantized, requires_grad=False)
+    spectra = weight_spectra(model)
+    torch.testing.assert_close(spectra["0.weight"].values, torch.linalg.svdvals(0.1 * whole))
+    assert [layer.name for layer in overt.SpectralPenalty(model).penalized()] == ["1.weight"]
+    value = overt.SpectralPenalty(model, "nuclear_norm", layers="*").value()
+    torch.testing.assert_close(value, F.nuclear_norm(model[1].weight))
+
+
+def test_whole_numbers_are_no_matrix():
+    model = nn.Linear(4, 4)
+    model.packed = nn.Parameter(torch.zeros(8, 2, dtype=torch.uint8), requires_grad=False)
+    assert list(weight_spectra(model)) == ["weight"]
+    assert [layer.name for layer in overt.SpectralPenalty(model).penalized()] == ["weight"]

@@ -19,6 +19,8 @@ _PAIRS = (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B"))
 _FACTORS = (*_PAIRS[0], *_PAIRS[1])
 # LoHa and LoKr, whose layers can say what they add.
 _DENSE = ("hada_w1_a", "lokr_w1", "lokr_w1_a")
+# Rows of an embedding and scales of a normalization, which are often trained beside other adapters.
+_BESIDE = {"token_adapter", "trainable_tokens_delta", "ln_tuning_layers"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,7 @@ def unread_adapters(model: nn.Module) -> list[str]:
     kinds: dict[str, None] = {}
     for path, module in named_modules(model):
         names = _holders(module) if hasattr(type(module), "adapter_layer_names") else ()
-        held = [module._modules[name] for name in names if name in module._modules]
+        held = [module._modules[name] for name in set(names) - _BESIDE if name in module._modules]
         trained = any(p.requires_grad for part in held if part is not None for p in part.parameters())
         if trained and not any(True for _ in _of_layer(path, module)):
             kinds[f"{type(module).__module__}.{type(module).__name__}"] = None

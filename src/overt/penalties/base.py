@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ class Penalty(nn.Module):
     """A scalar that is added to a training loss; the model it watches is held, not owned.
 
     The model is no submodule of the penalty, so that its parameters are listed once, by the model, and moving
-    the penalty to a device leaves the model alone.
+    the penalty to a device leaves the model alone. A ``copy.deepcopy`` of the penalty watches the same model,
+    unless the model, or a part of it, was copied before in the same call, as in ``deepcopy((model,
+    penalty))`` or a module that holds both in this order: then the copy watches the copied model.
 
     Parameters
     ----------
@@ -43,6 +46,16 @@ class Penalty(nn.Module):
         # In a tuple, which nn.Module does not register.
         self._held = (model,)
         self.weight = weight
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Penalty:
+        held = [*self.model.modules(), *self.model.parameters(), *self.model.buffers()]
+        kept = {} if any(id(part) in memo for part in held) else {id(part): part for part in held}
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        memo.update(kept)
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        for key in kept:  # what else is copied in this call may hold the model, too
+            del memo[key]
+        return twin
 
     @property
     def model(self) -> nn.Module:
