@@ -71,7 +71,7 @@ def train(weight: float) -> None:
         base, LoraConfig(r=8, lora_alpha=8, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)
     )
     # B starts at zero. The floor keeps the first gradients of the normalized norm bounded.
-    penalty = SpectralPenalty(model, weight=weight, layers="*default", norm_floor=0.5)
+    penalty = SpectralPenalty(model, weight=weight, layers="adapters", norm_floor=0.5)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,

@@ -357,19 +357,38 @@ def test_a_stored_penalty_goes_on_bit_for_bit(case: Case, stop: int):
     assert [step(resumed, second, case.inputs(k)) for k in range(stop, 7)] == values[stop:]
 
 
-def pickled(penalty: Penalty) -> Penalty:
+def pickled(model: nn.Module, penalty: Penalty) -> Penalty:
     return pickle.loads(pickle.dumps(penalty))  # noqa: S301
 
 
-@pytest.mark.parametrize("copied_by", [copy.deepcopy, pickled])
-def test_a_copy_has_a_model_of_its_own(case: Case, copied_by: Callable[[Penalty], Penalty]):
+def copied_together(model: nn.Module, penalty: Penalty) -> Penalty:
+    return copy.deepcopy((model, penalty))[1]
+
+
+@pytest.mark.parametrize("copied_by", [copied_together, pickled])
+def test_a_copy_goes_on_alike_with_a_model_of_its_own(
+    case: Case, copied_by: Callable[[nn.Module, Penalty], Penalty]
+):
     model = case.model()
     penalty = case.penalty(model)
     step(penalty, model, case.inputs())
-    twin = copied_by(penalty)
-    assert twin.model is not penalty.model
+    twin = copied_by(model, penalty)
+    assert {id(p) for p in twin.model.parameters()}.isdisjoint(map(id, model.parameters()))
     before, state = copied(model.state_dict()), copied(penalty.state_dict())
     found = step(twin, twin.model, case.inputs(1))
     assert same(before, model.state_dict())
     assert same(state, penalty.state_dict())
     assert step(penalty, model, case.inputs(1)) == found
+
+
+def test_a_copy_alone_watches_the_same_model(case: Case):
+    model = case.model()
+    penalty = case.penalty(model)
+    step(penalty, model, case.inputs())
+    twin = copy.deepcopy(penalty)
+    assert twin.model is penalty.model
+    assert {id(p) for p in twin.parameters()}.isdisjoint(map(id, model.parameters()))
+    assert same(copied(penalty.state_dict()), twin.state_dict())
+    state = copied(penalty.state_dict())
+    step(twin, model, case.inputs(1))
+    assert same(state, penalty.state_dict())

@@ -9,7 +9,7 @@ from torch import nn
 
 import overt
 from overt import functional as F
-from overt.measures import convolution_spectrum, weight_spectra
+from overt.measures import compress, convolution_spectrum, weight_spectra
 from overt.networks import weights_of
 from overt.networks.weights import acting
 from overt.penalties import truncate_adapters
@@ -397,6 +397,8 @@ def test_weights_that_are_not_here_are_refused_in_one_line():
         with pytest.raises(ValueError, match=r"model: 1.weight is on the meta device and has no values here"):
             look(model)
     assert overt.SpectralPenalty(model, layers="0").value() > 0
+    small = compress(nn.Sequential(*model, nn.Linear(4, 4)), ranks=1)
+    assert small.compression.left_alone == {"1": "its weight is on the meta device and has no values here"}
 
 
 class Quantized(torch.Tensor):
@@ -414,7 +416,7 @@ class Quantized(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten.detach.default:
+        if func in (torch.ops.aten.detach.default, torch.ops.aten.clone.default):
             return Quantized(args[0].whole, args[0].scale)
         raise NotImplementedError(func)
 
@@ -430,6 +432,8 @@ def test_a_quantized_weight_is_the_numbers_that_it_stands_for():
     assert [layer.name for layer in overt.SpectralPenalty(model).penalized()] == ["1.weight"]
     value = overt.SpectralPenalty(model, "nuclear_norm", layers="*").value()
     torch.testing.assert_close(value, F.nuclear_norm(model[1].weight))
+    small = compress(nn.Sequential(model, nn.Linear(4, 4).double()), ranks=1)
+    assert small.compression.left_alone["0.0"] == "its weight is quantized, which factors would not be"
 
 
 def test_whole_numbers_are_no_matrix():

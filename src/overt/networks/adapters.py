@@ -166,17 +166,18 @@ def _adapters(model: nn.Module) -> Iterator[Adapter]:
 
 
 def _of_layer(path: str, module: nn.Module) -> Iterator[Adapter]:
-    for dense in _DENSE:
+    for dense in _DENSE if module._modules else ():
         held = module._modules.get(dense)
         if isinstance(held, nn.ParameterDict):
             for key in held:
                 if key in _switched_on(module, list(held)):
                     yield from _computed(path, module, key)
-    scaling = getattr(module, "scaling", 1.0)
     for left, right in _PAIRS:
-        A, B = _held(module, left), _held(module, right)
-        if A is None or B is None:
+        A = _held(module, left)
+        B = None if A is None else _held(module, right)
+        if B is None:
             continue
+        scaling = getattr(module, "scaling", 1.0)
         if not isinstance(A, (nn.ModuleDict, nn.ParameterDict)):
             yield from _pair(path, module, None, A, B, scaling)
             continue
@@ -188,8 +189,10 @@ def _of_layer(path: str, module: nn.Module) -> Iterator[Adapter]:
 
 def _held(module: nn.Module, name: str) -> Any:
     """A submodule, a parameter or another attribute of a module; None if it has none of that name."""
-    held = any(name in names for names in (module._modules, module._parameters, module.__dict__))
-    return getattr(module, name) if held or hasattr(type(module), name) else None
+    for held in (module._modules, module._parameters, module.__dict__):
+        if name in held:
+            return held[name]
+    return getattr(module, name) if hasattr(type(module), name) else None
 
 
 def _computed(path: str, module: nn.Module, key: str) -> Iterator[Adapter]:

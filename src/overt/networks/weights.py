@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from typing import Any, cast
 
@@ -83,13 +83,13 @@ class Weight:
         """As in ``model.named_parameters()``; of a computed weight that of the module and the weight."""
         return self.owners[0][0]
 
-    @property
+    @cached_property
     def held(self) -> Tensor | None:
         """The parameter that it is; None if it is computed from others."""
         p = self.owners[0][1]._parameters.get(self.attribute)
         return p if p is not None and p is self.parameters[0] else None
 
-    @property
+    @cached_property
     def convolution(self) -> Convolution | None:
         """The convolution whose kernel it is, if it is one."""
         if self.adapter is not None:
@@ -108,8 +108,11 @@ class Weight:
         """How several matrices lie in it, as a tensor of so many dimensions; None if it is one."""
         if self.adapter is not None or self.convolution is not None:
             return None
-        found = (layout_of(module, name.rpartition(".")[2], ndim) for name, module in self.owners)
-        return next((layout for layout in found if layout is not None), None)
+        for name, module in self.owners:
+            layout = layout_of(module, name.rpartition(".")[2], ndim)
+            if layout is not None:
+                return layout
+        return None
 
     def member_owners(self, member: tuple[int, ...] | None = None) -> Owners:
         """As `owners`, of one of the matrices that a parameter holds, or of all; else nothing.
@@ -190,10 +193,14 @@ def check_readable(weight: Weight) -> None:
         )
 
 
+def is_quantized(W: Tensor) -> bool:
+    """Whether a tensor holds whole numbers, or a kind of its own that stands for others."""
+    return not W.is_floating_point() or type(W).dequantize is not Tensor.dequantize
+
+
 def readable(W: Tensor) -> Tensor:
     """A tensor of a quantized kind that poses as a floating-point one, as the numbers that it stands for."""
-    quantized = W.is_floating_point() and type(W).dequantize is not Tensor.dequantize
-    return W.dequantize() if quantized else W
+    return W.dequantize() if W.is_floating_point() and is_quantized(W) else W
 
 
 def _role(weight: Weight, heads: Collection[int]) -> Role:

@@ -155,12 +155,17 @@ def layers_of(
     for weight in weights_of(model):
         # A depthwise kernel is a set of filters, but a matrix as an operator on signals.
         role: Role = "matrix" if operators and weight.convolution is not None else weight.role
-        if not chosen([*weight.owners, *weight.member_owners()], select, role):
+        plain = select is None and not weights
+        every = weight.owners if plain else [*weight.owners, *weight.member_owners()]
+        if not chosen(every, select, role):
             continue
         for layer, member in _layers(weight, operators, grid):
+            if plain:
+                layers.append(layer)
+                continue
             owners = [*weight.owners, *weight.member_owners(member)]
             if chosen(owners, select, role):
-                layers.append(replace(layer, weight=weight_of(owners, weights, role)) if weights else layer)
+                layers.append(replace(layer, weight=weight_of(owners, weights, role)))
     # A frozen matrix cannot follow a penalty. All frozen, the value is still of interest.
     moving = [layer for layer in layers if layer.moves]
     return [layer for layer in (moving or layers) if layer.weight > 0]

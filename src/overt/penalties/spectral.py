@@ -41,11 +41,11 @@ class SpectralPenalty(Penalty):
         The default is ‖W‖_*/‖W‖_F (Zhao 2022, "Combining explicit and implicit regularization for efficient
         learning in deep networks").
     of
-        ``"weights"``: each matrix that ``overt.measures.weight_spectra`` lists: parameters of two or more
-        dimensions, the groups of a convolution together, the experts of a mixture one by one, parametrized
-        weights as their layer uses them, a low-rank adapter (LoRA, see ``adapters_of``) as its product.
-        Frozen parameters are left out unless all are frozen. ``"product"``: the end-to-end matrix of
-        ``model.product()``, or of an ``nn.Sequential`` of ``nn.Linear``.
+        ``"weights"``: each matrix that ``overt.measures.weight_spectra`` lists, but for embeddings and heads:
+        weights of layers, the groups of a convolution together, the experts of a mixture and the gates of a
+        recurrent layer one by one, parametrized weights as their layer uses them, a low-rank adapter (see
+        ``adapters_of``) as what it adds. Frozen parameters are left out unless all are frozen. ``"product"``:
+        the end-to-end matrix of ``model.product()``, or of an ``nn.Sequential`` of ``nn.Linear``.
     weight
         Finite number ≥ 0. May be changed at any time by ``penalty.weight = …``.
     norm_cap
@@ -63,8 +63,12 @@ class SpectralPenalty(Penalty):
     layers
         Which parameters: names or patterns of names of parameters or of their modules (``"encoder.*"``),
         types of modules (``nn.Linear``; that of the adapted layer for an adapter), functions (name, module) →
-        bool, or a list of these, any of which is enough. None for all. A tied parameter is found under each
-        of its names. For ``of="weights"`` only, as are `layer_weights` and `conv`.
+        bool, ``"adapters"``, ``"embeddings"``, ``"heads"``, or a list of these, any of which is enough. A
+        tied parameter is found under each of its names. None for all but embeddings (and what is tied to
+        one), heads (what a Hugging Face model has outside of its base model, or a timm model calls its
+        classifier) and tables (scales, positions, class tokens, depthwise kernels). These are selected by
+        their full name, not by a pattern; embeddings by ``nn.Embedding``, too, and both by a function. For
+        ``of="weights"`` only, as are `layer_weights` and `conv`.
     layer_weights
         Mapping from such selectors to factors; the first that matches counts, 1 where none does, 0 leaves a
         layer out.
@@ -95,7 +99,8 @@ class SpectralPenalty(Penalty):
     TypeError, ValueError
         An unknown functional or bad options, a callable that gives no 0-d tensor, a model without any matrix
         or with parameters that are not initialized yet, names that no matrix has, selectors that select
-        nothing, no end-to-end matrix, a number out of its range, arguments that exclude each other.
+        nothing, adapters that add no low-rank matrix, weights without values (on the meta device), no
+        end-to-end matrix, a number out of its range, arguments that exclude each other.
 
     Warns
     -----

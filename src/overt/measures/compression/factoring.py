@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from overt._utils.tensors import compute_dtype
 from overt.linalg import svd
 from overt.networks.kinds import CONVOLUTIONS
+from overt.networks.weights import is_quantized
 
 _SPATIAL = ("stride", "padding", "dilation", "padding_mode")
 
@@ -214,6 +215,10 @@ def _refusal(module: nn.Module, owners: dict[int, list[nn.Module]]) -> str | Non
         return "its weight is parametrized; remove the parametrization first"
     if not held:
         return None
+    if any(p.is_meta for p in held):
+        return "its weight is on the meta device and has no values here"
+    if any(is_quantized(p) for p in held):
+        return "its weight is quantized, which factors would not be"
     if type(module) is not nn.Linear and type(module) not in CONVOLUTIONS:
         return f"a {type(module).__name__} is not factored, only nn.Linear and nn.Conv1d/2d/3d are"
     if module._forward_hooks or module._forward_pre_hooks:

@@ -30,13 +30,20 @@ def weight_spectra(
 ) -> dict[str, Spectrum]:
     """Singular values of each weight of a model, by the name of the parameter.
 
-    These are the matrices that `overt.SpectralPenalty` penalizes. Every parameter of two or more dimensions
-    counts: linear layers, embeddings, projections of attention, bare parameters. A tied weight appears once,
-    under its first name. A computed weight (weight or spectral normalization, pruning; as a parametrization
-    or by the older hooks of ``torch.nn.utils``) appears under its own name, as it acts in evaluation. A
-    low-rank adapter (LoRA) appears as the product of its factors, under the adapter's name. A parameter of
-    three dimensions that is no kernel is a batch of matrices, such as the experts of a mixture: each appears
-    on its own, as ``"experts.weight[0]"``.
+    These are the matrices that `overt.SpectralPenalty` penalizes, and embeddings and heads. What counts is
+    what a module does with a parameter: linear layers, embeddings, projections of attention and bare
+    parameters are matrices. Class tokens, positions that are added, scales, depthwise kernels and the
+    ``A_log`` of a state space are vectors or tables, and do not appear. A tied weight appears once, under its
+    first name. A quantized one appears as the numbers that it stands for. A computed weight (weight or
+    spectral normalization, pruning; as a parametrization or by the older hooks of ``torch.nn.utils``) appears
+    under its own name, as it acts in evaluation. A low-rank adapter appears as what it adds, such as the
+    product of LoRA's factors, under the adapter's name.
+
+    A parameter that holds several matrices appears as each of them: ``"experts.down_proj[0]"`` for a batch
+    (E, m, n), such as the experts of a mixture; ``"experts.gate_up_proj[0,1]"`` where Hugging Face's experts
+    hold two each; ``"lstm.weight_ih_l0[3]"`` for the gates of a recurrent layer; and ``in_proj_weight[0]`` to
+    ``[2]`` for the queries, keys and values of ``nn.MultiheadAttention``. A linear layer whose outputs
+    another module cuts into parts (GPT-2's ``c_attn``) is one matrix.
 
     A convolution's kernel (out, in/groups, kh, kw) is taken as the matrix (out/groups, in/groups·kh·kw) of
     each group. **That is not the spectrum of the convolution as an operator**, but of the map from a patch to
@@ -61,7 +68,8 @@ def weight_spectra(
     Raises
     ------
     TypeError, ValueError
-        `model` is no module, a parameter is not initialized or not finite, `input_sizes` names no convolution
+        `model` is no module, a parameter is not initialized, without values (on the meta device) or not
+        finite, `input_sizes` names no convolution
         of the model, or `boundary` is unknown.
 
     Examples
