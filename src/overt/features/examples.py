@@ -116,9 +116,9 @@ def examples(X: object, y: object, names: tuple[str, str] = ("X", "y")) -> Examp
         count = finite.size if isinstance(finite, np.ndarray) else finite.numel()
         bad = count - int(finite.sum())
         raise ValueError(f"{names[1]}: {bad} of {count} targets are NaN or infinite; remove those examples")
-    _check_sizes(inputs, names[0])
+    _check_scale(inputs, names[0])
     if targets.dtype in (torch.float64, np.float64):
-        _check_sizes(torch.as_tensor(targets), names[1])
+        _check_scale(torch.as_tensor(targets), names[1])
     return Examples(inputs, targets, arrays)
 
 
@@ -152,7 +152,7 @@ def split(data: Examples, validation: object, seed: int) -> tuple[Examples, Exam
     return fitted, held
 
 
-def _check_sizes(values: Tensor, name: str) -> None:
+def _check_scale(values: Tensor, name: str) -> None:
     """Refuse columns so large or small that squares of derivatives over- or underflow.
 
     Raises
