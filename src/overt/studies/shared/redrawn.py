@@ -31,7 +31,7 @@ def redrawn(model: Model, seed: int) -> Model:
         for module in model.modules():
             for values in module.parameters(recurse=False):
                 if isinstance(module, nn.Linear):
-                    bound = 1 / math.sqrt(module.in_features)
+                    bound = module.in_features**-0.5
                     values.uniform_(-bound, bound, generator=generator)
                 else:
                     values.normal_(0, 1 / math.sqrt(values.shape[-1]), generator=generator)

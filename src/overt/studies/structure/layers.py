@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from overt._utils.seeds import normal, seeded
 from overt.linalg import eigh
 from overt.models import DeepLinear
+from overt.studies.shared.redrawn import redrawn
 
 __all__ = [
     "EXPONENTS",
@@ -81,15 +83,9 @@ def make_network(kind: str, inputs: int, outputs: int, depth: int, seed: int) ->
     sizes = [inputs, *hidden, outputs]
     if kind == "linear":
         return DeepLinear(sizes, scale=0.3, seed=seed, dtype=torch.float64)
-    layers: list[nn.Module] = []
-    generator = torch.Generator().manual_seed(seed)
-    for place in range(depth):
-        linear = nn.Linear(sizes[place], sizes[place + 1], dtype=torch.float64)
-        bound = sizes[place] ** -0.5
-        for parameter in linear.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        layers += [linear, nn.GELU()]
-    return nn.Sequential(*layers[:-1])
+    pairs = (nn.Linear(a, b, dtype=torch.float64) for a, b in pairwise(sizes))
+    layers = [layer for linear in pairs for layer in (linear, nn.GELU())]
+    return redrawn(nn.Sequential(*layers[:-1]), seed)
 
 
 def weights_of_layers(model: nn.Module) -> list[Tensor]:

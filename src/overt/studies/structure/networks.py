@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from overt.penalties import JacobianPenalty
+from overt.studies.shared.redrawn import redrawn
 from overt.studies.structure.methods import METHODS, Method
 from overt.studies.structure.problems import Rows
 
@@ -61,15 +63,8 @@ class Trained:
 def mlp(inputs: int, outputs: int, recipe: Recipe) -> nn.Sequential:
     """Fully connected layers with ReLU between them, torch's default start from a generator of its own."""
     sizes = [inputs, *[recipe.width] * recipe.hidden, outputs]
-    layers: list[nn.Module] = []
-    generator = torch.Generator().manual_seed(recipe.seed)
-    for place in range(len(sizes) - 1):
-        linear = nn.Linear(sizes[place], sizes[place + 1])
-        bound = sizes[place] ** -0.5
-        for parameter in linear.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return redrawn(nn.Sequential(*layers[:-1]), recipe.seed)
 
 
 def tuned(
