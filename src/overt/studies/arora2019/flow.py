@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from overt._utils.checks import check_integer
 from overt.studies.arora2019.depths import PAPER
 from overt.studies.arora2019.settings import FlowConfig
-from overt.studies.base import Claim, Run, RunContext, RunOutput, Skip
+from overt.studies.base import Claim, Run, RunContext, RunOutput
 from overt.studies.claims.quantities import Median
 from overt.studies.claims.verdict_rules import Rule, above, below
 from overt.studies.fields import check_instance
 from overt.studies.part import Grid, Part
 from overt.studies.plots import Dots, Panel
+from overt.studies.shared.published import skipped_without_data
 
 if TYPE_CHECKING:
     from overt.studies.report.figures import Cell, Figure
@@ -180,12 +181,10 @@ class Ratings(Part[RatingsConfig]):
 
     def execute(self, config: RatingsConfig, context: RunContext) -> RunOutput:
         """Integrate the flow; skipped where the data are not there."""
-        from overt.problems import DataUnavailableError, movielens_100k
+        from overt.problems import movielens_100k
         from overt.studies.arora2019.velocities import run_flow
 
-        try:
+        with skipped_without_data():
             # The held-out ratings are all others: their root mean squared error is the recorded error.
             problem = movielens_100k("random", seed=config.seed, test_share=1 - config.n_observed / 100_000)
-        except DataUnavailableError as error:
-            raise Skip(str(error)) from error
         return run_flow(config, problem, context)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from overt._utils.seeds import seeded
-from overt.studies.base import Skip
 from overt.studies.denoising.settings import CompareConfig
+from overt.studies.shared.published import skipped_without_data
 
 __all__ = ["Noisy", "noisy"]
 
@@ -62,9 +62,9 @@ def manifold(count: int, dim: int, intrinsic: int, generator: torch.Generator) -
 
 def images(config: CompareConfig) -> Tensor:
     """Images at half their resolution as vectors; those to score are the published test images."""
-    from overt.problems import DataUnavailableError, image_classification
+    from overt.problems import image_classification
 
-    try:
+    with skipped_without_data():
         split = image_classification(
             config.source,
             n_train=config.n_train,
@@ -72,7 +72,5 @@ def images(config: CompareConfig) -> Tensor:
             n_test=config.n_test,
             seed=config.seed,
         )
-    except DataUnavailableError as error:
-        raise Skip(str(error)) from None
     whole = torch.cat([part.images for part in (split.train, split.validation, split.test)])
     return torch.nn.functional.avg_pool2d(whole, 2).flatten(1)

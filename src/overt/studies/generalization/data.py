@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from overt.problems import ImageSet, image_classification
-from overt.problems.fetch import DataUnavailableError
-from overt.studies.base import Skip
 from overt.studies.shared.classifiers import make_classifier, prepared
+from overt.studies.shared.published import skipped_without_data
 
 if TYPE_CHECKING:
     from overt.studies.generalization.settings import TunedConfig
@@ -35,7 +34,7 @@ class Data:
     """
 
     def __init__(self, config: TunedConfig, units: float = 1.0) -> None:
-        try:
+        with skipped_without_data():
             raw = image_classification(
                 config.source,
                 n_train=config.n_train,
@@ -43,8 +42,6 @@ class Data:
                 n_test=config.n_test,
                 seed=config.seed,
             )
-        except DataUnavailableError as error:
-            raise Skip(str(error)) from None
         scaled, self.mean, self.std = prepared(raw)
         self.units, self.seed = units, config.seed
         self.raw_test = raw.test

@@ -7,15 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from overt.problems import (
-    DataUnavailableError,
-    ImageSet,
-    image_classification,
-    permute_pixels,
-    scramble_phases,
-)
-from overt.studies.base import Skip
+from overt.problems import ImageSet, image_classification, permute_pixels, scramble_phases
 from overt.studies.measure.images import ImagesConfig
+from overt.studies.shared.published import skipped_without_data
 
 __all__ = ["Pictures", "load"]
 
@@ -42,12 +36,10 @@ def load(config: ImagesConfig) -> Pictures:
     Skip
         Fashion-MNIST is out of reach.
     """
-    try:
+    with skipped_without_data():
         split = image_classification(
             n_train=config.n_train, n_validation=config.n_measure, n_test=1, seed=config.seed
         )
-    except DataUnavailableError as error:
-        raise Skip(str(error)) from error
     train, held_out = (_prepared(part, config) for part in (split.train, split.validation))
     mean, std = train.images.mean(), train.images.std()
     return Pictures(

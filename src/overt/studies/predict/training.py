@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from overt.penalties import JacobianPenalty, SpectralPenalty
-from overt.problems import DataUnavailableError, ImageSet, ImageSplit, image_classification
-from overt.studies.base import RunContext, RunOutput, Skip
+from overt.problems import ImageSet, ImageSplit, image_classification
+from overt.studies.base import RunContext, RunOutput
 from overt.studies.predict.measures import values_of
 from overt.studies.predict.quantities import Quantities, quantities
 from overt.studies.predict.settings import PredictConfig
@@ -23,16 +23,15 @@ from overt.studies.shared.classifiers import (
     make_classifier,
     prepared,
 )
+from overt.studies.shared.published import skipped_without_data
 
 __all__ = ["load", "pooled", "run"]
 
 
 def run(config: PredictConfig, context: RunContext) -> RunOutput:
     """One run; `Skip` where the images are out of reach."""
-    try:
+    with skipped_without_data():
         data = load(config)
-    except DataUnavailableError as error:
-        raise Skip(str(error)) from None
     image = data.train.images[0]
     network = Network(config.family, (config.width,) * config.depth)
     model = make_classifier(network, shape=tuple(image.shape), classes=data.classes, seed=config.seed)

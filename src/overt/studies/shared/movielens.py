@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from overt.studies.base import Run, RunContext, RunOutput, Skip, StudyConfig
+from overt.studies.base import Run, RunContext, RunOutput, StudyConfig
 from overt.studies.claims.comparisons import Difference
 from overt.studies.claims.quantities import Median
 from overt.studies.part import Part
 from overt.studies.plots import Dots, Panel
+from overt.studies.shared.published import skipped_without_data
 
 if TYPE_CHECKING:
     import torch
@@ -93,14 +94,12 @@ class Ratings(Part[RatingsConfig]):
         """Train each setting of the arm; keep the step and the setting of the best validation error."""
         import torch
 
-        from overt.problems import DataUnavailableError, movielens_100k
+        from overt.problems import movielens_100k
 
         random = config.split == "random"
         name = "random" if random else f"u{config.seed % 5 + 1}"
-        try:
+        with skipped_without_data():
             full = movielens_100k(name, seed=config.seed if random else None, dtype=torch.float32)
-        except DataUnavailableError as error:
-            raise Skip(str(error)) from None
         problem, validation = hold_out(full, config.seed)
         centred, offsets = problem.center("biases")
         judge = _Judge(offsets, validation, full)
