@@ -120,8 +120,31 @@ def test_no_more_rows_are_kept_than_the_largest_square_matrix_has(monkeypatch):
     model, _ = MODELS["cnn"]  # 128 entries, 4 outputs
     inputs = gaussian(26, 2, 8, 8)
     assert len(measure(model, inputs[:25]).values) == 100
-    with pytest.raises(ValueError, match="outputs × inputs make more than 100 rows of 128 entries"):
+    with pytest.raises(ValueError, match="outputs × inputs make 104 rows of 128 entries or more"):
         measure(model, inputs)
+
+
+class Doubled(torch.autograd.Function):
+    backward_passes = 0
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        Doubled.backward_passes += 1
+        return 2 * gradient
+
+
+def test_what_cannot_fit_is_refused_before_the_passes_that_it_would_take():
+    x = torch.ones(1, 12_000)
+    with pytest.raises(ValueError, match=r"12000 rows of 12000 entries or more.* room for 10000; use"):
+        measure(Doubled.apply, x, memory_budget=2**31)
+    assert Doubled.backward_passes < 10
+    several = [torch.ones(2, 12_000), torch.ones(2, 12_000)]  # the second does not fit any more
+    with pytest.raises(ValueError, match="make 4 rows of 12000 entries or more"):
+        measure(lambda z: Doubled.apply(z)[:, :1], several, memory_budget=3 * 2 * 4 * 12_000)
 
 
 class Largest(TorchDispatchMode):

@@ -23,14 +23,15 @@ from overt.problems import linear_regression
 
 WRONG = {
     "tuple": ((gaussian(2, 3), torch.zeros(2)), {}, TypeError, "inputs must not be a tuple"),
-    "dictionary": ({"x": gaussian(2, 3)}, {}, TypeError, "inputs must be a tensor .* got a dict"),
+    "empty dictionary": ({}, {}, TypeError, "a dict whose first entry is one"),
+    "dictionary of numbers": ({"x": 1}, {}, TypeError, "a dict whose first entry is one"),
     "vector": (gaussian(3), {}, ValueError, r"a batch \(n, …\)"),
     "empty": (gaussian(0, 3), {}, ValueError, "not empty"),
     "no batch": ([], {}, ValueError, "there is no batch"),
     "NaN": (gaussian(2, 3) * torch.nan, {}, ValueError, "NaN or infinite"),
     "two shapes": ([gaussian(2, 3), gaussian(2, 4)], {}, ValueError, r"shape \(4,\), the first \(3,\)"),
     "complex": (gaussian(2, 3).to(torch.complex128), {}, TypeError, "complex inputs are not supported"),
-    "batch of dictionaries": ([{"x": 1}], {}, TypeError, "picks the tensor"),
+    "batch of dictionaries": ([{"x": 1}], {}, TypeError, "a dict whose first entry is one"),
     "method": (
         gaussian(2, 3),
         {"method": "fast"},

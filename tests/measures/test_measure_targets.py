@@ -161,14 +161,14 @@ def test_a_layer_that_returns_a_tuple_is_measured_by_what_is_picked():
 
     model, x = drawn(Recurrent()), gaussian(5, 6, 3)
     with pytest.raises(
-        TypeError, match=r"layer: expected 'body' to return a tensor, got tuple; .*outputs=lambda"
+        TypeError, match=r"layer: expected 'body' to return a tensor, got tuple of .*outputs=lambda"
     ):
         measure(model, x, layer="body")
     picked = {"outputs": lambda y: y[0]}
     expected = measure(model.body, x, "fourier", forward=lambda m, z: m(z)[0]).values
     assert torch.allclose(measure(model, x, "fourier", layer="body", **picked).values, expected)
     assert torch.allclose(measure(model.body, x, "fourier", **picked).values, expected)
-    with pytest.raises(TypeError, match=r"model: .*got tuple; pick the tensor with outputs=lambda"):
+    with pytest.raises(TypeError, match=r"model: .*got tuple of Tensor, tuple; pick the tensor"):
         measure(model.body, x)
 
 

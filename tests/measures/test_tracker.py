@@ -426,3 +426,12 @@ def test_flags_are_recorded_as_numbers():
     for flag in (True, torch.tensor(True)):
         row = SpectrumTracker(nn.Linear(2, 2), what={"done": lambda model, flag=flag: flag}).step(0)
         assert row["spectra"] == {"done": 1.0}
+
+
+def test_a_dict_of_inputs_is_copied():
+    x, t = torch.randn(4, 3), torch.ones(4, 1)
+    options = {"forward": lambda m, x, t: m(x * t), "basis": "identity"}
+    tracker = SpectrumTracker(nn.Linear(3, 2), {"x": x, "t": t}, options=options, budget=None)
+    first = tracker.step(0)["spectra"]
+    t.zero_()
+    assert tracker.step(1)["spectra"] == first

@@ -81,8 +81,8 @@ def test_a_model_and_all_random_generators_are_as_they_were():
     assert random.getstate() == states[2]
 
 
-def test_a_buffer_that_nothing_changed_is_not_written():
-    """Neither a number, a NaN nor an integer: what a graph has saved stays valid."""
+def test_no_buffer_is_written():
+    """What a graph has saved stays valid."""
     model = dropping()
     versions = [buffer._version for buffer in model.buffers()]
     with untouched(model):
@@ -90,9 +90,9 @@ def test_a_buffer_that_nothing_changed_is_not_written():
     assert [buffer._version for buffer in model.buffers()] == versions
     with untouched(model, "as is"):
         model(torch.ones(4, 3))
-    assert [buffer._version > version for buffer, version in zip(model.buffers(), versions, strict=True)] == (
-        [True] * 3
-    )
+        assert model[1].num_batches_tracked == 1
+    assert [buffer._version for buffer in model.buffers()] == versions
+    assert model[1].num_batches_tracked == 0
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,8 @@ def test_layers_that_mix_or_draw_are_refused_in_training_mode_alone(layer, refus
             assert layer.training
             assert not model[0].training
     with measuring(model):
-        assert not layer.training
+        # cuDNN differentiates recurrent layers in training mode only; without dropout it is the same map.
+        recurrent = isinstance(layer, nn.RNNBase)
+        assert (layer.training, getattr(layer, "dropout", 0.0) if recurrent else 0.0) == (recurrent, 0.0)
     with measuring(model.eval(), train=True), measuring(lambda x: x, train=True):
         assert not layer.training

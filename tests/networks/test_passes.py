@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from overt.networks.jacobian import bytes_per_input, jacobian_rows, leaf, vector_jacobian
+from overt.networks.jacobian import bytes_per_input, jacobian_rows, leaf, saved_bytes, vector_jacobian
 from overt.networks.passes import Passes, jacobians, verify_adjoint, wide_dtype
 from overt.networks.target import Target
 
@@ -27,7 +27,8 @@ def squares(A):
 def test_jacobians_of_all_inputs_whatever_fits_the_memory(chunk, outputs):
     x, A = gaussian(5, 3), gaussian(3, outputs, seed=1)
     target = Target(squares(A))
-    budget = chunk * bytes_per_input(target, x, whole=True)
+    graph = saved_bytes(target, x[:2]) - saved_bytes(target, x[:1])
+    budget = chunk * bytes_per_input(graph, outputs, 3, whole=True)
     passes = Passes(target, [x[:2], x[2:]], memory_budget=budget, whole=True)
     assert (passes.outputs, passes.input_size, passes.shape) == (outputs, 3, (3,))
     assert passes.chunk in (chunk, chunk + 1)
@@ -40,32 +41,31 @@ def test_jacobians_of_all_inputs_whatever_fits_the_memory(chunk, outputs):
 def test_inputs_are_gone_through_once_unless_they_are_kept():
     x, target = gaussian(5, 3), Target(squares(gaussian(3, 2)))
     once = Passes(target, [x[:2], x[2:]], memory_budget=1 << 20)
-    assert (once.count, [len(part) for part, _ in once]) == (0, [2, 3])
+    assert (once.count, [len(part) for part, *_ in once]) == (0, [2, 3])
     with pytest.raises(ValueError, match="gone through already"):
         list(once)
     kept = Passes(target, [x[:2], x[2:]], memory_budget=1 << 20, keep=True)
     for _ in range(2):
-        torch.testing.assert_close(torch.cat([part.detach() for part, _ in kept]), x)
+        torch.testing.assert_close(torch.cat([part.detach() for part, *_ in kept]), x)
     assert kept.count == 5
     some = Passes(target, x, memory_budget=1, max_samples=4, keep=True)
-    assert (some.count, some.chunk, [len(part) for part, _ in some]) == (4, 1, [1] * 4)
+    assert (some.count, some.chunk, [len(part) for part, *_ in some]) == (4, 1, [1] * 4)
     with pytest.raises(ValueError, match="there is no batch"):
         Passes(target, [], memory_budget=1)
 
 
 def test_room_is_left_for_the_graph_and_for_what_is_kept_of_the_jacobian():
     x = gaussian(2, 10)
-    narrow, wide = nn.Linear(10, 3).to(DOUBLE), nn.Linear(10, 30).to(DOUBLE)
-    for model, outputs in ((narrow, 3), (wide, 30)):
-        plain = bytes_per_input(model, x)
-        assert bytes_per_input(model, x, vectors=7) - plain == 2 * 7 * 8 * 10
+    for outputs in (3, 30):
+        plain = bytes_per_input(100, outputs, 10)
+        assert bytes_per_input(200, outputs, 10) - plain == 2 * 100
+        assert bytes_per_input(100, outputs, 10, vectors=7) - plain == 2 * 7 * 8 * 10
         # All rows, and the copies that a decomposition makes.
-        assert bytes_per_input(model, x, whole=True) >= 3 * 8 * 10 * outputs
-        assert bytes_per_input(model, x, whole=True) > plain
+        assert bytes_per_input(100, outputs, 10, whole=True) >= 3 * 8 * 10 * outputs
+        assert bytes_per_input(100, outputs, 10, whole=True) > plain
     deep = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(10, 10), nn.Tanh()))).to(DOUBLE)
-    one = nn.Sequential(*deep[:2])
-    # Each further layer keeps the ten numbers that its activation gave, 80 bytes, and their gradients.
-    assert bytes_per_input(deep, x) - bytes_per_input(one, x) >= 3 * 2 * 80
+    # Each further layer keeps the ten numbers that its activation gave, 80 bytes for each input.
+    assert saved_bytes(deep, x) - saved_bytes(nn.Sequential(*deep[:2]), x) >= 2 * 3 * 80
 
 
 def test_a_row_of_the_jacobian_has_no_graph_unless_asked_for():

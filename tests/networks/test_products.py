@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from overt.networks.batches import Batch
 from overt.networks.jacobian import leaf
 from overt.networks.probes import Probing, seed_of_call
 from overt.networks.products import Products
@@ -27,14 +28,14 @@ def linear(n=4, outputs=3):
 def test_products_of_whole_blocks_of_probes_have_the_gram_matrix_of_the_jacobian(given):
     model, x = linear(), leaf(gaussian(7, 4, seed=1))
     products = Products(Target(model), model)
-    g = products(x, model(x) if given else None, share=0.8, probes=2, seed=0)
+    g = products(Batch(x), model(x) if given else None, share=0.8, probes=2, seed=0)
     assert g.shape == (2 * 6, 4)  # 80 % of seven inputs are six, two blocks of as many probes as outputs
     J = model.weight.detach()
     torch.testing.assert_close(g.T @ g / 12, J.T @ J)
-    assert products(x, None, share=0.01, probes=1, seed=0).shape == (1, 4)
+    assert products(Batch(x), None, share=0.01, probes=1, seed=0).shape == (1, 4)
     assert g.requires_grad
     with torch.no_grad():
-        assert not products(x, None, share=1.0, probes=1, seed=0).requires_grad
+        assert not products(Batch(x), None, share=1.0, probes=1, seed=0).requires_grad
 
 
 def test_outputs_that_do_not_belong_to_the_inputs_are_refused():
@@ -43,28 +44,28 @@ def test_outputs_that_do_not_belong_to_the_inputs_are_refused():
     products = Products(Target(model), model)
     for inputs, outputs in ((x.detach(), y), (x, y.detach()), (x, y[:3]), (x[:3], y), (x, "y")):
         with pytest.raises(ValueError, match="the model's outputs for x with their graph"):
-            products(inputs, outputs, share=1.0, probes=1, seed=0)
+            products(Batch(inputs), outputs, share=1.0, probes=1, seed=0)
     other = leaf(gaussian(5, 4))
     with pytest.raises(ValueError, match="do not depend on it"):
-        products(x, model(other), share=1.0, probes=1, seed=0)
+        products(Batch(x), model(other), share=1.0, probes=1, seed=0)
     with pytest.raises(ValueError, match="leave y out"):
-        Products(Target(nn.Sequential(model), layer="0"), model)(x, y, share=1.0, probes=1, seed=0)
+        Products(Target(nn.Sequential(model), layer="0"), model)(Batch(x), y, share=1.0, probes=1, seed=0)
     mixing = nn.Sequential(model, nn.BatchNorm1d(3).double())
     with pytest.raises(ValueError, match="BatchNorm1d in training mode mixes"):
-        Products(Target(mixing), mixing)(x, mixing(x), share=1.0, probes=1, seed=0)
+        Products(Target(mixing), mixing)(Batch(x), mixing(x), share=1.0, probes=1, seed=0)
     mixing.eval()
-    Products(Target(mixing), mixing)(x, mixing(x), share=1.0, probes=1, seed=0)
+    Products(Target(mixing), mixing)(Batch(x), mixing(x), share=1.0, probes=1, seed=0)
 
 
 def test_products_that_are_not_finite_are_refused_and_half_precision_is_widened():
     model, x = linear(), leaf(gaussian(5, 4))
-    assert Products(Target(model), model)(x, None, share=1.0, probes=1, seed=0).dtype == torch.float64
+    assert Products(Target(model), model)(Batch(x), None, share=1.0, probes=1, seed=0).dtype == torch.float64
     half = Products(Target(model.bfloat16()), model)
-    assert half(x.bfloat16(), None, share=1.0, probes=1, seed=0).dtype == torch.float32
+    assert half(Batch(x.bfloat16()), None, share=1.0, probes=1, seed=0).dtype == torch.float32
     for broken in (lambda z: z.sqrt() * 0, lambda z: z + torch.inf):
         with pytest.raises(ValueError, match="not finite on this batch"):
             Products(Target(broken), nn.Identity())(
-                leaf(torch.zeros(2, 3)), None, share=1.0, probes=1, seed=0
+                Batch(torch.zeros(2, 3)), None, share=1.0, probes=1, seed=0
             )
 
 

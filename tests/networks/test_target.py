@@ -44,8 +44,8 @@ def test_outputs_without_classes_are_refused(shape, outputs):
         (torch.ones(5, 2, dtype=torch.long), TypeError, "real floating-point outputs"),
         (torch.tensor(1.0), ValueError, "one output for each of the 5 inputs"),
         (torch.ones(4, 2), ValueError, "one output for each of the 5 inputs"),
-        ((torch.ones(5, 2),), TypeError, "got tuple; pick the tensor"),
-        ({"loss": torch.ones(5)}, TypeError, "got dict; pick the tensor"),
+        ((torch.ones(5, 2),), TypeError, "got tuple of Tensor; pick the tensor"),
+        ({"loss": torch.ones(5)}, TypeError, "got dict of loss; pick the tensor"),
         (SimpleNamespace(logits=None), TypeError, "got SimpleNamespace"),
     ],
 )

@@ -216,57 +216,12 @@ def test_the_inputs_and_buffers_stay_as_they_are(estimator):
     assert all(module.training for module in model.modules())
 
 
-class Drawing(nn.Module):
-    """A linear map among whose passes random numbers make a difference."""
-
-    def __init__(self, form, rows=6):
-        super().__init__()
-        self.inner, self.form = linear(torch.eye(6, dtype=torch.float64)[:rows] * 2), form
-
-    def forward(self, z):
-        return self.form(self.inner(z))
-
-
-DRAWN = {
-    "dropout": lambda y: nn.functional.dropout(y, 0.5),
-    "alpha dropout": lambda y: nn.functional.alpha_dropout(y, 0.5, training=True),
-    "rrelu": nn.RReLU(),
-    "bernoulli": lambda y: y * torch.bernoulli(torch.full_like(y, 0.5)),
-    "noise": lambda y: y + torch.randn_like(y),
-    "rand": lambda y: y * torch.rand(y.shape).to(y),
-    "in place": lambda y: y.add_(torch.randn_like(y)),
-}
-
-
-@pytest.mark.parametrize("form", DRAWN.values(), ids=DRAWN)
-def test_pieces_that_draw_are_one_function_in_both_passes(form):
-    """Both estimators are of the same random function, so that they agree to the step's rounding."""
-    parts = [Drawing(form), Drawing(form, rows=3)]
-    by_products = CompositionPenalty(parts, 1.0, estimator="vjp").terms(x(6000), 0)
-    found = CompositionPenalty(parts, 1.0, sigma=1e-6).terms(x(6000), 0)
-    torch.testing.assert_close(found, by_products, rtol=0.1, atol=0)
-
-
-def test_additive_noise_drops_out():
-    parts = [Drawing(DRAWN["noise"]), Drawing(DRAWN["in place"])]
-    penalty = CompositionPenalty(parts, 1.0)
-    torch.testing.assert_close(penalty.terms(x(), 0), torch.full((2,), 24.0).double())
-
-
 def test_a_piece_whose_buffers_move_at_each_pass_is_one_function_in_both():
     """Spectral norms make a step of power iteration at each pass in training mode."""
     torch.manual_seed(0)
     parts = [spectral_norm(nn.Linear(6, 6)).double(), spectral_norm(nn.Linear(6, 3)).double()]
     exact = CompositionPenalty(parts, 1.0, estimator="vjp").terms(x(), 0)
     torch.testing.assert_close(CompositionPenalty(parts, 1.0).terms(x(), 0), exact)
-
-
-@each_estimator
-def test_the_draws_of_a_call_do_not_depend_on_the_copies_of_inputs(estimator):
-    """A piece that works in place is run anew on copies, at the first call and only then."""
-    in_place = nn.Sequential(nn.ReLU(inplace=True), Drawing(DRAWN["dropout"], rows=3))
-    penalty = CompositionPenalty([Drawing(DRAWN["dropout"]), in_place], 1.0, estimator=estimator)
-    assert penalty.value(x()).item() == penalty.value(x()).item()
 
 
 # ---- gradients and numbers -------------------------------------------------------------------------------

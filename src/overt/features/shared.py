@@ -43,10 +43,10 @@ def shared_moment(
     with measuring(target.model):
         passes = Passes(target, X, memory_budget=_BUDGET, vectors=probes or 0, max_samples=max_samples)
         probing = None if probes is None else Probing(passes.outputs, probes, seed)
-        for x, y in passes:
+        for x, y, rows in passes:
             count += len(x)
             if probing is None:
-                blocks = jacobian_blocks(target, x, y)
+                blocks = jacobian_blocks(rows, x, y)
             else:
                 blocks = (draw[:, None] * probing.weight**0.5 for draw in probing.draws(x, y))
             for block in blocks:

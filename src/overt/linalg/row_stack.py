@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,15 @@ class RowStack:
         self._blocks: list[Tensor] = []
         self._kept = 0
 
+    @property
+    def most(self) -> float:
+        """Rows that it takes without loss; infinite where compression loses nothing."""
+        return math.inf if self._square else self.limit
+
+    @property
+    def _square(self) -> bool:
+        return self.columns <= min(self.limit // 2, LARGEST_SQUARE)
+
     def append(self, rows: Tensor) -> None:
         """Add rows, shape (k, columns).
 
@@ -82,7 +93,7 @@ class RowStack:
     def _compress(self) -> None:
         A = self.rows()
         with full_precision(A.device):
-            if self.columns <= min(self.limit // 2, LARGEST_SQUARE):
+            if self._square:
                 self._keep(torch.linalg.qr(A, mode="r")[1])
                 return
             if self.lossless:

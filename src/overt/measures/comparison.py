@@ -130,7 +130,7 @@ def compare(spectrum: Measured, inputs: Inputs, *, center: bool = True) -> Compa
 def data_rows(inputs: Inputs, *, center: bool, max_samples: int | None = None) -> tuple[Tensor, torch.dtype]:
     """All inputs in the dtype in which sums are kept, less their mean if ``center``; and their own dtype."""
     check_flag(center, "center")
-    batches = list(differentiable_batches(inputs, max_samples=max_samples))
+    batches = [batch.x for batch in differentiable_batches(inputs, max_samples=max_samples)]
     if not batches:
         raise ValueError("inputs: there is no batch; give at least one")
     x = torch.cat(batches)

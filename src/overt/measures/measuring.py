@@ -19,7 +19,7 @@ from overt.measures.methods.pointwise import pointwise_values
 from overt.measures.methods.sketch import ErrorsOver, sketch_diagonal, sketch_eigen
 from overt.measures.pointwise import PointwiseSpectrum
 from overt.measures.spectrum import Spectrum
-from overt.networks.batches import Inputs
+from overt.networks.batches import Inputs, SideInputs
 from overt.networks.guard import measuring
 from overt.networks.modules import Forward, Model
 from overt.networks.passes import Passes
@@ -37,6 +37,7 @@ def measure(
     basis: str | Tensor = ...,
     method: Method = ...,
     *,
+    side_inputs: SideInputs = ...,
     outputs: OutputMap = ...,
     layer: str | None = ...,
     forward: Forward | None = ...,
@@ -60,6 +61,7 @@ def measure(
     basis: str | Tensor = ...,
     method: Method = ...,
     *,
+    side_inputs: SideInputs = ...,
     outputs: OutputMap = ...,
     layer: str | None = ...,
     forward: Forward | None = ...,
@@ -82,6 +84,7 @@ def measure(
     basis: str | Tensor = "eigen",
     method: Method = "exact",
     *,
+    side_inputs: SideInputs = None,
     outputs: OutputMap = "logits",
     layer: str | None = None,
     forward: Forward | None = None,
@@ -110,9 +113,10 @@ def measure(
     ----------
     model : torch.nn.Module or callable
         Takes a batch (n, *shape). Each output must depend on its own input alone, which is checked.
-    inputs : Tensor or iterable
-        A batch (n, *shape), or a DataLoader or other iterable of batches or (inputs, targets) pairs. They
-        are moved to the model's device. Token ids have no derivative: see ``forward``.
+    inputs : Tensor, dict of Tensors or iterable
+        A batch (n, *shape), or a DataLoader or other iterable of batches or (inputs, targets) pairs. Of a
+        dict the first entry are the inputs, and the others go beside them, all by name. They are moved to the
+        model's device. Token ids have no derivative: see ``forward``.
     basis : str or Tensor
         ``"eigen"``, ``"identity"``, ``"fourier"``, ``"dct"``, ``"haar"`` or a matrix with orthonormal rows;
         see :func:`overt.linalg.make_basis` for channels and ``dims``.
@@ -127,6 +131,10 @@ def measure(
           of the first k ``lower²``. ``tail`` is the sum of the values that were not found.
         - ``"lanczos"``: the ``k`` leading values for the given inputs by block Lanczos iteration, without
           sketching error. It needs many passes over the inputs, and forward-mode or second derivatives.
+    side_inputs : Tensor, tuple or dict of Tensors, optional
+        What the model takes beside inputs that are a tensor, such as a mask or a time: tensors (n, …), cut
+        with the inputs. They follow the inputs, or are given by name: ``model(x, mask)``, ``model(x, t=t)``.
+        No derivative is taken by them.
     outputs : str or callable
         ``"logits"`` (the output as it is), ``"probabilities"`` (softmax over the last dimension),
         ``"margin"`` (largest minus second largest entry), or a function of the output, such as
@@ -134,8 +142,8 @@ def measure(
     layer : str, optional
         Name of a submodule whose output is used instead of the model's.
     forward : callable, optional
-        How the model is called, ``forward(model, x)``. A language model is measured from its embeddings, with
-        ``forward=lambda model, e: model(inputs_embeds=e)``.
+        How the model is called, ``forward(model, x)``, side inputs after x or by name. A language model is
+        measured from its embeddings, with ``forward=lambda model, e: model(inputs_embeds=e)``.
     dims : sequence of int, optional
         Dimensions of an input that a named basis transforms, by default the last two, or the only one. Not
         for the eigenbasis.
@@ -172,9 +180,10 @@ def measure(
     Raises
     ------
     TypeError, ValueError
-        Wrong arguments; integer inputs; outputs that do not depend on the inputs differentiably, differ
-        between passes, or depend on other inputs of the batch; NaN or infinite Jacobians; exact eigenvalues
-        beyond the memory budget.
+        Wrong arguments; integer inputs; a forward pass that fails; outputs that do not depend on the inputs
+        differentiably, differ between passes, or depend on other inputs of the batch or on the place in it,
+        as with a mask that `forward` closes over; NaN or infinite Jacobians; exact eigenvalues beyond the
+        memory budget, before the first pass if the first batch tells.
 
     References
     ----------
@@ -217,11 +226,12 @@ def measure(
             raise ValueError(
                 f"{name}: pointwise=True is exact and in the eigenbasis, got {value!r}; leave it out"
             )
-        return _point_by_point(target, inputs, max_samples, memory_budget, train)
+        return _point_by_point(target, inputs, side_inputs, max_samples, memory_budget, train)
     with measuring(target.model, train=train), twice_differentiable() if lanczos else nullcontext():
         passes = Passes(
             target,
             inputs,
+            side_inputs=side_inputs,
             memory_budget=memory_budget,
             vectors=probes if method == "sketch" else 0,
             max_samples=max_samples,
@@ -248,11 +258,22 @@ def measure(
 
 
 def _point_by_point(
-    target: Target, inputs: Inputs, max_samples: int | None, memory_budget: int, train: bool
+    target: Target,
+    inputs: Inputs,
+    side_inputs: SideInputs,
+    max_samples: int | None,
+    memory_budget: int,
+    train: bool,
 ) -> PointwiseSpectrum:
     with measuring(target.model, train=train):
         passes = Passes(
-            target, inputs, memory_budget=memory_budget, whole=True, max_samples=max_samples, keep=True
+            target,
+            inputs,
+            side_inputs=side_inputs,
+            memory_budget=memory_budget,
+            whole=True,
+            max_samples=max_samples,
+            keep=True,
         )
         values = pointwise_values(passes, memory_budget)
     depth = len(weights_of(target.model)) if isinstance(target.model, nn.Module) else 1

@@ -59,7 +59,7 @@ def jacobian_blocks(forward: Rows, x: Tensor, y: Tensor, rows: int = 64) -> Iter
     at once by forward-mode passes, one for each entry, and cut in blocks of at most ``rows``; unless an
     operation has no forward mode.
     """
-    columns = _columns(forward, x, y) if _wide(x, y.shape[1]) else None
+    columns = _columns(forward, x, y) if _wide(x[0].numel(), y.shape[1]) else None
     if columns is None:
         for row in jacobian_rows(y, x):
             yield row[:, None]
@@ -68,8 +68,8 @@ def jacobian_blocks(forward: Rows, x: Tensor, y: Tensor, rows: int = 64) -> Iter
         yield block.reshape(*block.shape[:2], *x.shape[1:])
 
 
-def _wide(x: Tensor, outputs: int) -> bool:
-    return outputs > 2 * x[0].numel()
+def _wide(size: int, outputs: int) -> bool:
+    return outputs > 2 * size
 
 
 def _columns(forward: Rows, x: Tensor, y: Tensor) -> Tensor | None:
@@ -135,22 +135,19 @@ def _by_two_products(forward: Rows, x: Tensor, u: Tensor) -> Tensor:
     return image.detach()
 
 
-def bytes_per_input(forward: Rows, x: Tensor, *, vectors: int = 0, whole: bool = False) -> int:
+def bytes_per_input(graph: int, outputs: int, size: int, *, vectors: int = 0, whole: bool = False) -> int:
     """Bytes that one more input takes in a pass: for its graph, for J, and for ``vectors`` draws.
 
     J takes a few rows at a time, or, with ``whole``, all of them and the copies that a decomposition makes.
     The graph is counted twice, because gradients of the activations come on top while it is gone through.
     """
-    two, outputs = _saved_bytes(forward, x[:2])
-    graph = two - _saved_bytes(forward, x[:1])[0] if len(x) > 1 else two
-    size = x[0].numel()
-    rows = 4 * outputs if whole else outputs if _wide(x, outputs) else 6
+    rows = 4 * outputs if whole else outputs if _wide(size, outputs) else 6
     rows += 2 * vectors
     return max(1, 2 * graph + 8 * rows * size + 8 * outputs)
 
 
-def _saved_bytes(forward: Rows, x: Tensor) -> tuple[int, int]:
-    """Bytes that the graph of a pass keeps for the backward pass, and the number of outputs."""
+def saved_bytes(forward: Rows, x: Tensor) -> int:
+    """Bytes that the graph of a pass keeps for the backward pass."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -159,8 +156,8 @@ def _saved_bytes(forward: Rows, x: Tensor) -> tuple[int, int]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = forward(leaf(x))
-    return sum(storages.values()), y.shape[1]
+        _y = forward(leaf(x))
+    return sum(storages.values())
 
 
 def require_finite_rows(rows: Tensor) -> None:

@@ -11,8 +11,8 @@ from torch import nn
 from overt._utils.checks import message
 
 Model = nn.Module | Callable[[Any], Any]
-Forward = Callable[[Any, Any], Any]
-"""How a model is called: ``forward(model, x)``."""
+Forward = Callable[..., Any]
+"""How a model is called: ``forward(model, x)``, side inputs after x or by name."""
 
 # Where ``torch.compile``, FSDP and activation checkpointing keep the module that they wrap.
 _WRAPPED_AS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from overt.networks.batches import EMBEDDING_HINT, Inputs, differentiable_batches
+from overt.networks.batches import Batch, Inputs, SideInputs, differentiable_batches
 from overt.networks.jacobian import (
     Rows,
     bytes_per_input,
@@ -17,10 +18,27 @@ from overt.networks.jacobian import (
     jacobian_vector,
     leaf,
     require_finite_rows,
+    saved_bytes,
     vector_jacobian,
 )
 from overt.networks.modules import device_of
+from overt.networks.rows import (
+    first_outputs,
+    require_independence,
+    require_repeatable,
+    require_same_anywhere,
+)
 from overt.networks.target import Target
+
+_LOOKED_AT = 16  # inputs among which places are exchanged
+
+
+class Chunk(NamedTuple):
+    """Inputs to differentiate with respect to, their outputs (n, K), and the map from one to the other."""
+
+    x: Tensor
+    y: Tensor
+    rows: Rows
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:
@@ -44,6 +62,8 @@ class Passes:
         Largest number of inputs of one pass.
     count : int
         Number of inputs, where they are held.
+    least : int
+        Number of inputs that there are at least: those of the first batch.
     device, dtype
         Of the inputs.
     """
@@ -54,23 +74,31 @@ class Passes:
         inputs: Inputs,
         *,
         memory_budget: int,
+        side_inputs: SideInputs = None,
         vectors: int = 0,
         whole: bool = False,
         max_samples: int | None = None,
         keep: bool = False,
     ) -> None:
         self.target = target
-        self._source = differentiable_batches(inputs, device=device_of(target.model), max_samples=max_samples)
+        self._source = differentiable_batches(
+            inputs, side_inputs=side_inputs, device=device_of(target.model), max_samples=max_samples
+        )
         first = next(self._source, None)
         if first is None:
             raise ValueError("inputs: there is no batch; a generator that was used up gives none")
-        self._first: Tensor | None = first
-        self.shape = tuple(first.shape[1:])
-        self.device, self.dtype = first.device, first.dtype
-        self.outputs = _verify(target, first)
-        self._verified = len(first) > 1  # one input alone cannot tell whether inputs depend on one another
-        per_input = bytes_per_input(target, first, vectors=vectors, whole=whole)
+        self._first: Batch | None = first
+        x = first.x
+        self.shape, self.least = tuple(x.shape[1:]), len(x)
+        self.device, self.dtype = x.device, x.dtype
+        self.outputs = _verify(target, first[:2])
+        two, one = (_graph(target, first[:n]) for n in (2, 1))
+        per_input = bytes_per_input(
+            two - one if len(x) > 1 else two, self.outputs, self.input_size, vectors=vectors, whole=whole
+        )
         self.chunk = max(1, memory_budget // per_input)
+        self._verified = False
+        self._look_at(first)
         self._kept = [first, *self._source] if keep else None
         self.count = sum(map(len, self._kept)) if self._kept else 0
 
@@ -79,9 +107,9 @@ class Passes:
         """Number D of entries of one input."""
         return math.prod(self.shape)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs (x, y): inputs to differentiate with respect to, and their outputs (n, K)."""
-        source: Iterable[Tensor]
+    def __iter__(self) -> Iterator[Chunk]:
+        """The inputs with their outputs, chunk by chunk."""
+        source: Iterable[Batch]
         if self._kept is not None:
             source = self._kept
         elif self._first is None:
@@ -89,20 +117,34 @@ class Passes:
         else:
             source, self._first = chain([self._first], self._source), None
         for batch in source:
-            if not self._verified and len(batch) > 1:
-                _verify(self.target, batch)
-                self._verified = True
-            for part in torch.split(batch, self.chunk):
-                x = leaf(part)
-                yield x, self.target(x)
+            self._look_at(batch)
+            for part in batch.split(self.chunk):
+                x, rows = leaf(part.x), self.target.rows_of(part)
+                y = rows(x)
+                if y.shape[1] != self.outputs:
+                    raise ValueError(
+                        f"model: a batch has {y.shape[1]} outputs for an input, the first {self.outputs}; "
+                        "pad to one length, or choose outputs of one size with outputs="
+                    )
+                yield Chunk(x, y, rows)
+
+    def _look_at(self, batch: Batch) -> None:
+        """Once there are two inputs in a batch; one alone cannot tell whether it depends on others."""
+        if self._verified or len(batch) < 2:
+            return
+        if self._first is not batch:
+            _verify(self.target, batch[:2])
+        few = batch[: max(2, min(self.chunk, _LOOKED_AT))]
+        require_same_anywhere(lambda part: self.target(part.at(leaf(part.x))), few)
+        self._verified = True
 
 
 def jacobians(passes: Passes) -> Iterator[Tensor]:
     """Jacobians (n, K, D) of the points, chunk by chunk."""
-    for x, y in passes:
+    for x, y, rows in passes:
         J = y.new_empty(len(x), passes.outputs, passes.input_size)
         start = 0
-        for block in jacobian_blocks(passes.target, x, y):
+        for block in jacobian_blocks(rows, x, y):
             J[:, start : start + block.shape[1]] = block.flatten(2)
             start += block.shape[1]
         require_finite_rows(J)
@@ -110,7 +152,7 @@ def jacobians(passes: Passes) -> Iterator[Tensor]:
 
 
 def verify_adjoint(forward: Rows, x: Tensor, u: Tensor, r: Tensor) -> None:
-    """Check ⟨J u, r⟩ = ⟨u, Jᵀr⟩ on two inputs, for u of the shape of x and r of the shape of the outputs.
+    """Check ⟨J u, r⟩ = ⟨u, Jᵀr⟩ for u of the shape of x and r of the shape of the outputs.
 
     An operation that hides that it cannot be differentiated twice gives J u = 0, and would go unnoticed.
 
@@ -119,7 +161,7 @@ def verify_adjoint(forward: Rows, x: Tensor, u: Tensor, r: Tensor) -> None:
     ValueError
         If they differ.
     """
-    x, u, r = leaf(x[:2]), u[:2], r[:2]
+    x = leaf(x)
     image, adjoint = jacobian_vector(forward, x, u), vector_jacobian(forward(x), x, r)
     one, other = (image * r).double().sum(), (u * adjoint).double().sum()
     size = image.double().norm() * r.double().norm() + u.double().norm() * adjoint.double().norm()
@@ -130,7 +172,11 @@ def verify_adjoint(forward: Rows, x: Tensor, u: Tensor, r: Tensor) -> None:
         )
 
 
-def _verify(target: Target, x: Tensor) -> int:
+def _graph(target: Target, batch: Batch) -> int:
+    return saved_bytes(lambda x: first_outputs(target, batch.at(x)), batch.x)
+
+
+def _verify(target: Target, batch: Batch) -> int:
     """Check on two inputs that the forward pass can be measured; returns its number K of outputs.
 
     Raises
@@ -139,58 +185,11 @@ def _verify(target: Target, x: Tensor) -> int:
         If the forward pass fails, or if its outputs have no gradient, differ between two passes, or depend on
         the other inputs of the batch.
     """
-    x = leaf(x[:2])
-    y = _first_pass(target, x)
-    if not y.requires_grad:
-        raise ValueError(
-            "model: its outputs do not depend on the inputs by differentiable operations; look for detach(), "
-            "torch.no_grad() or argmax in the forward pass"
-        )
-    first, again = y.detach(), target(x).detach()
-    if not bool(torch.isfinite(first).all()):
+    x = leaf(batch.x)
+    y = first_outputs(target, batch.at(x))
+    if not bool(torch.isfinite(y).all()):
         raise ValueError("model: its outputs are NaN or infinite; measure a model that has not diverged")
-    # Not to the last bit, because some kernels sum in an order of their own.
-    tolerance = torch.finfo(first.dtype).eps ** 0.5 * first.abs().max()
-    if bool((first - again).abs().max() > tolerance):
-        raise ValueError(
-            "model: two passes over the same inputs differ; switch its noise or dropout off before measuring"
-        )
-    _require_independence(x, y)
+    require_repeatable(y, target(batch.at(x)))
+    require_finite_rows(vector_jacobian(y, x, torch.ones_like(y)))
+    require_independence(x, y)
     return y.shape[1]
-
-
-def _first_pass(target: Target, x: Tensor) -> Tensor:
-    """The outputs; a failure inside the model is told with what went in."""
-    try:
-        return target(x)
-    except (torch.OutOfMemoryError, TypeError, ValueError):  # these speak for themselves
-        raise
-    except Exception as error:
-        shape = ", ".join(["n", *map(str, x.shape[1:])])
-        dtypes = (
-            {p.dtype for p in target.model.parameters()} if isinstance(target.model, nn.Module) else set()
-        )
-        hint = ""
-        if dtypes and x.dtype not in dtypes:
-            known = ", ".join(sorted(map(str, dtypes)))
-            hint = f"; its parameters are of {known}: convert the inputs, or the model"
-        elif "indices" in str(error):
-            hint = f"; {EMBEDDING_HINT}"
-        raise ValueError(
-            f"model: its forward pass fails for inputs of shape ({shape}) and {x.dtype} "
-            f"({type(error).__name__}: {error}){hint}"
-        ) from error
-
-
-def _require_independence(x: Tensor, y: Tensor) -> None:
-    for own, other in ((0, 1), (1, 0)) if len(x) == 2 else ():
-        cotangent = torch.zeros_like(y)
-        cotangent[own] = 1
-        gradient = vector_jacobian(y, x, cotangent)
-        require_finite_rows(gradient)
-        if bool((gradient[other] != 0).any()):
-            raise ValueError(
-                "model: the output of one input depends on the other inputs of its batch, so that there is "
-                "no Jacobian of one input; look for batch statistics (BatchNorm without running statistics), "
-                "or a batch dimension that is not the first one"
-            )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from overt._utils.tensors import is_finite
+from overt.networks.batches import Batch
 from overt.networks.distributed import check_not_sharded
+from overt.networks.first_look import FirstLook
+from overt.networks.guard import parts_of
 from overt.networks.jacobian import leaf, vector_jacobian
 from overt.networks.probes import draw_probes
+from overt.networks.rows import first_outputs
 from overt.networks.second_order import (
     MIXING,
-    check_twice_differentiable,
     deterministic,
     graph_of_its_own,
 )
@@ -34,36 +37,40 @@ class Products:
 
     target: Target
     model: nn.Module
+    look: FirstLook = field(default_factory=FirstLook)
     checked: bool = False
 
-    def __call__(self, x: Tensor, y: Tensor | None, *, share: float, probes: int, seed: int) -> Tensor:
+    def __call__(self, batch: Batch, y: Tensor | None, *, share: float, probes: int, seed: int) -> Tensor:
         """g in rows, (probes × n, D), float32 or wider; with a graph if gradients are on.
 
         Parameters
         ----------
-        x, y
+        batch, y
             Inputs, and the model's outputs for them with their graph, or None for a forward pass here.
         share, probes
             What part of the batch is used, from the front; products for each input.
         seed
-            Of the probes, and of what the model draws in that forward pass.
+            Of the probes.
 
         Raises
         ------
         ValueError
-            Outputs that were not computed from `x`, cannot be differentiated twice or are not finite.
+            Outputs that were not computed from the inputs, depend on other inputs of the batch, differ
+            between two passes, cannot be differentiated twice or are not finite.
         """
         wanted = torch.is_grad_enabled()
-        used = max(1, round(share * len(x)))
+        used = max(1, round(share * len(batch)))
         if not self.checked:
             check_not_sharded(self.model)
+            self.checked = True
         with graph_of_its_own():
             if y is None:
-                x = leaf(x[:used])
-                y = self._own_pass(x, seed)
+                cut = batch if used == len(batch) else batch[:used]
+                x = leaf(cut.x)
+                y = self._own_pass(cut.at(x), batch)
             else:
+                x = batch.x
                 y = self._given(x, y)
-            self.checked = True
             y = y[:used]
             generator = torch.Generator().manual_seed(seed)
             found = [random_product(y, x, generator, graph=wanted)[: len(y)] for _ in range(probes)]
@@ -72,17 +79,20 @@ class Products:
             raise ValueError("the model's Jacobian is not finite on this batch; is the loss still finite?")
         return g.float() if g.dtype in (torch.float16, torch.bfloat16) else g
 
-    def _own_pass(self, x: Tensor, seed: int) -> Tensor:
-        with deterministic(self.model, seed=seed, device=x.device):
-            return self.target(x)
+    def _own_pass(self, cut: Batch, batch: Batch) -> Tensor:
+        parts = parts_of(self.model)
+        seen = batch[:2] if len(cut) == 1 else cut  # one alone cannot tell whether it depends on others
+        found = self.look(lambda z: first_outputs(self.target, seen.at(z)), seen.x, parts)
+        with deterministic(parts, cut.x.device, **found._asdict()):
+            return self.target(cut)
 
     def _given(self, x: Tensor, y: Tensor) -> Tensor:
         _check_given(self.model, x, y)
         if self.target.layer is not None:
             raise ValueError("y: the activations of a layer are penalized; leave y out")
-        if not self.checked:
-            check_twice_differentiable(y)
-        return self.target.mapped(y, len(y))
+        rows = self.target.mapped(y, len(y))
+        self.look.at_outputs(x, rows, parts_of(self.model))
+        return rows
 
 
 def random_product(y: Tensor, x: Tensor, generator: torch.Generator, *, graph: bool) -> Tensor:

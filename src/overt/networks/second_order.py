@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar, cast
 
@@ -13,10 +13,9 @@ from torch.nn import functional as tf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from overt.networks.guard import evaluated
+from overt.networks.guard import traceless
 
 MIXING = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
-STOCHASTIC = (*MIXING, nn.modules.dropout._DropoutNd, nn.RReLU, nn.MultiheadAttention)
 
 _ONCE_ONLY = {
     "Attention": (
@@ -26,11 +25,16 @@ _ONCE_ONLY = {
     "CompiledFunction": "a compiled backward pass has no second derivative; compute y with the eager model",
 }
 
-_CHECKPOINTED = (
+CHECKPOINTED = (
     "model: activation checkpointing runs parts of it anew in the backward pass, with the dropout or the "
     "batch statistics of training mode, which the penalty's own forward pass does without; switch "
     "checkpointing off, or put these layers into evaluation mode"
 )
+
+
+class CheckpointedError(ValueError):
+    """Parts of a model would run anew in another mode."""
+
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -43,62 +47,47 @@ def eager(function: _Function) -> _Function:
 
 @contextmanager
 def deterministic(
-    *models: nn.Module, seed: int = 0, device: torch.device | None = None, twice: bool = True
+    parts: Sequence[nn.Module],
+    device: torch.device | None = None,
+    *,
+    twice: bool = True,
+    recomputed: bool = False,
+    draws: bool = True,
 ) -> Iterator[None]:
-    """A forward pass whose gradient can be differentiated, each output depending on its own input alone.
+    """A forward pass in evaluation mode that leaves no trace, whose gradient can be differentiated.
 
-    Layers that mix the inputs of a batch or draw random numbers, and no others, are in evaluation mode, and
-    recurrent layers without dropout. What is drawn all the same, by functions, is drawn from `seed`, and the
-    global random state is left as it was. Compiled parts run eagerly. Unless `twice` is False, attention is
-    done by matrix products and recurrent layers without cuDNN, for these kernels have first derivatives only;
-    and the second derivative of a rectifier, which is 0, is left out rather than handed on as zeros: that
-    spares a backward pass through the whole network.
+    Every module of `parts` is in evaluation mode, for dropout may be anywhere: in a function that asks
+    ``self.training`` too. What the pass changes in modules and the global random states are put back, those
+    of NumPy and Python if the pass `draws` from them. Compiled parts run eagerly. Unless `twice` is False,
+    attention is done by matrix products and recurrent layers without cuDNN, for these kernels have first
+    derivatives only; and the second derivative of a rectifier, which is 0, is left out rather than handed on
+    as zeros: that spares a backward pass through the whole network.
+
+    Raises
+    ------
+    CheckpointedError
+        Activation checkpointing in a model that is in training mode, unless `recomputed` says that its parts
+        are the same map there.
     """
-    modules = [module for model in models for module in model.modules()]
-    layers = [module for module in modules if isinstance(module, STOCHASTIC) and _at_work(module)]
-    recurrent = [(module, module.dropout) for module in modules if isinstance(module, nn.RNNBase)]
-    changed = bool(layers) or any(module.training and rate > 0 for module, rate in recurrent)
+    changed = any(part.training for part in parts)
+    recurrent = any(isinstance(part, nn.RNNBase) for part in parts)
     try:
-        for module, _ in recurrent:
-            module.dropout = 0.0
         with ExitStack() as stack:
-            stack.enter_context(evaluated(*layers))
+            stack.enter_context(traceless(parts, device, draws=draws))
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             if twice and recurrent and (device is None or device.type == "cuda"):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            if changed:
-                stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(_CHECKPOINTED))
-            stack.enter_context(drawing_from(seed, device))
+            if changed and not recomputed:
+                stack.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTED))
             if twice:
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
                 stack.enter_context(_NoZeros())
             yield
     except RuntimeError as error:
-        if _CHECKPOINTED in str(error):
-            raise ValueError(_CHECKPOINTED) from error
+        if CHECKPOINTED in str(error):
+            raise CheckpointedError(CHECKPOINTED) from error
         raise
-    finally:
-        for module, rate in recurrent:
-            module.dropout = rate
-
-
-def _at_work(layer: nn.Module) -> bool:
-    """Whether a layer mixes or draws as it is: in training mode, and not with a rate of 0."""
-    rate = getattr(layer, "dropout" if isinstance(layer, nn.MultiheadAttention) else "p", 1.0)
-    return layer.training and (isinstance(layer, MIXING) or rate > 0)
-
-
-@contextmanager
-def drawing_from(seed: int, device: torch.device | None) -> Iterator[None]:
-    """Global random numbers are those of `seed`, and their state is put back after the with block."""
-    on_gpu = device is not None and device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from overt._utils.checks import check_callable, check_choice
+from overt.networks.batches import Batch
 from overt.networks.modules import Forward, Model, unwrapped
 
 Outputs = Literal["logits", "probabilities", "margin"]
@@ -30,7 +31,8 @@ class Target:
     layer
         Name of a submodule whose output takes the place of the model's.
     forward
-        How the model is called, ``forward(model, x)``; by default ``model(x)``.
+        How the model is called, ``forward(model, x)``; by default ``model(x)``. Side inputs follow x, or are
+        given by name.
 
     Raises
     ------
@@ -52,24 +54,46 @@ class Target:
         self.layer = None if layer is None else _find_layer(self.model, layer)
         self._name = layer
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor | Batch) -> Tensor:
         """Outputs in rows, shape (n, K)."""
-        raw = self._run(x) if self.layer is None else self._activations(x, self.layer)
-        return self.mapped(raw, len(x))
+        return self.mapped(self.raw(x), len(x))
+
+    def raw(self, x: Tensor | Batch) -> Any:
+        """What the model, or the layer, returns."""
+        batch = x if isinstance(x, Batch) else Batch(x)
+        # A model may work in place, which neither a leaf nor the next pass would stand.
+        batch = batch.at(batch.x.clone())
+        return self._run(batch) if self.layer is None else self._activations(batch, self.layer)
+
+    def rows_of(self, batch: Batch) -> Callable[[Tensor], Tensor]:
+        """The outputs as a function of the inputs alone, beside what goes with them in a batch."""
+        return lambda x: self(batch.at(x))
 
     def mapped(self, raw: Any, count: int) -> Tensor:
         """What the model returned for `count` inputs, as outputs in rows, shape (count, K)."""
-        y = self.outputs(raw) if callable(self.outputs) else self._named(self._as_tensor(raw))
-        if not isinstance(y, Tensor):
-            raise TypeError(f"outputs: expected the function to return a tensor, got {type(y).__name__}")
+        y = self._picked(raw) if callable(self.outputs) else self._named(self._as_tensor(raw))
         if y.is_complex() or not y.is_floating_point():
             raise TypeError(f"model: expected real floating-point outputs, got {y.dtype}")
         if y.ndim == 0 or len(y) != count:
+            remedy = "; a loss has one value for all: take the logits" if y.ndim == 0 else ""
             raise ValueError(
                 f"model: expected one output for each of the {count} inputs, in the first dimension, got "
-                f"shape {tuple(y.shape)}"
+                f"shape {tuple(y.shape)}{remedy}"
             )
         return y.reshape(len(y), -1)
+
+    def _picked(self, raw: Any) -> Tensor:
+        """What a function of the outputs makes of them."""
+        try:
+            y = self.outputs(raw)
+        except (LookupError, AttributeError, TypeError) as error:
+            raise TypeError(
+                f"outputs: the function fails on what the model returns, {_described(raw)} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        if not isinstance(y, Tensor):
+            raise TypeError(f"outputs: expected the function to return a tensor, got {_described(y)}")
+        return y
 
     def _as_tensor(self, output: Any) -> Tensor:
         """The tensor in an output: itself, or the one that is called logits."""
@@ -78,7 +102,7 @@ class Target:
         logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
         if isinstance(logits, Tensor):
             return logits
-        kind = type(output).__name__
+        kind = _described(output)
         if self.layer is not None:
             raise TypeError(
                 f"layer: expected {self._name!r} to return a tensor, got {kind}; pick the tensor with "
@@ -89,11 +113,12 @@ class Target:
             "outputs=lambda y: y[0], or with forward=lambda model, x: model(x)[0]"
         )
 
-    def _run(self, x: Tensor) -> Any:
-        x = x.clone()  # a model may work in place, which neither a leaf nor the next pass would stand
-        return self.model(x) if self.forward is None else self.forward(self.model, x)
+    def _run(self, batch: Batch) -> Any:
+        return (
+            batch.given_to(self.model) if self.forward is None else batch.given_with(self.forward, self.model)
+        )
 
-    def _activations(self, x: Tensor, layer: nn.Module) -> Any:
+    def _activations(self, batch: Batch, layer: nn.Module) -> Any:
         seen: list[Any] = []
 
         def keep(*event: Any) -> Any:
@@ -104,7 +129,7 @@ class Target:
 
         handle = layer.register_forward_hook(keep)
         try:
-            self._run(x)
+            self._run(batch)
         finally:
             handle.remove()
         if len(seen) != 1:
@@ -140,6 +165,16 @@ def _find_layer(model: Model, name: str) -> nn.Module:
             f"layer: no submodule {name!r}; there are {known}{', …' if len(layers) > 13 else ''}"
         )
     return layers[name]
+
+
+def _described(output: Any) -> str:
+    """The type of an output, and what it is made of."""
+    kind = type(output).__name__
+    if isinstance(output, Mapping):
+        return f"{kind} of {', '.join(map(str, output)) or 'nothing'}"
+    if isinstance(output, (tuple, list)):
+        return f"{kind} of {', '.join(type(item).__name__ for item in output) or 'nothing'}"
+    return kind
 
 
 def _copy(output: Any) -> Any:

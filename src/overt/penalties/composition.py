@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -23,12 +24,13 @@ from overt.linalg.decompositions import full_precision
 from overt.linalg.spectrum import widen
 from overt.networks.batches import check_inputs
 from overt.networks.distributed import check_not_sharded
-from overt.networks.guard import buffers_kept
+from overt.networks.first_look import FirstLook
+from overt.networks.guard import parts_of
 from overt.networks.jacobian import leaf
 from overt.networks.modules import check_module, unwrapped
 from overt.networks.probes import ORTHOGONAL_UP_TO, draw_probes, draw_signs, seed_of_call
 from overt.networks.products import random_product
-from overt.networks.second_order import deterministic, drawing_from, eager, graph_of_its_own
+from overt.networks.second_order import deterministic, eager, graph_of_its_own
 from overt.penalties.base import Penalty
 from overt.penalties.reports import CompositionReport, Gradients, parameter_reports
 
@@ -77,14 +79,12 @@ class CompositionPenalty(Penalty):
     **Which estimator.** The default needs first derivatives only, so that any layer and kernel will do, fused
     attention too, and no graph of a gradient is kept. It has a bias, which vanishes with s (Scarvelis &
     Solomon 2024, Theorem 3.2; it is o(1) where f is differentiable, and of order s² only where f is smooth to
-    third order). ``"vjp"`` has none, and suits half precision, in which differences lose digits, and
-    functions that draw as many numbers as their inputs say (``rrelu``). On one thread of a CPU they take
-    about as long. Both draw in orthogonal blocks up to 128 entries: no error for linear pieces if the batch
-    is a multiple of these.
+    third order). ``"vjp"`` has none, and suits half precision, in which differences lose digits. On one
+    thread of a CPU they take about as long. Both draw in orthogonal blocks up to 128 entries: no error for
+    linear pieces if the batch is a multiple of these.
 
-    **Own pass.** As for `JacobianPenalty`: batch norm and dropout as in evaluation, functions that draw do so
-    from `seed`, the same numbers in both passes of a piece, and the global random state, the inputs and all
-    buffers are left as they were; without ``torch.autocast``. FSDP is refused.
+    **Own pass.** As for `JacobianPenalty`: in evaluation mode, without a trace and checked at the first call;
+    without ``torch.autocast``. FSDP is refused.
 
     References
     ----------
@@ -121,6 +121,7 @@ class CompositionPenalty(Penalty):
         self.sigma = optional(check_number, sigma, "sigma", above=0)
         self.seed = check_seed(seed)
         self._copied = False
+        self._look = FirstLook(twice=self.estimator == "vjp")
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -155,7 +156,8 @@ class CompositionPenalty(Penalty):
         ------
         TypeError, ValueError
             Inputs that are no floating-point batch, pieces that return something else, outputs that do not
-            depend on the inputs or are not finite, or a model that is sharded by FSDP.
+            depend on the inputs, are not finite or, checked at the first call, depend on other inputs of the
+            batch or differ between two passes; or a model that is sharded by FSDP.
         """
         if self.weight == 0.0:
             return self._zero()
@@ -170,12 +172,12 @@ class CompositionPenalty(Penalty):
         wanted = torch.is_grad_enabled()
         parts, seed = self.parts, seed_of_call(self.seed, call)
         check_not_sharded(self.model, *parts)
-        with (
-            graph_of_its_own(wanted or self.estimator == "vjp"),
-            deterministic(*parts, seed=seed, device=x.device, twice=self.estimator == "vjp"),
-            full_precision(x.device),
-        ):
-            x = leaf(x) if self.estimator == "vjp" else x
+        twice = self.estimator == "vjp"
+        with graph_of_its_own(wanted or twice), full_precision(x.device), ExitStack() as stack:
+            modules = parts_of(self.model)
+            known = self._look(lambda z: _through(parts, z), x, modules)
+            stack.enter_context(deterministic(modules, x.device, twice=twice, **known._asdict()))
+            x = leaf(x) if twice else x
             found = self._along(parts, x, seed, wanted)
             if found is None:
                 self._copied = True  # a piece works in place; others are spared the copy
@@ -226,33 +228,26 @@ class CompositionPenalty(Penalty):
         for number, part in enumerate(parts):
             given = z.clone() if self._copied or z is x else z
             before = given._version
-            draws = seed_of_call(seed, number)
-            y = _output(_run(part, given, draws), number, len(x))
+            y = _output(part(given), number, len(x))
             if given is z and given._version != before:
                 return None
             if self.estimator == "vjp":
                 g = random_product(y.reshape(len(y), -1), z, generator, graph=graph)
                 terms.append(_mean_square(g))
             else:
-                terms.append(self._moved(part, z, y, generator, draws))
+                terms.append(self._moved(part, z, y, generator))
             z = y
         if not is_finite(z):
             raise ValueError("the model's outputs are not finite on this batch; is the loss still finite?")
         return torch.stack(terms)
 
-    def _moved(self, part: nn.Module, z: Tensor, y: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+    def _moved(self, part: nn.Module, z: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """E‖f(z + sε) − f(z)‖²/s²."""
         sigma = self.sigma or (0.1 if z.dtype.itemsize < 4 else 0.01)
         square = widen(z).square().mean()
         # With its graph, so that the gradient is that of the value.
         s = sigma * torch.where(square > 0, square, 1.0).sqrt()
-        return _mean_square(_run(part, z + s.to(z) * _directions(z, generator), draws) - y) / s**2
-
-
-def _run(part: nn.Module, z: Tensor, draws: int) -> Any:
-    """A pass that begins with given random numbers and leaves the piece's buffers as they were."""
-    with drawing_from(draws, z.device), buffers_kept(part):
-        return part(z)
+        return _mean_square(part(z + s.to(z) * _directions(z, generator)) - y) / s**2
 
 
 def _chain(parts: object, cuts: object) -> tuple[nn.Module, tuple[int, ...] | None]:
@@ -289,6 +284,14 @@ def _cuts(model: nn.Sequential, cuts: object) -> tuple[int, ...] | None:
         remedy = f"this nn.Sequential has {len(model)} layers"
         raise ValueError(message("cuts", f"increasing indices below {len(model)}", found, remedy))
     return found
+
+
+def _through(parts: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """The outputs of the chain in rows; the inputs stay as they are."""
+    z = x.clone()
+    for number, part in enumerate(parts):
+        z = _output(part(z), number, len(x))
+    return z.reshape(len(z), -1)
 
 
 def _output(y: object, number: int, count: int) -> Tensor:

@@ -14,7 +14,7 @@ from overt._utils.checks import check_flag, check_integer, check_number, check_s
 from overt._utils.tensors import is_finite
 from overt.linalg import Basis, make_basis
 from overt.linalg.decompositions import full_precision
-from overt.networks.batches import check_inputs
+from overt.networks.batches import Batch, OneBatch, SideInputs, differentiable_batch
 from overt.networks.distributed import own_rows, process_number, rows_of_all
 from overt.networks.modules import Forward
 from overt.networks.probes import seed_of_call
@@ -69,7 +69,8 @@ class JacobianPenalty(Penalty):
         Which map is differentiated: ``"logits"``, ``"probabilities"``, ``"margin"`` or a function of the
         model's output; or the activations of the submodule named `layer`.
     forward
-        How the model is called, ``forward(model, x)``; by default ``model(x)``.
+        How the model is called, ``forward(model, x)``, side inputs after x or by name; by default
+        ``model(x)``.
     share
         Share of the batch that is used, from the front; at least one input.
     every
@@ -123,9 +124,10 @@ class JacobianPenalty(Penalty):
     need none, pixels and embeddings have one unit, and a pixel at the border that hardly ever varies would be
     penalized hardly at all.
 
-    **Own pass.** Without `y` the model runs once more, with batch norm, dropout and attention's dropout as
-    in evaluation, recurrent layers without theirs, and functions that draw doing so from `seed`: there is no
-    Jacobian of one input otherwise. The model and the global random state are left as they were.
+    **Own pass.** Without `y` the model runs once more, all of it in evaluation mode, since under batch
+    statistics or dropout there is no Jacobian of one input. It leaves no trace: mode, buffers, attributes and
+    the global random states are as before. The first call in each mode makes another pass, and refuses a
+    model whose outputs differ from pass to pass even so, or depend on other inputs of the batch.
 
     **A setting to begin with.** On small sets of images (pixels of deviation 1, logits) p = 1 in the basis of
     pixels, ``basis="identity"``, had the best test accuracy of thirteen forms on both networks at 500 images,
@@ -203,20 +205,24 @@ class JacobianPenalty(Penalty):
         self._largest, self._told = 0.0, False
 
     @eager
-    def value(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+    def value(
+        self, x: OneBatch | None = None, y: Tensor | None = None, *, side_inputs: SideInputs = None
+    ) -> Tensor:
         """The penalty without its weight, a 0-d tensor, never 0 for `every`.
 
         Nothing is changed: M̄ is the running average with this batch, the probes those of the last call of
         `penalty`. In several processes each speaks for itself.
         """
-        x = self._checked(x)
+        batch = self._checked(x, side_inputs)
         wanted = torch.is_grad_enabled()
-        g = self._rows(x, y, int(self.calls))
+        g = self._rows(batch, y, int(self.calls))
         with graph_of_its_own(wanted):
-            return self._averaged(self._moments_for(x).fork(), g, own_rows)
+            return self._averaged(self._moments_for(batch.x).fork(), g, own_rows)
 
     @eager
-    def penalty(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+    def penalty(
+        self, x: OneBatch | None = None, y: Tensor | None = None, *, side_inputs: SideInputs = None
+    ) -> Tensor:
         """weight × the penalty on a batch, to be added to the loss.
 
         Under ``no_grad``, as in validation, it is weight × `value`: nothing is changed or counted.
@@ -224,41 +230,49 @@ class JacobianPenalty(Penalty):
         Parameters
         ----------
         x
-            Inputs (n, ...), floating point.
+            Inputs (n, ...), floating point; of a dict the first entry, the others being side inputs by name.
         y
             The model's outputs for `x`, if they are there already with a graph that begins at an `x` that
             requires gradients: spares the forward pass. Not with layers in training mode that mix inputs.
+        side_inputs
+            What the model takes beside `x`, such as a mask or a time: a tensor (n, …), or several, which
+            follow `x`, or a dict of them, given by name. With `share` they are cut as `x` is.
 
         Raises
         ------
         TypeError, ValueError
-            Integer inputs (pass embeddings), an empty batch, outputs that do not depend on `x`, a Jacobian
-            that is not finite, or a model that is sharded by FSDP. Nothing is changed or counted then.
+            Integer inputs (pass embeddings), an empty batch, outputs that do not depend on `x` or, checked at
+            the first call, depend on other inputs of the batch or differ between two passes; a forward pass
+            that fails, a Jacobian that is not finite, or a model that is sharded by FSDP. Nothing is changed
+            or counted then.
         """
         if not torch.is_grad_enabled():
-            return self._zero() if self.weight == 0.0 else self.weight * self.value(x, y)
+            value = self._zero() if self.weight == 0.0 else self.value(x, y, side_inputs=side_inputs)
+            return self.weight * value
         call = int(self.calls)
         if self.weight == 0.0 or call % self.every:
             self.calls += 1
             return self._zero()
-        x = self._checked(x)
-        seen = None if self.scaling is None else self.scaling.after(x, rows_of_all)
-        g = self._rows(x, y, call + 1, seen)
-        moments = self._moments_for(x)
+        batch = self._checked(x, side_inputs)
+        seen = None if self.scaling is None else self.scaling.after(batch.x, rows_of_all)
+        g = self._rows(batch, y, call + 1, seen)
+        moments = self._moments_for(batch.x)
         value = self._averaged(moments, g, rows_of_all)
         # Nothing refuses the batch from here on.
         self.calls += 1
         self.moments = moments
-        self.input_shape = torch.tensor(x.shape[1:], dtype=torch.int64)
+        self.input_shape = torch.tensor(batch.x.shape[1:], dtype=torch.int64)
         if self.scaling is not None and seen is not None:
             self.scaling.seen = seen
         if not self.normalized:
             self._watch(float(moments.trace()))
         return self.weight * self.every * value
 
-    def forward(self, x: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: OneBatch | None = None, y: Tensor | None = None, *, side_inputs: SideInputs = None
+    ) -> Tensor:
         """The same as `penalty`."""
-        return self.penalty(x, y)
+        return self.penalty(x, y, side_inputs=side_inputs)
 
     def spectrum(self) -> Tensor:
         """√diag(U M̄ U*) of the running average: descending in the eigen basis, else in basis order."""
@@ -267,23 +281,25 @@ class JacobianPenalty(Penalty):
         return self.moments.spectrum()
 
     @eager
-    def report(self, x: Tensor, *, gradients: Gradients = "objective") -> JacobianReport:
+    def report(
+        self, x: OneBatch, *, side_inputs: SideInputs = None, gradients: Gradients = "objective"
+    ) -> JacobianReport:
         """What the penalty does: the spectrum that it sees, and its share of each parameter's gradient.
 
         Call it between ``backward`` and the optimizer's step. Nothing is changed.
 
         Parameters
         ----------
-        x
+        x, side_inputs
             The batch of the step, for a forward pass with the probes of the last call of `penalty`.
         gradients
             What the parameters' ``.grad`` hold: the gradient of loss plus penalty, or that of the loss alone.
             Without gradients the shares are None.
         """
-        x = self._checked(x)
+        batch = self._checked(x, side_inputs)
         with graph_of_its_own():
-            g = self._rows(x, None, int(self.calls))
-            moments = self._moments_for(x)
+            g = self._rows(batch, None, int(self.calls))
+            moments = self._moments_for(batch.x)
             value = self._averaged(moments, g, own_rows if self.moments is None else None)
         last = int(self.calls) - 1
         included = self.weight * self.every if last >= 0 and last % self.every == 0 else 0.0
@@ -306,18 +322,21 @@ class JacobianPenalty(Penalty):
             **{name: getattr(self, name) for name in names},
         }
 
-    def _checked(self, x: Tensor | None) -> Tensor:
-        x = check_inputs(x)
-        shape, first = tuple(x.shape[1:]), tuple(self.input_shape.tolist())
+    def _checked(self, x: OneBatch | None, side_inputs: SideInputs) -> Batch:
+        batch = differentiable_batch(x, side_inputs)
+        shape, first = tuple(batch.x.shape[1:]), tuple(self.input_shape.tolist())
         if self.moments is not None and shape != first:
-            raise ValueError(f"x: inputs had shape {first} at first, now {shape}")
-        return x
+            raise ValueError(
+                f"x: inputs had shape {first} at first, now {shape}, and M is over the entries of one; pad "
+                "to one shape, with the mask as a side input"
+            )
+        return batch
 
-    def _rows(self, x: Tensor, y: Tensor | None, call: int, seen: Tensor | None = None) -> Tensor:
+    def _rows(self, batch: Batch, y: Tensor | None, call: int, seen: Tensor | None = None) -> Tensor:
         """Scaled products, with the probes of a call, and scales after what was seen."""
         seed = seed_of_call(self.seed, call, process_number())
-        g = self._products(x, y, share=self.share, probes=self.probes, seed=seed)
-        return g if self.scaling is None else g * self.scaling.scales(x, seen).to(g.dtype)
+        g = self._products(batch, y, share=self.share, probes=self.probes, seed=seed)
+        return g if self.scaling is None else g * self.scaling.scales(batch.x, seen).to(g.dtype)
 
     def _watch(self, trace: float) -> None:
         """Warn, once, of a network that has become constant."""

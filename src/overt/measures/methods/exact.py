@@ -16,9 +16,9 @@ from overt.networks.passes import Passes, wide_dtype
 def exact_diagonal(passes: Passes, basis: Basis, errors_over: str = "data") -> dict[str, Any]:
     """√diag(U M U*) and, if the inputs are a sample, its standard errors."""
     moments = Moments()
-    for x, y in passes:
+    for x, y, rows in passes:
         power = torch.zeros(len(x), basis.size, dtype=wide_dtype(x.device), device=x.device)
-        for block in jacobian_blocks(passes.target, x, y):
+        for block in jacobian_blocks(rows, x, y):
             power += basis.power(block).sum(1)
         require_finite_rows(power)
         moments.add(power)
@@ -36,21 +36,27 @@ def exact_eigen(passes: Passes, memory_budget: int) -> dict[str, Any]:
     """Singular values of the stacked Jacobians over √n, and the factor diag(σ) Vᵀ of M."""
     size = passes.input_size
     stack = RowStack(size, row_limit(size, passes.dtype, memory_budget), lossless=True)
+    _require_room(stack, passes.least * passes.outputs)
     count = 0
-    for x, y in passes:
+    for x, y, rows in passes:
         count += len(x)
-        for block in jacobian_blocks(passes.target, x, y):
+        _require_room(stack, count * passes.outputs)
+        for block in jacobian_blocks(rows, x, y):
             require_finite_rows(block)
-            try:
-                stack.append(block.flatten(0, 1).flatten(1))
-            except ValueError as error:
-                raise ValueError(
-                    f"memory_budget: outputs × inputs make more than {stack.limit} rows of {size} entries, "
-                    "and the exact eigenvalues need all of them; use measure(..., method='sketch'), fewer "
-                    f"inputs, or, where they have up to {LARGEST_SQUARE} entries, a larger memory_budget"
-                ) from error
+            stack.append(block.flatten(0, 1).flatten(1))
     _, S, Vh = svd(stack.rows() / count**0.5)
     return {"values": S, "factor": S[:, None] * Vh, "n_samples": count}
+
+
+def _require_room(stack: RowStack, rows: int) -> None:
+    """ValueError if a stack cannot keep so many rows, before the passes that they take."""
+    if rows > stack.most:
+        raise ValueError(
+            f"memory_budget: outputs × inputs make {rows} rows of {stack.columns} entries or more, and the "
+            f"exact eigenvalues need all of them, of which there is room for {stack.most}; use measure(..., "
+            f"method='sketch'), fewer inputs, or, where they have up to {LARGEST_SQUARE} entries, a larger "
+            "memory_budget"
+        )
 
 
 def row_limit(size: int, dtype: torch.dtype, memory_budget: int) -> int:

@@ -35,16 +35,16 @@ def lanczos_eigen(passes: Passes, k: int, tolerance: float, seed: int) -> dict[s
     generator = torch.Generator().manual_seed(seed)
     start = normal(min(_BLOCK, size), size, generator=generator)
 
-    x, y = next(iter(passes))
+    x, y, rows = next(iter(passes))
     u = normal(*x.shape, generator=generator).to(x)
-    verify_adjoint(passes.target, x, u, draw_signs(y, generator))
+    verify_adjoint(rows, x, u, draw_signs(y, generator))
 
-    def apply(rows: Tensor) -> Tensor:
-        total = torch.zeros_like(rows)
-        for x, y in passes:
-            for i, row in enumerate(rows):
-                u = row.to(x.dtype).reshape(1, *passes.shape).expand_as(x).contiguous()
-                image = vector_jacobian(y, x, jacobian_vector(passes.target, x, u).to(y.dtype))
+    def apply(directions: Tensor) -> Tensor:
+        total = torch.zeros_like(directions)
+        for x, y, rows in passes:
+            for i, direction in enumerate(directions):
+                u = direction.to(x.dtype).reshape(1, *passes.shape).expand_as(x).contiguous()
+                image = vector_jacobian(y, x, jacobian_vector(rows, x, u).to(y.dtype))
                 require_finite_rows(image)
                 total[i] += image.to(dtype).sum(0).flatten()
         return total / passes.count
@@ -74,7 +74,7 @@ def lanczos_eigen(passes: Passes, k: int, tolerance: float, seed: int) -> dict[s
 def _tail(passes: Passes, vectors: Tensor, generator: torch.Generator) -> float:
     """Unbiased estimate of the trace of M outside the span of orthonormal rows, from projected draws Jᵀr."""
     total = 0.0
-    for x, y in passes:
+    for x, y, _ in passes:
         v = vector_jacobian(y, x, draw_signs(y, generator)).flatten(1).to(vectors.dtype)
         total += float((v - v @ vectors.mT @ vectors).double().square().sum())
     return total / passes.count

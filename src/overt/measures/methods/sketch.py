@@ -35,7 +35,7 @@ def sketch_diagonal(
     """
     over_inputs = Moments()
     probe_variance = torch.zeros((), dtype=wide_dtype(passes.device), device=passes.device)
-    for x, y in passes:
+    for x, y, _ in passes:
         within = Moments()
         for v in probing.draws(x, y):
             within.add(basis.power(v).to(wide_dtype(x.device))[None])
@@ -63,7 +63,7 @@ def sketch_eigen(
 ) -> dict[str, Any]:
     """Corrected singular values, the two biased estimates around them, and unbiased moments."""
     draws = _Draws(passes.input_size, passes.dtype, probing, errors_over, memory_budget)
-    for x, y in passes:
+    for x, y, _ in passes:
         draws.add(x, y)
     folds, samples, shares = draws.dealt()
     fit = cross_fit(folds, shares)

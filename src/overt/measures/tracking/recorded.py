@@ -95,12 +95,14 @@ def _view(item: Any, inputs: Any, options: Mapping[str, Any]) -> View:
 
 
 def fixed_inputs(inputs: Any) -> Any:
-    """The inputs of all recordings, a tensor copied; TypeError for an iterator, which is used up at once."""
+    """The inputs of all recordings, tensors copied; TypeError for an iterator, which is used up at once."""
     if isinstance(inputs, Iterator):
         raise TypeError(
             f"inputs: a {type(inputs).__name__} can be gone through only once, and each recording needs "
             "them; give a tensor, a DataLoader, or list(…) of the batches"
         )
+    if isinstance(inputs, Mapping):
+        return {name: fixed_inputs(held) for name, held in inputs.items()}
     return inputs.detach().clone() if isinstance(inputs, Tensor) else inputs
 
 

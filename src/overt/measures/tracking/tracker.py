@@ -36,7 +36,8 @@ class SpectrumTracker:
     model
         The model; may be given later by `attach`, which the callbacks for trainers do.
     inputs
-        The fixed batch (or DataLoader) for the measure and the activations. A tensor is copied.
+        The fixed batch (or DataLoader) for the measure and the activations. A tensor, or a dict of them, is
+        copied.
     what
         ``"measure"`` (`overt.measure` on the inputs), ``"weights"`` (`weight_spectra`), ``"products"``
         (`product_spectra`), ``"activations"`` (`activation_spectra`); a pair of such a name and further

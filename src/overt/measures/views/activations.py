@@ -97,9 +97,9 @@ def activation_spectra(
     with untouched(model), torch.no_grad(), ExitStack() as hooks:
         for name in runs:
             hooks.callback(modules[name].register_forward_hook(partial(see, name)).remove)
-        for x in batches_of(inputs, device_of(model)):
+        for batch in batches_of(inputs, device_of(model)):
             turn.clear()
-            _ = model(x) if forward is None else forward(model, x)
+            _ = batch.given_to(model) if forward is None else batch.given_with(forward, model)
     idle = [name for name, found in runs.items() if not found]
     if layers is not None and idle:
         raise ValueError(f"layers: {', '.join(map(repr, idle))} did not run in the forward pass; omit it")
