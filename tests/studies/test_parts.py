@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -312,23 +313,60 @@ def test_plans(study, preset):
             assert any(study.concerns(config.model_dump(), claim.id) for config in own), claim.id
 
 
+WITHOUT = ("weight 0", "nothing", "none")  # what a method, an arm or a penalty is called where there is none
+STRENGTHS = ("weight", "strength", "setting", "settings", "knob", "penalty", "decay")
+# Fields by which instances differ; arms differ by all others.
+INSTANCE = (
+    *("seed", "problem", "n", "dim", "rank", "n_observed", "nonzeros", "rho", "regime", "dense", "level"),
+    *("data", "sigma", "n_train", "modulus", "share", "split", "dial", "target", "loss"),
+    *("network", "family", "activation"),
+)
+ELSEWHERE = {  # parts without a run at weight zero, and why
+    "generalization.transfer": "whether a weight serves elsewhere; `compare` has networks without one",
+    "structure.machines": "machines beside networks that `penalties` has with and without a penalty",
+    "structure.ansatz": "theorems about stationary points, of which there is none without decay",
+}
+
+
+def named(config):
+    return {str(getattr(config, name, None)) for name in ("method", "arm", "penalty")}
+
+
+def uncontrolled(configs):
+    """Runs of which there is none of the same instance without a penalty."""
+
+    def instance(config):
+        return tuple(getattr(config, name, None) for name in INSTANCE)
+
+    controls = {
+        instance(one) for one in configs if getattr(one, "weight", None) == 0 or named(one) & set(WITHOUT)
+    }
+    return [one for one in configs if instance(one) not in controls]
+
+
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_every_penalty_has_its_control(study):
-    """For each run with a weight there is one of the same instance at weight zero."""
+    """Whatever the strength is called: for each run there is one of the same instance without a penalty."""
     for preset in study.presets:
         for part in study.parts:
             configs = list(part.plan(preset, 0))
-            weighted = [one for one in configs if getattr(one, "weight", 0)]
-            instance = [
-                name for name in ("n", "rank", "n_observed", "nonzeros", "seed", "problem") if weighted
-            ]
-            controls = {
-                tuple(getattr(one, name, None) for name in instance)
-                for one in configs
-                if getattr(one, "weight", None) == 0
-            }
-            for one in weighted:
-                assert tuple(getattr(one, name, None) for name in instance) in controls, (part.name, one)
+            strong = any(hasattr(one, name) for one in configs for name in STRENGTHS)
+            words = set().union(*map(named, configs))
+            if not strong and not any("penalty" in word for word in words) and not words & set(WITHOUT):
+                continue
+            if f"{study.name}.{part.name}" not in ELSEWHERE:
+                assert uncontrolled(configs) == [], (part.name, preset)
+
+
+@pytest.mark.parametrize("field", ["weight", "strength", "setting", "knob"])
+def test_a_missing_control_is_seen_whatever_the_strength_is_called(field):
+    def one(method, **fields):
+        return SimpleNamespace(method=method, seed=0, **{"n": 5, **fields})
+
+    strong, weak = one("nuclear", **{field: 2}), one("nuclear", **{field: 1})
+    assert uncontrolled([strong, weak]) == [strong, weak]
+    assert uncontrolled([strong, weak, one("weight 0", n=6)]) == [strong, weak]
+    assert uncontrolled([strong, weak, one("weight 0")]) == []
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
