@@ -24,6 +24,7 @@ FLOORS = {
     "problems": 3,
     "measures": 4,
     "penalties": 4,
+    "optim": 4,
     "training": 5,
     "integrations": 6,
     "completion": 6,

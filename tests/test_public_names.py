@@ -41,6 +41,7 @@ ROOMS = [
     "linalg",
     "measures",
     "models",
+    "optim",
     "penalties",
     "problems",
     "studies",

@@ -48,6 +48,7 @@ _ROOMS = {
     "measures",
     "models",
     "networks",
+    "optim",
     "penalties",
     "problems",
     "studies",
