@@ -34,7 +34,8 @@ def test_examples(path):
 
 def test_rooms_have_examples():
     rooms = {path.split("/")[0].removesuffix(".py") for path in WITH_EXAMPLES}
-    below = {"functional", "linalg", "models", "problems", "measures", "penalties", "training", "completion"}
+    below = {"functional", "linalg", "models", "problems", "measures", "penalties", "optim", "training"}
+    below |= {"completion"}
     assert below <= rooms
     assert set(SLOW) <= set(WITH_EXAMPLES)
 

@@ -27,6 +27,7 @@ from overt import (
 from overt import functional as F
 from overt.cli import main
 from overt.completion import explicit, irls, nuclear_norm_minimization, refit, soft_impute
+from overt.optim import SpectralDecay
 from overt.problems import (
     CompletionProblem,
     RegressionProblem,
@@ -134,6 +135,10 @@ REFUSED = {
     "penalty of negative weight": (lambda: SpectralPenalty(model(), weight=-1.0), "weight"),
     "penalty of no matrices": (lambda: SpectralPenalty(torch.nn.ReLU()), "ReLU has no parameter"),
     "penalty of a vector's norm": (lambda: VectorPenalty(DeepDiagonal(4, depth=2), p=-1.0), "p"),
+    "decay of length one": (
+        lambda: SpectralDecay(torch.optim.SGD((net := model()).parameters(), lr=0.1), net, length=1.0),
+        "length",
+    ),
     # training
     "negative steps": (lambda: train(model(), problem(), max_steps=-1), "max_steps"),
     "no learning rate": (lambda: train(model(), problem(), lr=0.0), "lr"),

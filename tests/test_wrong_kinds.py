@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import overt
-from overt import completion, features, measures, models, penalties, problems, training
+from overt import completion, features, measures, models, optim, penalties, problems, training
 
 X = torch.zeros(4, 3)
 TABLE = torch.randn(20, 2, generator=torch.Generator().manual_seed(0)).numpy()
@@ -26,6 +26,10 @@ def instance() -> problems.CompletionProblem:
 
 def optimizer() -> torch.optim.Optimizer:
     return torch.optim.SGD(layer().parameters(), lr=0.1)
+
+
+def decay(net: nn.Module, **more: object) -> torch.optim.Optimizer:
+    return optim.SpectralDecay(torch.optim.SGD(net.parameters(), lr=0.1), net, **more)
 
 
 IMAGES = problems.ImageSet(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.long))
@@ -53,6 +57,7 @@ CALLS = {
     overt.VectorPenalty: lambda **more: overt.VectorPenalty(overt.DeepDiagonal(5, depth=2), **more),
     overt.CompositionPenalty: lambda **more: overt.CompositionPenalty([layer(), layer()], **more),
     penalties.truncate_adapters: lambda **more: penalties.truncate_adapters(layer(), **more),
+    optim.SpectralDecay: lambda **more: decay(layer(), **more),
     overt.SpectrumTracker: lambda **more: overt.SpectrumTracker(layer(), **more),
     measures.activation_spectra: lambda **more: measures.activation_spectra(layer(), X, **more),
     measures.product_spectra: lambda **more: measures.product_spectra(layer(), **more),
@@ -192,7 +197,7 @@ RECEIVED = (
 def test_every_public_name_with_numbers_is_tried():
     tried = {call.__name__ for call in CALLS} | RECEIVED
     missing = set()
-    for room in (completion, features, measures, models, penalties, problems, training):
+    for room in (completion, features, measures, models, optim, penalties, problems, training):
         for name in room.__all__:
             public = getattr(room, name)
             if not callable(public) or name in tried:

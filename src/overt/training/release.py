@@ -10,6 +10,7 @@ from torch import Tensor
 
 from overt._utils.checks import check_integer, check_number, message, optional
 from overt.networks.distributed import is_sharded
+from overt.optim import SpectralDecay
 from overt.penalties import SpectralPenalty
 from overt.training.projection import FixedRank, can_project
 
@@ -45,7 +46,7 @@ class HoldReleaseRefit:
         the rank of a parameter.
     optimizer
         During the refit a hook on it makes the gradients tangent. L-BFGS, which computes them anew, is
-        refused.
+        refused. A ``SpectralDecay`` whose own `penalty` is given stops its steps with the release.
     gap
         In (0, 1). Closed directions swing about zero by a few steps of the penalty's force, and further if
         its `every` is large: that must stay well below the gap.
@@ -116,7 +117,8 @@ class HoldReleaseRefit:
     def __post_init__(self, optimizer: torch.optim.Optimizer) -> None:
         if not isinstance(self.penalty, SpectralPenalty):
             raise TypeError(message("penalty", "a SpectralPenalty", self.penalty))
-        if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+        inner = optimizer.optimizer if isinstance(optimizer, SpectralDecay) else optimizer
+        if not isinstance(inner, torch.optim.Optimizer) or isinstance(inner, torch.optim.LBFGS):
             raise TypeError(message("optimizer", "a torch.optim.Optimizer other than LBFGS", optimizer))
         self.gap = check_number(self.gap, "gap", above=0, below=1)
         self.patience = check_integer(self.patience, "patience", least=1)
