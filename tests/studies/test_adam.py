@@ -13,6 +13,7 @@ from worlds import changed, outcomes, run, runs
 from overt.linalg import svd
 from overt.studies import RunContext
 from overt.studies.adam.config import RATES
+from overt.studies.adam.decoupled import LENGTHS, DecoupledConfig
 from overt.studies.adam.descent import Descent, gradient, instance, turning
 from overt.studies.adam.descent import changed as step_changed
 from overt.studies.adam.felt import FeltConfig
@@ -129,18 +130,24 @@ def test_changes_do_what_they_are_named_for():
         OptimizersConfig(**TINY, optimizer="muon", objective_scale=10.0),
         OptimizersConfig(**TINY, optimizer="gd", weight=0.0, norm_floor=0.0),
         FeltConfig(**TINY, optimizer="gd", lr=5.0),
+        *(DecoupledConfig(**TINY, optimizer=name) for name in ("gd", "muon", "adagrad")),
+        DecoupledConfig(**TINY, length=0.0),
     ],
     ids=lambda config: f"{config.part}-{config.optimizer}-{getattr(config, 'change', '')}",
 )
 def test_a_run_of_each_kind(config, context):
     out = study.execute(config, context)
     (record,) = load_lines(dump_lines(out.records))
-    assert {"error", "raw_error", "rank", "refitted", "effective_rank", "relative_gradient"} <= set(record)
+    assert {"error", "raw_error", "rank", "refitted", "effective_rank"} <= set(record)
     assert record["refitted"] or record["error"] == record["raw_error"]
     assert record["raw_error"] < 10
-    assert 0 <= record["against"] <= 1
-    assert out.arrays["step"].size == out.arrays["effective_rank"].size > 3
     assert study.execute(config, context).records == out.records
+    if config.part == "decoupled":
+        assert 1 <= record["rank_before"] <= 8
+        return
+    assert 0 <= record["against"] <= 1
+    assert record["relative_gradient"] >= 0
+    assert out.arrays["step"].size == out.arrays["effective_rank"].size > 3
 
 
 @pytest.mark.slow
@@ -170,6 +177,9 @@ def test_turning_the_coordinates_changes_nothing_for_what_does_not_know_them(con
 def test_a_diverged_run_says_so(context):
     (record,) = study.execute(tiny(optimizer="gd", lr=1e6), context).records
     assert (record["status"], record["recovery_step"], record["error"]) == ("diverged", None, math.inf)
+    apart = DecoupledConfig(**TINY, optimizer="gd", lr=1e200)
+    (record,) = study.execute(apart, context).records
+    assert (record["status"], record["error"]) == ("diverged", math.inf)
 
 
 def test_wrong_settings_are_refused():
@@ -187,9 +197,19 @@ def test_wrong_settings_are_refused():
 QUICKLY, SLOWLY = 100, 5_000
 
 
+def apart(config):
+    """The step apart from the loss's finds the rank, with any optimizer but Muon, which refits spoil."""
+    if config.optimizer == "muon" or config.length == 0:
+        return {"raw_error": 0.8, "error": 0.8, "rank_before": config.n}
+    raw = 0.2 if config.functional == "nuclear_norm" else 0.01
+    return {"raw_error": raw, "error": 1e-12, "rank_before": config.rank}
+
+
 def adaptive(config):
     """What the conjectures say: the kind of step that Adam makes is quick, and its length is what counts."""
     name, change = config.optimizer, getattr(config, "change", "none")
+    if config.part == "decoupled":
+        return apart(config)
     if config.part == "felt":
         return {"effective_rank": 2.0 if config.weight else 10.0, "error": 1e-9, "relative_gradient": 1e-3}
     if config.weight == 0:
@@ -224,6 +244,16 @@ def where(value, **wanted):
     )
 
 
+def of_decoupled(field, value, **wanted):
+    """A changed field for some runs of the part on the decoupled step."""
+
+    def changed_value(config):
+        mine = all(getattr(config, k, None) == v for k, v in {"part": "decoupled", **wanted}.items())
+        return value if mine else adaptive(config).get(field)
+
+    return changed_value
+
+
 def test_all_conjectures_hold_in_a_world_that_they_describe():
     found = outcomes(study, made(adaptive))
     assert {claim for claim in CLAIMS if found[claim] == "supported"} == set(CLAIMS) - set(LENGTH)
@@ -251,12 +281,24 @@ def test_all_conjectures_hold_in_a_world_that_they_describe():
         ("D8", {"effective_rank": 10.5}),
         (
             "D8",
-            {"effective_rank": lambda config: 11.0 if config.optimizer == "gd" and config.weight else 10.0},
+            {
+                "effective_rank": lambda config: (
+                    11.0 if config.optimizer == "gd" and getattr(config, "weight", 0) else 10.0
+                )
+            },
         ),
         ("D9", {"recovery_step": where(SLOWLY, change="adam_length")}),
         ("D9", {"recovery_step": where(140, part="interventions", optimizer="gd", change="none")}),
         ("D10", {"error": 1e-9}),
         ("D11", {"recovery_step": where(QUICKLY, norm_floor=0.0)}),
+        ("D12", {"raw_error": of_decoupled("raw_error", 0.2, optimizer="momentum")}),
+        ("D12", {"error": of_decoupled("error", 0.5, optimizer="adagrad")}),
+        ("D13", {"raw_error": of_decoupled("raw_error", 0.1, optimizer="muon")}),
+        ("D14", {"raw_error": of_decoupled("raw_error", 0.1, length=LENGTHS[-1])}),
+        ("D14", {"error": of_decoupled("error", 0.5, length=LENGTHS[0])}),
+        ("D15", {"rank_before": of_decoupled("rank_before", 7, optimizer="gd")}),
+        ("D16", {"raw_error": of_decoupled("raw_error", 0.1, length=0.0, optimizer="adam")}),
+        ("D16", {"raw_error": of_decoupled("raw_error", 0.01, functional="nuclear_norm")}),
     ],
 )
 def test_each_conjecture_can_fall(claim, record):
@@ -311,6 +353,8 @@ def test_figures():
         "controls",
         "felt",
         "trajectories",
+        "decoupled",
+        "lengths",
     ]
     assert all(figure.panels and figure.data and figure.caption for figure in found)
     assert study.figures([run(study, FeltConfig(seed=0), {"effective_rank": 2.0})])
