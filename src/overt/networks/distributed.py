@@ -21,6 +21,18 @@ def whole(W: Tensor) -> Tensor:
     return cast(Tensor, cast(Any, W).full_tensor()) if is_sharded(W) else W
 
 
+@torch.no_grad()
+def put_whole(W: Tensor, value: Tensor) -> None:
+    """Give a tensor that processes share the values that each of them has whole; nothing for any other."""
+    if is_sharded(W):
+        from torch.distributed.tensor import DTensor, Replicate
+
+        shared = cast(Any, W)
+        everywhere = [Replicate()] * shared.device_mesh.ndim
+        found = DTensor.from_local(value, shared.device_mesh, everywhere, run_check=False)
+        W.copy_(found.redistribute(placements=shared.placements))
+
+
 def computed(model: nn.Module, compute: Callable[[], Tensor]) -> Tensor:
     """What a function computes from a model's parameters, with whole ones in the place of shared ones.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from overt._utils.checks import check_callable, check_number, is_integer, message, optional
+from overt.networks.distributed import put_whole, whole
 from overt.optim.relative import relative_step
 from overt.penalties import SpectralPenalty
 from overt.penalties.layers import Layer
@@ -75,9 +76,10 @@ class SpectralDecay(Optimizer):
     hold it. So W gets its norm back wherever a step has made it longer. `norm_cap` is a further guard where
     the norm of the solution is known.
 
-    **Factors.** What has a length is a parameter: a matrix, a kernel, each of a batch of experts, each factor
-    of an adapter or of the end-to-end product. A zero factor gets no step, nor does a parameter without a
-    gradient (``.grad`` is None).
+    **Factors.** What has a length is a matrix or a kernel, each of several that one parameter holds (experts,
+    gates), or each factor of an adapter or of the end-to-end product. A zero factor gets no step, nor does a
+    parameter without a gradient (``.grad`` is None). Experts whose adapters share two factors share the
+    step, at the largest of their weights.
 
     **every = k.** Each step is taken, along directions that are k steps old at most, see ``SpectralPenalty``;
     they are part of ``state_dict()``, from which a run resumes bit for bit.
@@ -230,34 +232,37 @@ class SpectralDecay(Optimizer):
         return found
 
     def _decay(self, lengths: dict[Tensor, float]) -> None:
-        parts: dict[Tensor, dict[int | None, float]] = {}
-        for parameter, member, weight in self._penalized():
-            if parameter in lengths:
-                parts.setdefault(parameter, {})[member] = weight
-        if not parts:
+        steps = {p: layers for p, layers in self._penalized().items() if p in lengths}
+        if not steps:
             return
         with torch.enable_grad():
             value = self.penalty.penalty()
-            found = torch.autograd.grad(value, list(parts), allow_unused=True)
+            found = torch.autograd.grad(value, list(steps), allow_unused=True)
         gradients = cast(Sequence[Tensor | None], found)
-        for (parameter, weights), gradient in zip(parts.items(), gradients, strict=True):
+        for (parameter, layers), gradient in zip(steps.items(), gradients, strict=True):
             if gradient is None:  # the end-to-end matrix is made of others
                 continue
-            batch = None not in weights
-            factors = [weights.get(i, 0.0) for i in range(len(parameter))] if batch else [weights[None]]
-            length: float | Tensor = lengths[parameter] * factors[0]
-            if len(set(factors)) > 1:
-                length = lengths[parameter] * torch.tensor(factors)
-            relative_step(parameter, gradient, length, batch=batch)
+            length = lengths[parameter]
+            if all(layer is None or layer.cut is None for layer in layers):
+                factor = max(1.0 if layer is None else layer.weight for layer in layers)
+                relative_step(parameter, gradient, length * factor)
+                continue
+            # Matrices in one parameter are views of all of it: its shards may lie along any dimension.
+            W, G = whole(parameter.detach()), whole(gradient).contiguous()
+            for layer in filter(None, layers):
+                relative_step(layer.part_of(W), layer.part_of(G), length * layer.weight)
+            put_whole(parameter, W)
 
-    def _penalized(self) -> Iterator[tuple[Tensor, int | None, float]]:
-        """Each parameter of each matrix, with its place in a batch and its factor of the length."""
+    def _penalized(self) -> dict[Tensor, list[Layer | None]]:
+        """Each parameter, with the matrices that are made of it; None for the end-to-end matrix."""
+        found: dict[Tensor, list[Layer | None]] = {}
         with torch.no_grad():
-            layers = self.penalty.penalized()
-        for layer in layers:
-            if not layer.parameters:  # the end-to-end matrix is made of any of them
-                yield from ((p, None, 1.0) for p in self.penalty.model.parameters())
-            yield from ((p, layer.member, layer.weight) for p in layer.parameters)
+            for layer in self.penalty.penalized():
+                if not layer.parameters:  # the end-to-end matrix is made of any of them
+                    found |= {p: [None] for p in self.penalty.model.parameters()}
+                for p in layer.parameters:
+                    found.setdefault(p, []).append(layer)
+        return found
 
 
 class _OfOptimizer(SpectralPenalty):
