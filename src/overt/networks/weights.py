@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import product
 from typing import Any, cast
 
@@ -83,13 +83,13 @@ class Weight:
         """As in ``model.named_parameters()``; of a computed weight that of the module and the weight."""
         return self.owners[0][0]
 
-    @cached_property
+    @property
     def held(self) -> Tensor | None:
         """The parameter that it is; None if it is computed from others."""
         p = self.owners[0][1]._parameters.get(self.attribute)
         return p if p is not None and p is self.parameters[0] else None
 
-    @cached_property
+    @property
     def convolution(self) -> Convolution | None:
         """The convolution whose kernel it is, if it is one."""
         if self.adapter is not None:

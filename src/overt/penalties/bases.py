@@ -1,4 +1,4 @@
-"""The basis argument of a penalty: checked before the shape of the inputs is known, and as plain data."""
+"""The basis and the exponent of a penalty: checked before inputs are known, and as plain data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from overt._utils.checks import check_number
 from overt.linalg import Basis, make_basis
 from overt.linalg.bases import is_eigen
 
@@ -35,3 +36,14 @@ def basis_name(basis: str | Tensor | Basis) -> str:
     entries = torch.view_as_real(matrix) if matrix.is_complex() else matrix
     checksum = zlib.crc32(entries.detach().double().cpu().contiguous().numpy().tobytes())
     return f"matrix {'×'.join(map(str, matrix.shape))} {checksum:08x}"
+
+
+def exponent_of(p: float | None, depth: float | None) -> float:
+    """p in (0, 2], given as itself or as 2/depth; 1 by default."""
+    if p is not None and depth is not None:
+        raise ValueError(
+            f"p, depth: p={p!r} and depth={depth!r} are two names of one thing, p = 2/depth; give one"
+        )
+    if depth is not None:
+        return 2 / check_number(depth, "depth", least=1)
+    return 1.0 if p is None else check_number(p, "p", above=0, most=2)

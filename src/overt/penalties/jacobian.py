@@ -23,13 +23,12 @@ from overt.networks.second_order import eager, graph_of_its_own
 from overt.networks.selection import selector_name
 from overt.networks.target import OutputMap, Target
 from overt.penalties.base import Penalty
-from overt.penalties.bases import basis_name, check_basis
+from overt.penalties.bases import basis_name, check_basis, exponent_of
 from overt.penalties.moments import BasisMoments, Moments, eigen_moments
 from overt.penalties.reports import Gradients, JacobianReport, jacobian_report
 from overt.penalties.scaling import Scales, Scaling
 
-COLLAPSED = 1e-5
-"""Share of its largest value at which tr M̄ is next to nothing: a Jacobian of 0.3 % of the size it had."""
+COLLAPSED = 1e-5  # of its largest tr M̄: a Jacobian of 0.3 % of the size it had
 
 
 class JacobianPenalty(Penalty):
@@ -175,7 +174,7 @@ class JacobianPenalty(Penalty):
         scaling: Tensor | Scales | None = None,
         seed: int = 0,
     ) -> None:
-        exponent = _exponent(p, depth)
+        exponent = exponent_of(p, depth)
         if weight == "auto":
             weight = 1e-2 if exponent >= 1 else 1e-3
         super().__init__(model, weight)
@@ -399,13 +398,3 @@ class JacobianPenalty(Penalty):
         if self.moments is not None:
             self.moments.make_room(state_dict, f"{prefix}moments.")
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _exponent(p: float | None, depth: float | None) -> float:
-    if p is not None and depth is not None:
-        raise ValueError(
-            f"p, depth: p={p!r} and depth={depth!r} are two names of one thing, p = 2/depth; give one"
-        )
-    if depth is not None:
-        return 2 / check_number(depth, "depth", least=1)
-    return 1.0 if p is None else check_number(p, "p", above=0, most=2)
