@@ -145,6 +145,39 @@ def test_what_a_whole_batch_decides_is_refused_though_it_has_no_gradient():
         measure(scaled, X)
 
 
+class Cancelling(nn.Module):
+    """Terms much larger than their sum; those of an input alone are added in another order.
+
+    With `leak` an input's output has that share of the others' in it.
+    """
+
+    def __init__(self, leak=0.0):
+        super().__init__()
+        weights = 1e4 * gaussian(300)
+        self.weights, self.leak = (weights - weights.mean() + 1 / 300).tolist(), leak
+
+    def forward(self, x):
+        s, y = x.sum(1, keepdim=True), torch.zeros(len(x), 1)
+        for w in self.weights if len(x) > 1 else reversed(self.weights):
+            y = y + w * s
+        return y + self.leak * y.detach().mean()
+
+
+def test_rounding_of_single_precision_is_no_dependence():
+    x, model = gaussian(5, 4).float(), Cancelling()
+    apart, size = (model(x)[:1] - model(x[:1])).abs(), model(x).abs().max()
+    assert apart > torch.finfo(torch.float32).eps ** 0.5 * size
+    measure(model, x)
+    with pytest.raises(ValueError, match="alone differs from that in a batch"):
+        measure(Cancelling(leak=0.5), x)
+
+
+@pytest.mark.parametrize("model", [lambda x: x.sum(1, keepdim=True), lambda x: x.mean(1)])
+def test_gradients_that_are_views_of_one_number_can_be_looked_at(model):
+    measured = measure(model, X, "identity").values
+    torch.testing.assert_close(measured, torch.autograd.functional.jacobian(model, X[:1]).abs().flatten())
+
+
 def test_views_of_activations_and_data_take_dicts():
     inputs = {"x": X, "t": T, "mask": MASK}
     for given in (inputs, loader()):
