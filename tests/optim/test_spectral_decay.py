@@ -40,7 +40,31 @@ class Adapted(nn.Module):
         return self.scaling * self.lora_B(self.lora_A(x))
 
 
+class Gates(nn.Module):
+    """A recurrent layer, whose parameters hold four matrices each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.LSTM(5, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.inner(x[:, None])[0]
+
+
+class Packed(nn.Module):
+    """Attention, with three matrices in one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(5, 1, batch_first=True)
+
+    def forward(self, x):
+        return self.inner(x[None], x[None], x[None])[0]
+
+
 MODELS = {
+    "gates": Gates,
+    "packed": Packed,
     "linear": lambda: nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)),
     "experts": Experts,
     "adapter": Adapted,
@@ -99,9 +123,10 @@ def expected(model, functional, options, length):
     found = {}
     for name, p, g in zip(names, parameters, gradients, strict=True):
         W = p.detach().clone()
-        pairs = zip(W, g, strict=True) if isinstance(model, Experts) else [(W, g)]
-        moved = [by_hand(a, b, length) for a, b in pairs]
-        found[name] = torch.stack(moved) if isinstance(model, Experts) else moved[0]
+        count = {Experts: 3, Gates: 4, Packed: 3 if "in_proj" in name else 1}.get(type(model), 1)
+        members = (t.reshape(count, -1, t.shape[-1]) if count > 1 else t[None] for t in (W, g))
+        moved = [by_hand(a, b, length) for a, b in zip(*members, strict=True)]
+        found[name] = torch.stack(moved).reshape(W.shape)
     return found
 
 
