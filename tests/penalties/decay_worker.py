@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import torch
-import torch.distributed as dist
 from distributed_worker import Experts, model, whole
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import in_each_process
 
 from overt.optim import SpectralDecay
 
@@ -58,9 +55,7 @@ def experts(mesh: object | None, **settings: object) -> list[torch.Tensor]:
     return [whole(p.detach()).clone() for p in net.parameters()]
 
 
-def main() -> None:
-    dist.init_process_group("gloo")
-    rank, size = dist.get_rank(), dist.get_world_size()
+def main(rank: int, size: int) -> None:
     mesh = init_device_mesh("cpu", (size,))
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(BATCH, 2, 4, generator=generator, dtype=torch.float64)
@@ -84,14 +79,7 @@ def main() -> None:
         assert len(taken.state) == len(decay.state)
     for settings in ({}, {"layer_weights": {"up[1]": 0.5, "up[2]": 0.0}}):
         same(experts(mesh, **settings), experts(None, **settings))
-    if rank == 0:
-        print("same in", size, "processes")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
-    # Torch's threads may abort the process while it tears itself down, now and then; all was checked by now.
-    sys.stdout.flush()
-    os._exit(0)
+    in_each_process(main)

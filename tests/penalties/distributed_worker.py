@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
-import sys
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import in_each_process
 
 from overt.measures import weight_spectra
 from overt.models import DeepLinear
@@ -162,9 +160,7 @@ def check_experts(mesh) -> None:
     torch.testing.assert_close(penalty.penalty(), expected)
 
 
-def main() -> None:
-    dist.init_process_group("gloo")
-    rank, size = dist.get_rank(), dist.get_world_size()
+def main(rank: int, size: int) -> None:
     mesh = init_device_mesh("cpu", (size,))
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(BATCH, 2, 4, generator=generator, dtype=torch.float64)
@@ -187,14 +183,7 @@ def main() -> None:
                 same(found, expected)
     check_product_and_release(mesh)
     check_experts(mesh)
-    if rank == 0:
-        print("same in", size, "processes")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
-    # Torch's threads may abort the process while it tears itself down, now and then; all was checked by now.
-    sys.stdout.flush()
-    os._exit(0)
+    in_each_process(main)

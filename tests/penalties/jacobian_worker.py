@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -12,6 +9,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import in_each_process
 
 import overt
 from overt.penalties import CompositionPenalty, JacobianPenalty
@@ -61,9 +59,7 @@ def sharded(x, size):
                 penalty.penalty(x)
 
 
-def main() -> None:
-    dist.init_process_group("gloo")
-    rank, size = dist.get_rank(), dist.get_world_size()
+def main(rank: int, size: int) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(BATCH, 300, generator=generator, dtype=torch.float64)
     y = torch.randn(BATCH, OUTPUTS, generator=generator, dtype=torch.float64)
@@ -85,14 +81,7 @@ def main() -> None:
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
     uneven(x, rank)
     sharded(x, size)
-    if rank == 0:
-        print("same in", size, "processes")
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
-    # Torch's threads may abort the process while it tears itself down, now and then; all was checked by now.
-    sys.stdout.flush()
-    os._exit(0)
+    in_each_process(main)
