@@ -9,9 +9,11 @@ squared ratio, AdamW   after AdamW's step W ← W − lr·λ ∇(‖W‖_*/‖W�
                        polar factors in the place of its approximation
 relative, AdamW        SpectralDecay with AdamW inside
 relative, SGD          SpectralDecay with plain gradient descent inside
+nothing, AdamW / SGD   without a step of either kind, at eight rates
 
-Each has two rates, four strengths and two starts, as many steps, and a strength that falls linearly to zero.
-The setting with the smallest median error on the first seeds is run on others. No weight decay, no refit.
+Each has two rates and four strengths, or eight rates, and two starts, as many steps, and a strength that
+falls linearly to zero. The setting with the smallest median error on the first seeds is run on others. No
+weight decay, no refit.
 Only this task is compared, and not the networks that SLORR was made for.
 """
 
@@ -38,7 +40,13 @@ STARTS = (1e-3, 1e-1)
 LENGTHS = (0.01, 0.02, 0.04, 0.08)
 # About equal steps at rate 0.1 and the solution's norm of 30: there the gradient of the square is about one.
 FACTORS = (1.0, 3.0, 10.0, 30.0)
-RATES = {"squared ratio, AdamW": (0.1, 0.3), "relative, AdamW": (0.1, 0.3), "relative, SGD": (0.5, 1.0)}
+RATES = {
+    "squared ratio, AdamW": (0.1, 0.3),
+    "relative, AdamW": (0.1, 0.3),
+    "relative, SGD": (0.5, 1.0),
+    "nothing, AdamW": (3e-3, 1e-2, 3e-2, 6e-2, 0.1, 0.2, 0.3, 0.6),
+    "nothing, SGD": (1e-2, 3e-2, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
+}
 Step = Callable[[int], None]
 
 
@@ -69,7 +77,7 @@ def trained(arm: str, rate: float, strength: float, start: float, seed: int) -> 
     model = DeepLinear((SIZE, SIZE), scale=start, seed=seed, dtype=torch.float64)
     kind: Any = torch.optim.SGD if arm.endswith("SGD") else torch.optim.AdamW
     inside = kind(model.parameters(), lr=rate, weight_decay=0.0)
-    step = (relative if arm.startswith("relative") else squared_ratio)(model, inside, strength)
+    step = (squared_ratio if arm.startswith("squared") else relative)(model, inside, strength)
     for number in range(STEPS):
         inside.zero_grad()
         (problem.loss(model.product()) * (ENTRIES / 2)).backward()
@@ -83,7 +91,7 @@ def trained(arm: str, rate: float, strength: float, start: float, seed: int) -> 
 
 def compared(arm: str, tuning: range, test: range) -> dict[str, Any]:
     """The best setting on the first seeds, and what it gives on the others."""
-    strengths = LENGTHS if arm.startswith("relative") else FACTORS
+    strengths = {"relative": LENGTHS, "squared ratio": FACTORS, "nothing": (0.0,)}[arm.split(",")[0]]
     settings = list(itertools.product(RATES[arm], strengths, STARTS))
     began = time.process_time()
     medians = [statistics.median(trained(arm, *one, seed)[0] for seed in tuning) for one in settings]

@@ -38,6 +38,8 @@ class Adapter:
         What it is made of. Of LoRA A, shape (r, n), and B, shape (m, r), in that order.
     scaling : float
         LoRA adds scaling · B A (Hu et al. 2021, equation 3).
+    product : callable
+        From parameters in this order to the matrix, see `matrix`.
     key : str or None
         Its name in its layer.
     common : str
